@@ -1,0 +1,1 @@
+//! crater-k8s-mem
