@@ -1,0 +1,4 @@
+DROP TABLE quota_resources;
+DROP TABLE quotas;
+DROP TABLE revision;
+DROP TABLE idempotency;

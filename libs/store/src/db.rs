@@ -1,0 +1,145 @@
+//! The door: every read and every write of a service goes through here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::conn::{Conn, Role};
+use crate::error::Transient;
+use crate::migrate::{self, Location, Service};
+use crate::pool::Pool;
+use crate::{Error, Result, Tx};
+
+/// Readers beside the one writer; SQLite's readers never wait for it.
+const READERS: usize = 3;
+/// How often a transaction is tried when the database is busy or chose it as a deadlock's victim.
+const ATTEMPTS: u32 = 6;
+/// The first pause is up to this long, the next up to twice that, and so on.
+const PAUSE: Duration = Duration::from_millis(10);
+/// A transaction slower than this is worth a warning.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// A service's database. Clones share the connections.
+#[derive(Clone)]
+pub struct Db {
+    writer: Arc<Pool>,
+    readers: Arc<Pool>,
+}
+
+/// What becomes of a transaction whose body succeeded.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Commit,
+    Rollback,
+}
+
+impl Db {
+    /// Opens the service's database, made if absent, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`Error::Open`] for an address that is none, for a database of a newer version or of another service.
+    pub async fn open(location: &Location, service: Service) -> Result<Self> {
+        let path = migrate::prepare(location, service)?;
+        let db = Self {
+            writer: Pool::new(path.clone(), Role::Writer, 1),
+            readers: Pool::new(path.clone(), Role::Reader, READERS),
+        };
+        db.writer.run(move |conn| migrate::run(conn, service, &path)).await??;
+        Ok(db)
+    }
+
+    /// Runs `body` as one transaction and commits if it returns Ok. It is tried again when the database says that this may help, so
+    /// `body` must be able to run twice. It runs to its end even when the caller goes away.
+    pub async fn transaction<T, E, F>(&self, name: Tx, body: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Transient + Send + 'static,
+        F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
+    {
+        run(&self.writer, name, End::Commit, body).await
+    }
+
+    /// Like [`Db::transaction`], and undoes everything at the end: for `validate_only`.
+    pub async fn rehearse<T, E, F>(&self, name: Tx, body: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Transient + Send + 'static,
+        F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
+    {
+        run(&self.writer, name, End::Rollback, body).await
+    }
+
+    /// Reads one consistent snapshot; a write in `body` is an error.
+    pub async fn read<T, E, F>(&self, name: Tx, body: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Transient + Send + 'static,
+        F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
+    {
+        run(&self.readers, name, End::Rollback, body).await
+    }
+}
+
+async fn run<T, E, F>(pool: &Arc<Pool>, name: Tx, end: End, mut body: F) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Transient + Send + 'static,
+    F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
+{
+    let start = Instant::now();
+    let role = pool.role();
+    let mut attempt = 1;
+    loop {
+        let (result, back) = pool
+            .run(move |conn| {
+                let result = once(conn, role, end, &mut body);
+                (result, body)
+            })
+            .await?;
+        body = back;
+        match result {
+            Err(error) if error.is_transient() && attempt < ATTEMPTS => {
+                tracing::debug!(tx = name.as_str(), attempt, "transaction is tried again");
+                let most = PAUSE * 2u32.pow(attempt - 1);
+                tokio::time::sleep(most.mul_f64(rand::random::<f64>())).await;
+                attempt += 1;
+            }
+            result => {
+                let elapsed = start.elapsed();
+                let (tx, ms, ok) = (name.as_str(), elapsed.as_secs_f64() * 1000.0, result.is_ok());
+                if elapsed > SLOW {
+                    tracing::warn!(tx, ms, attempt, ok, "slow transaction");
+                } else {
+                    tracing::trace!(tx, ms, attempt, ok, "transaction");
+                }
+                return result;
+            }
+        }
+    }
+}
+
+fn once<T, E: From<Error>>(
+    conn: &mut Conn,
+    role: Role,
+    end: End,
+    body: &mut impl FnMut(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    conn.begin(role).map_err(Error::from)?;
+    match body(conn) {
+        Ok(value) if end == End::Commit => match conn.commit() {
+            Ok(()) => Ok(value),
+            Err(error) => {
+                // what the commit said matters more than whether the rollback after it worked: a connection that is
+                // still in a transaction is closed by the pool
+                let _ = conn.rollback();
+                Err(Error::from(error).into())
+            }
+        },
+        result => {
+            let undone = conn.rollback();
+            if result.is_ok() {
+                undone.map_err(Error::from)?;
+            }
+            result
+        }
+    }
+}

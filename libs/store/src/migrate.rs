@@ -1,0 +1,120 @@
+//! Where a service's database is, and how its tables come to be what this build expects.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use diesel::backend::Backend;
+use diesel::migration::{Migration, MigrationSource};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::conn::{Conn, query};
+use crate::{Error, Result};
+
+/// A service that owns tables. Each has a database of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Users, accounts, sessions, signing keys.
+    User,
+    /// Limits.
+    Quota,
+    /// Jobs, their events and the outbox.
+    Job,
+}
+
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Quota => "quota",
+            Self::Job => "job",
+        }
+    }
+
+    fn migrations(self) -> EmbeddedMigrations {
+        const USER: EmbeddedMigrations = embed_migrations!("migrations/user");
+        const QUOTA: EmbeddedMigrations = embed_migrations!("migrations/quota");
+        const JOB: EmbeddedMigrations = embed_migrations!("migrations/job");
+        match self {
+            Self::User => USER,
+            Self::Quota => QUOTA,
+            Self::Job => JOB,
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where the databases are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A folder with one SQLite file a service.
+    Dir(PathBuf),
+}
+
+impl From<PathBuf> for Location {
+    fn from(dir: PathBuf) -> Self {
+        Self::Dir(dir)
+    }
+}
+
+impl FromStr for Location {
+    type Err = Error;
+
+    /// Reads `sqlite:///var/lib/crater` (a folder) or a plain path.
+    fn from_str(url: &str) -> Result<Self> {
+        match url.split_once("://") {
+            _ if url.is_empty() => Err(Error::Open("the database address is empty".into())),
+            None => Ok(Self::Dir(url.into())),
+            Some(("sqlite", dir)) if !dir.is_empty() => Ok(Self::Dir(dir.into())),
+            Some((scheme, _)) => Err(Error::Open(format!(
+                "this build has no database driver for {scheme}://: write sqlite:///path/of/a/folder"
+            ))),
+        }
+    }
+}
+
+/// Makes the folder and names the file.
+pub(crate) fn prepare(location: &Location, service: Service) -> Result<String> {
+    let Location::Dir(dir) = location;
+    let refuse = |e: &dyn fmt::Display| Error::Open(format!("making the data folder {}: {e}", dir.display()));
+    std::fs::create_dir_all(dir).map_err(|e| refuse(&e))?;
+    let file = dir.join(format!("{service}.db"));
+    // passwords' hashes and signing keys are in there: SQLite gives its side files the same mode
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&file);
+        made.map_err(|e| refuse(&e))?;
+    }
+    file.to_str().map(str::to_owned).ok_or_else(|| refuse(&"the path is not UTF-8"))
+}
+
+/// Runs what is pending, each migration in a transaction of its own.
+pub(crate) fn run(conn: &mut Conn, service: Service, path: &str) -> Result<()> {
+    query!(conn, |c| bring_up_to_date(c, service, path))
+}
+
+fn bring_up_to_date<DB, C>(conn: &mut C, service: Service, path: &str) -> Result<()>
+where
+    DB: Backend,
+    C: MigrationHarness<DB>,
+{
+    let refuse = |e: &dyn fmt::Display| Error::Open(format!("bringing the tables in {path} up to date: {e}"));
+    let source = service.migrations();
+    let known: Vec<Box<dyn Migration<DB>>> = source.migrations().map_err(|e| refuse(&e))?;
+    for version in conn.applied_migrations().map_err(|e| refuse(&e))? {
+        if !known.iter().any(|m| m.name().version() == version) {
+            return Err(Error::Open(format!(
+                "the database {path} has migration {version}, which this build of the {service} service does not know: \
+                 it was written by a newer version or belongs to another service"
+            )));
+        }
+    }
+    conn.run_pending_migrations(source).map_err(|e| refuse(&e))?;
+    Ok(())
+}

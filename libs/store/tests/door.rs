@@ -1,0 +1,253 @@
+//! The laws of the transaction door, on temporary files.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crater_domain::RequestId;
+use crater_store::idempotency::{self, Request};
+use crater_store::{Db, Error, Location, Service, Tx};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+fn location(dir: &TempDir) -> Location {
+    Location::from(dir.path().to_path_buf())
+}
+
+async fn open(dir: &TempDir) -> Db {
+    Db::open(&location(dir), Service::User).await.unwrap()
+}
+
+fn request(n: u128, body: &[u8]) -> Request {
+    Request::new("users/ann", "test", RequestId(Uuid::from_u128(n)), body)
+}
+
+async fn record(db: &Db, n: u128) -> Result<(), Error> {
+    db.transaction(Tx::Bootstrap, move |c| idempotency::record(c, &request(n, b"body"), b"answer", 0)).await
+}
+
+async fn recorded(db: &Db, n: u128) -> bool {
+    db.read(Tx::ReadUser, move |c| idempotency::replay(c, &request(n, b"body"))).await.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn a_body_that_fails_leaves_nothing() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    let result: Result<(), Error> = db
+        .transaction(Tx::Bootstrap, |c| {
+            idempotency::record(c, &request(1, b"body"), b"answer", 0)?;
+            Err(Error::NotFound("it".into()))
+        })
+        .await;
+    assert!(matches!(result, Err(Error::NotFound(_))));
+    assert!(!recorded(&db, 1).await);
+    record(&db, 1).await.unwrap();
+    assert!(recorded(&db, 1).await);
+}
+
+#[tokio::test]
+async fn a_rehearsal_leaves_nothing() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    let rehearsed: Result<(), Error> =
+        db.rehearse(Tx::Bootstrap, |c| idempotency::record(c, &request(1, b"body"), b"answer", 0)).await;
+    rehearsed.unwrap();
+    assert!(!recorded(&db, 1).await);
+}
+
+#[tokio::test]
+async fn a_read_cannot_write() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    let result: Result<(), Error> =
+        db.read(Tx::ReadUser, |c| idempotency::record(c, &request(1, b"body"), b"answer", 0)).await;
+    assert!(matches!(result, Err(Error::Internal(_))), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_caller_leaves_no_transaction_open() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    let (entered_tx, mut entered) = tokio::sync::mpsc::channel(1);
+    let (go, wait) = mpsc::channel::<()>();
+    let caller = tokio::spawn({
+        let db = db.clone();
+        async move {
+            let body = move |c: &mut crater_store::Conn| {
+                idempotency::record(c, &request(1, b"body"), b"answer", 0)?;
+                entered_tx.blocking_send(()).unwrap();
+                wait.recv().unwrap();
+                Ok::<_, Error>(())
+            };
+            db.transaction(Tx::Bootstrap, body).await
+        }
+    });
+    // the body is inside the transaction; its caller goes away
+    entered.recv().await.unwrap();
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    // the one writer is still at it: nobody else gets in between
+    assert!(!recorded(&db, 1).await);
+    go.send(()).unwrap();
+    // the next writer gets in, and finds the first one's work whole
+    record(&db, 2).await.unwrap();
+    assert!(recorded(&db, 1).await);
+    assert!(recorded(&db, 2).await);
+}
+
+#[tokio::test]
+async fn a_body_that_panics_is_rolled_back_and_the_door_stays_open() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    let result: Result<(), Error> = db
+        .transaction(Tx::Bootstrap, |c| {
+            idempotency::record(c, &request(1, b"body"), b"answer", 0)?;
+            panic!("a bug");
+        })
+        .await;
+    assert!(matches!(result, Err(Error::Internal(_))));
+    record(&db, 2).await.unwrap();
+    assert!(!recorded(&db, 1).await);
+}
+
+#[tokio::test]
+async fn a_transient_refusal_is_tried_again_and_not_for_ever() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    let mut tries = 0;
+    let third = db.transaction(Tx::Bootstrap, move |_| {
+        tries += 1;
+        if tries < 3 { Err(Error::Unavailable("busy".into())) } else { Ok(tries) }
+    });
+    assert_eq!(third.await.unwrap(), 3);
+    let (count, counted) = mpsc::channel();
+    let never: Result<(), Error> = db
+        .transaction(Tx::Bootstrap, move |_| {
+            count.send(()).unwrap();
+            Err(Error::Unavailable("busy".into()))
+        })
+        .await;
+    assert!(matches!(never, Err(Error::Unavailable(_))));
+    assert_eq!(counted.iter().count(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_of_two_processes_both_get_through() {
+    let dir = TempDir::new().unwrap();
+    // two pools on one file are as strange to each other as two processes
+    let (one, two) = (open(&dir).await, open(&dir).await);
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..60u128 {
+        let db = if n % 2 == 0 { one.clone() } else { two.clone() };
+        writers.spawn(async move { record(&db, n).await });
+    }
+    while let Some(done) = writers.join_next().await {
+        done.unwrap().unwrap();
+    }
+    for n in 0..60 {
+        assert!(recorded(&one, n).await, "row {n}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_request_is_answered_alike_and_another_body_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    record(&db, 1).await.unwrap();
+    let replay = |r: Request| db.read(Tx::ReadUser, move |c| idempotency::replay(c, &r));
+    assert_eq!(replay(request(1, b"body")).await.unwrap(), Some(b"answer".to_vec()));
+    assert!(matches!(replay(request(1, b"other")).await, Err(Error::RequestReused)));
+    let id = RequestId(Uuid::from_u128(1));
+    assert_eq!(replay(Request::new("users/bob", "test", id, b"other")).await.unwrap(), None);
+    assert_eq!(replay(Request::new("users/ann", "else", id, b"other")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn answers_are_forgotten_after_a_day() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    record(&db, 1).await.unwrap();
+    let later = idempotency::KEPT_MS;
+    for (n, now) in [(2, later), (3, later + 1)] {
+        let first: Result<_, Error> = db
+            .transaction(Tx::Bootstrap, move |c| {
+                idempotency::record(c, &request(n, b"body"), b"answer", now)?;
+                idempotency::replay(c, &request(1, b"body"))
+            })
+            .await;
+        assert_eq!(first.unwrap().is_some(), now == later);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_this_build_does_not_know_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(open(&dir).await);
+    std::fs::rename(dir.path().join("user.db"), dir.path().join("quota.db")).unwrap();
+    let refused = Db::open(&location(&dir), Service::Quota).await.map(|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::Open(_)));
+    assert!(refused.to_string().contains("user0001"), "{refused}");
+    assert!(refused.to_string().contains("newer version"), "{refused}");
+}
+
+#[test]
+fn an_address_without_a_driver_is_refused() {
+    assert!("mysql://db/crater".parse::<Location>().unwrap_err().to_string().contains("mysql://"));
+    assert!("".parse::<Location>().is_err());
+    assert_eq!("sqlite:///data".parse::<Location>().unwrap(), Location::Dir("/data".into()));
+    assert_eq!("data".parse::<Location>().unwrap(), Location::Dir("data".into()));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_on_the_machine_can_read_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    record(&db, 1).await.unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+    }
+}
+
+const CHILD: &str = "CRATER_STORE_TEST_CHILD";
+
+/// Not a test of its own: the process that the test below kills.
+#[tokio::test]
+async fn child_that_writes_until_it_is_killed() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    let db = Db::open(&Location::Dir(dir.into()), Service::User).await.unwrap();
+    for n in 0.. {
+        record(&db, n).await.unwrap();
+        println!("acknowledged {n}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill() {
+    let dir = TempDir::new().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
+        .env(CHILD, dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut last = None;
+    while last < Some(20) {
+        let line = lines.next().expect("the child went away").unwrap();
+        last = line.split_once("acknowledged ").and_then(|(_, n)| n.parse::<u128>().ok()).or(last);
+    }
+    child.kill().unwrap();
+    for line in lines.map_while(Result::ok) {
+        last = line.split_once("acknowledged ").and_then(|(_, n)| n.parse::<u128>().ok()).or(last);
+    }
+    child.wait().unwrap();
+    let db = tokio::time::timeout(Duration::from_secs(10), open(&dir)).await.unwrap();
+    for n in 0..=last.unwrap() {
+        assert!(recorded(&db, n).await, "row {n} was acknowledged and is lost");
+    }
+}
