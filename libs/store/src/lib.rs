@@ -20,6 +20,7 @@ pub mod job;
 mod migrate;
 mod pool;
 pub mod quota;
+mod revision;
 mod tx;
 pub mod user;
 

@@ -1,0 +1,27 @@
+//! A database's own count of changes, so that a stream can ask for all that came after what it has.
+
+use diesel::prelude::*;
+
+use crate::Result;
+use crate::conn::{Conn, query};
+
+diesel::table! {
+    revision (id) {
+        id -> SmallInt,
+        value -> BigInt,
+    }
+}
+
+/// The number of the next change. Its row is locked from here to the end of the transaction, so numbers become visible in order and a
+/// reader that saw one has seen all before it.
+pub(crate) fn next(conn: &mut Conn) -> Result<i64> {
+    use revision::dsl;
+    query!(conn, |c| diesel::update(dsl::revision.find(1)).set(dsl::value.eq(dsl::value + 1)).execute(c))?;
+    current(conn)
+}
+
+/// The number of the last change; 0 before the first.
+pub(crate) fn current(conn: &mut Conn) -> Result<i64> {
+    use revision::dsl;
+    Ok(query!(conn, |c| dsl::revision.find(1).select(dsl::value).first(c))?)
+}
