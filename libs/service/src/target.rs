@@ -1,0 +1,81 @@
+//! Whom a service calls.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tonic::transport::Endpoint;
+use tower::Layer;
+
+use crate::{CALL_DEADLINE, Error, InProcess};
+
+/// Connects when first used and again whenever the connection broke; a call while nobody listens answers UNAVAILABLE.
+/// It passes the current trace on. Generated clients take it as it is: `UserServiceClient::new(channel)`.
+pub type Channel = crater_telemetry::Traced<tonic::transport::Channel>;
+
+/// Whom a service calls: an `http://host:port` address or a place inside this process.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Uri(Uri),
+    InProcess(InProcess),
+}
+
+impl Target {
+    /// A channel to this target whose calls wait at most [`CALL_DEADLINE`] for their answer, or for the first sign of a
+    /// response stream; the stream itself has no deadline. Opens nothing yet.
+    pub fn channel(&self) -> Result<Channel, Error> {
+        let channel = match self {
+            Self::Uri(uri) => endpoint(uri.clone()).connect_lazy(),
+            Self::InProcess(place) => {
+                let place = place.clone();
+                let dial = tower::service_fn(move |_: Uri| {
+                    let place = place.clone();
+                    async move { place.dial().await.map(TokioIo::new) }
+                });
+                endpoint(Uri::from_static("http://in-process")).connect_with_connector_lazy(dial)
+            }
+        };
+        Ok(crater_telemetry::ClientTrace.layer(channel))
+    }
+}
+
+fn endpoint(uri: Uri) -> Endpoint {
+    Endpoint::from(uri)
+        .connect_timeout(Duration::from_secs(3))
+        .timeout(CALL_DEADLINE)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .http2_max_header_list_size(16 << 10)
+        .tcp_nodelay(true)
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refused = |why: String| Error::Target { target: text.to_owned(), why };
+        let uri: Uri = text.parse().map_err(|error| refused(format!("{error}")))?;
+        match uri.scheme_str() {
+            Some("http") if uri.host().is_some() => Ok(Self::Uri(uri)),
+            _ => Err(refused("must be http://host:port".to_owned())),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Uri(uri) => serializer.collect_str(uri),
+            Self::InProcess(place) => serializer.collect_str(&format_args!("in-process:{}", place.name())),
+        }
+    }
+}
