@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::conn::{Conn, Role};
 use crate::error::Transient;
+use crate::idempotency::{self, Request};
 use crate::migrate::{self, Location, Service};
 use crate::pool::Pool;
 use crate::{Error, Result, Tx};
@@ -76,6 +80,41 @@ impl Db {
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
         run(&self.readers, name, End::Rollback, body).await
+    }
+}
+
+/// How a mutation is to be done.
+#[derive(Debug, Clone, Default)]
+pub struct Once {
+    /// The request's own name, if it has one: the same request twice acts once.
+    pub request: Option<Request>,
+    /// Check everything, write nothing.
+    pub validate_only: bool,
+    /// Now, in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl Db {
+    /// Runs a mutation once: if the same request was here before, its answer is given again; else `body` runs and its answer is kept, both
+    /// in one transaction.
+    pub async fn once<T, E, F>(&self, name: Tx, how: Once, mut body: F) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        E: From<Error> + Transient + Send + 'static,
+        F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
+    {
+        let Once { request, validate_only, now_ms } = how;
+        let whole = move |conn: &mut Conn| {
+            let Some(request) = &request else { return body(conn) };
+            if let Some(answer) = idempotency::replay(conn, request)? {
+                return Ok(serde_json::from_slice(&answer).map_err(Error::internal)?);
+            }
+            let answer = body(conn)?;
+            let kept = serde_json::to_vec(&answer).map_err(Error::internal)?;
+            idempotency::record(conn, request, &kept, now_ms)?;
+            Ok(answer)
+        };
+        if validate_only { self.rehearse(name, whole).await } else { self.transaction(name, whole).await }
     }
 }
 

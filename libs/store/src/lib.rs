@@ -25,7 +25,7 @@ mod tx;
 pub mod user;
 
 pub use conn::Conn;
-pub use db::Db;
+pub use db::{Db, Once};
 pub use error::{Error, Transient};
 pub use migrate::{Location, Service};
 pub use tx::Tx;

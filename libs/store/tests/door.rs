@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crater_domain::RequestId;
 use crater_store::idempotency::{self, Request};
-use crater_store::{Db, Error, Location, Service, Tx};
+use crater_store::{Db, Error, Location, Once, Service, Tx};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -162,6 +162,31 @@ async fn the_same_request_is_answered_alike_and_another_body_is_refused() {
     let id = RequestId(Uuid::from_u128(1));
     assert_eq!(replay(Request::new("users/bob", "test", id, b"other")).await.unwrap(), None);
     assert_eq!(replay(Request::new("users/ann", "else", id, b"other")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_mutation_acts_once_and_only_if_it_is_meant() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir).await;
+    let (acted, acts) = mpsc::channel();
+    let once = |n: u128, validate_only: bool| {
+        let how = Once { request: Some(request(n, b"body")), validate_only, now_ms: 0 };
+        let acted = acted.clone();
+        db.once(Tx::Bootstrap, how, move |c| {
+            acted.send(()).unwrap();
+            idempotency::record(c, &request(100 + n, b"body"), b"", 0)?;
+            Ok::<_, Error>(n)
+        })
+    };
+    assert_eq!(once(1, true).await.unwrap(), 1);
+    assert_eq!(acts.try_iter().count(), 1);
+    assert!(!recorded(&db, 101).await, "a check wrote something");
+    assert!(!recorded(&db, 1).await, "a check used the request's name up");
+    for _ in 0..3 {
+        assert_eq!(once(1, false).await.unwrap(), 1);
+    }
+    assert_eq!(acts.try_iter().count(), 1);
+    assert!(recorded(&db, 101).await);
 }
 
 #[tokio::test]

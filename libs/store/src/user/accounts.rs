@@ -2,6 +2,7 @@
 
 use crater_domain::{AccountId, UserId};
 use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::schema::{accounts, members};
 use super::{id, users};
@@ -10,7 +11,7 @@ use crate::error::OrExists;
 use crate::{Error, Result, revision};
 
 /// An account as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The id.
     pub id: AccountId,
@@ -38,7 +39,7 @@ pub struct NewAccount {
 }
 
 /// A user's place in an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The account.
     pub account: AccountId,

@@ -2,6 +2,7 @@
 
 use crater_domain::UserId;
 use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::schema::users::dsl;
 use super::{id, sessions};
@@ -10,7 +11,7 @@ use crate::error::OrExists;
 use crate::{Error, Result, revision};
 
 /// A user as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The id.
     pub id: UserId,
