@@ -1,1 +1,10 @@
-//! crater-engine
+//! crater-engine: the scheduling core. [`decide`] turns a [`Snapshot`] of a cluster into a [`Plan`].
+//!
+//! It is a pure function: no IO, no clock, no random source, no hash-map order; integers only. The same snapshot gives the
+//! same plan on every machine. It knows nothing of Kubernetes, protobuf or names. The algorithm is told in `README.md`.
+
+mod model;
+mod reason;
+
+pub use model::*;
+pub use reason::{Holder, Infeasible, Names, Reason, Resource};

@@ -1,0 +1,446 @@
+//! What goes in and what comes out: [`Snapshot`] and [`Plan`], plain integers and dense ordinals.
+//!
+//! Units everywhere: cpu in milli-cores, memory in bytes, GPU in milli-GPU (1000 is one whole device), time in
+//! milliseconds. Names stay with the caller: a [`NodeIx`] is an index into [`Snapshot::nodes`], and so on. Where two
+//! things are equal the smaller ordinal wins, so the caller numbers nodes by name and jobs in order of submission.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::reason::Reason;
+
+/// Milliseconds since any epoch the caller likes; only differences matter.
+pub type Millis = i64;
+
+/// One whole GPU in milli-GPU.
+pub const WHOLE_GPU: i64 = 1000;
+
+macro_rules! ordinal {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// The ordinal as an index.
+            pub fn at(self) -> usize {
+                self.0 as usize
+            }
+
+            /// The ordinal of an index (saturating; no snapshot has 2³² of anything).
+            pub fn of(index: usize) -> Self {
+                Self(u32::try_from(index).unwrap_or(u32::MAX))
+            }
+        }
+    )*};
+}
+
+ordinal! {
+    /// Index into [`Snapshot::nodes`], numbered in order of node names.
+    NodeIx,
+    /// Index into [`Snapshot::jobs`], numbered in order of submission.
+    JobIx,
+    /// Index into [`Snapshot::accounts`].
+    AccountIx,
+    /// Index into [`Snapshot::users`]: one person in one account.
+    UserIx,
+    /// A GPU model, `0..Snapshot::models`.
+    ModelIx,
+    /// A label key the caller has interned.
+    KeyIx,
+    /// A label value the caller has interned.
+    ValueIx,
+}
+
+/// Everything a decision depends on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The present instant.
+    pub now: Millis,
+    /// A number that grows with each cycle; only echoed in [`Plan::cycle`].
+    pub cycle: u64,
+    /// How many GPU models have an ordinal, those that no node has included.
+    pub models: u32,
+    /// What an administrator may turn.
+    pub settings: Settings,
+    /// In order of name.
+    pub nodes: Vec<Node>,
+    /// The account tree. An account that is its own ancestor is refused by [`Snapshot::check`].
+    pub accounts: Vec<Account>,
+    /// People with guarantees or limits of their own inside an account; others need no entry.
+    pub users: Vec<User>,
+    /// Jobs that want or hold something, in order of submission. Ended jobs are left out once nothing is held.
+    pub jobs: Vec<Job>,
+    /// What is allocated and not yet released, one entry a replica.
+    pub holdings: Vec<Holding>,
+    /// [`Plan::holds`] of the last cycle, as they came out. A new leader starts without; rights are found again.
+    pub holds: Vec<Hold>,
+}
+
+/// What an administrator may turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// How long after its start a job is spared by priority preemption, fair-share reclaim and migration. Never shields
+    /// from an account that is owed its guarantee.
+    pub protection_ms: Millis,
+    /// May preemptible work be migrated, so that a waiting job finds a place?
+    pub consolidate: bool,
+    /// Does what runs as best effort count against limits too? (It never counts against guarantees.)
+    pub best_effort_limited: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { protection_ms: 60_000, consolidate: true, best_effort_limited: false }
+    }
+}
+
+/// One machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Allocatable milli-cores, what DaemonSets and Pods of others take included (see `others_*`).
+    pub cpu: i64,
+    /// Allocatable bytes.
+    pub memory: i64,
+    /// GPU devices, numbered `0..gpus`. 0 for a node without.
+    pub gpus: u16,
+    /// The model of all its devices; `None` exactly when `gpus` is 0.
+    pub model: Option<ModelIx>,
+    /// Devices that may not be given (unhealthy, or excluded by an administrator).
+    pub bad_gpus: Vec<u16>,
+    /// May it take new work: ready, not cordoned, no taint that our Pods do not tolerate, not barred?
+    pub open: bool,
+    /// Is it unknown whether its Pods still run (see "Gone" in the design)? What it holds stays held.
+    pub lost: bool,
+    /// Labels, in any order.
+    pub labels: Vec<(KeyIx, ValueIx)>,
+    /// Milli-cores held by Pods that are not ours.
+    pub others_cpu: i64,
+    /// Bytes held by Pods that are not ours.
+    pub others_memory: i64,
+    /// Devices (and milli-GPU of each) held by Pods that are not ours.
+    pub others_gpus: Vec<(u16, i64)>,
+}
+
+/// An amount per resource, of which those not named are `None`: no guarantee, or no limit.
+///
+/// A guarantee that names GPUs and not cpu covers the cpu of GPU jobs: a job is judged by the resources that are named,
+/// but a job with GPUs only by a guarantee that names GPUs (in total, or of its model).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amounts {
+    /// Milli-cores.
+    pub cpu: Option<i64>,
+    /// Bytes.
+    pub memory: Option<i64>,
+    /// Milli-GPU of all models together.
+    pub gpu: Option<i64>,
+    /// Milli-GPU of one model.
+    pub gpu_models: Vec<(ModelIx, i64)>,
+}
+
+/// A team with its quota. Guarantees and limits hold for the whole subtree; jobs may sit in any account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// `None` for the top level.
+    pub parent: Option<AccountIx>,
+    /// Its part of what is borrowed, beside its siblings; at least 1.
+    pub weight: i64,
+    /// Always reachable. Where children are promised more than their parent, the sum of the children counts.
+    pub guaranteed: Amounts,
+    /// Binds; a limit below the guarantee wins.
+    pub limit: Amounts,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { parent: None, weight: 1, guaranteed: Amounts::default(), limit: Amounts::default() }
+    }
+}
+
+/// One person in one account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The account in which these hold.
+    pub account: AccountIx,
+    /// Always reachable for this person inside the account.
+    pub guaranteed: Amounts,
+    /// Binds for this person inside the account.
+    pub limit: Amounts,
+}
+
+/// Service class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Class {
+    /// Counts against quota; never preempted inside the guarantee.
+    #[default]
+    Guaranteed,
+    /// Uses what is idle, is preempted first, and is queued again by itself.
+    BestEffort,
+}
+
+/// What the owner said about being stopped. Best-effort work may always be stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Preemptible {
+    /// Only while it runs over the guarantee.
+    #[default]
+    WhenBorrowing,
+    /// Inside the guarantee too: by higher priority in its account, or to be migrated. (Never by another account.)
+    Always,
+    /// Never, and so it may not borrow. (What a lowered guarantee turns into borrowing is the last to go.)
+    Never,
+}
+
+/// What one replica needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Shape {
+    /// Milli-cores.
+    pub cpu: i64,
+    /// Bytes.
+    pub memory: i64,
+    /// Milli-GPU: 0, a part of one device (1..1000), or whole devices (a multiple of 1000).
+    pub gpu: i64,
+}
+
+/// Replicas of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Role {
+    /// What one replica needs.
+    pub each: Shape,
+    /// How many it wants; at least 1.
+    pub replicas: u32,
+    /// How many must start together; `0..=replicas`. Below `replicas` the role is elastic.
+    pub min: u32,
+}
+
+/// How far apart replicas may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Topology {
+    /// The label whose value all replicas shall share.
+    pub key: KeyIx,
+    /// Wait for it (true), or start without it (false)?
+    pub required: bool,
+}
+
+/// What a job asks for: equal requests are judged once a cycle. Share it between snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Request {
+    /// At least one.
+    pub roles: Vec<Role>,
+    /// Any of these, the preferred first; empty = any model.
+    pub models: Vec<ModelIx>,
+    /// Labels that a node must have, all of them.
+    pub selector: Vec<(KeyIx, ValueIx)>,
+    /// All replicas near each other.
+    pub topology: Option<Topology>,
+}
+
+/// A job that wants to run, or holds something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Whose queue it is in.
+    pub account: AccountIx,
+    /// Who submitted it, if that person has an entry in this account.
+    pub user: Option<UserIx>,
+    /// Service class.
+    pub class: Class,
+    /// Greater goes first, inside its account.
+    pub priority: i32,
+    /// When it was submitted. Equal instants go by ordinal.
+    pub submitted: Millis,
+    /// Since when it waits (its submission, or its last eviction).
+    pub queued_since: Millis,
+    /// How long its owner says that it runs, once started.
+    pub expected_ms: Option<Millis>,
+    /// What its owner said about being stopped.
+    pub preemptible: Preemptible,
+    /// Wants nothing more (cancelled, or ending by itself); what it holds is only waited for.
+    pub closed: bool,
+    /// What it asks for.
+    pub request: Arc<Request>,
+}
+
+/// One replica that is allocated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Whose.
+    pub job: JobIx,
+    /// Index into the request's roles.
+    pub role: u16,
+    /// Index of the replica in its role.
+    pub replica: u32,
+    /// Where.
+    pub node: NodeIx,
+    /// What it really requests (admission may have added to the role's shape).
+    pub each: Shape,
+    /// Device and milli-GPU of it; adds up to `each.gpu`.
+    pub gpus: Vec<(u16, i64)>,
+    /// When it was allocated.
+    pub started: Millis,
+    /// Revoked and not yet released: still held, and waited for.
+    pub going: bool,
+}
+
+/// Where one replica goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Placement {
+    /// Index into the request's roles.
+    pub role: u16,
+    /// Index of the replica in its role.
+    pub replica: u32,
+    /// Where.
+    pub node: NodeIx,
+    /// Device and milli-GPU of it.
+    pub gpus: Vec<(u16, i64)>,
+}
+
+/// Room that is kept for a job until it is free: it becomes a [`Grant`] of a later cycle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// For whom.
+    pub job: JobIx,
+    /// Since when.
+    pub since: Millis,
+    /// Which room; some of it is still held by replicas that are going.
+    pub placements: Vec<Placement>,
+}
+
+/// A job that gets room which is free now: write one Allocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Who.
+    pub job: JobIx,
+    /// At least the gang's minimum, unless the job already holds that.
+    pub placements: Vec<Placement>,
+}
+
+/// Why replicas are taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RevokeCause {
+    /// It runs as best effort and a guaranteed job needs the room.
+    BestEffortYields,
+    /// It runs over its account's guarantee and another account is owed its own.
+    Reclaimed,
+    /// It runs over its account's guarantee, and another that does too has less.
+    FairShare,
+    /// A job of higher priority in the same account needs the room or the limit.
+    Priority,
+    /// It is migrated, to let another job start.
+    Consolidated,
+    /// Its gang fell below the minimum and cannot be completed.
+    BrokenGang,
+}
+
+/// One replica that is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RevokedReplica {
+    /// Index into the request's roles.
+    pub role: u16,
+    /// Index of the replica in its role.
+    pub replica: u32,
+    /// Where it is now.
+    pub node: NodeIx,
+    /// Where room is held for it (see [`Plan::holds`]); `None`: it goes back to the queue.
+    pub moves_to: Option<NodeIx>,
+}
+
+/// Replicas to take back, with the grace period of their job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Whose.
+    pub job: JobIx,
+    /// Which: everything the job holds, or what is safely above its minimum.
+    pub replicas: Vec<RevokedReplica>,
+    /// Why.
+    pub cause: RevokeCause,
+    /// For whom; `None` for a broken gang.
+    pub beneficiary: Option<JobIx>,
+}
+
+/// The head of a line, for which room is kept from those behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// For whom.
+    pub job: JobIx,
+    /// When it starts if those before it end as they said; `None` when one of them said nothing.
+    pub expected_start: Option<Millis>,
+    /// Where it waits.
+    pub nodes: Vec<NodeIx>,
+}
+
+/// What a waiting job is told. One for every job that holds nothing and gets nothing now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Who.
+    pub job: JobIx,
+    /// Its place in the order in which jobs were considered, from 1, over the whole cluster.
+    pub position: u32,
+    /// The job considered before it that waits too.
+    pub after: Option<JobIx>,
+    /// What keeps it, the first blocker first. Never empty.
+    pub reasons: Vec<Reason>,
+    /// When it is expected to start, where that is known.
+    pub expected_start: Option<Millis>,
+}
+
+/// Totals of one cycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Jobs that hold something that is not going.
+    pub running: u32,
+    /// Jobs without anything at the end of the cycle.
+    pub waiting: u32,
+    /// Replicas granted.
+    pub granted: u32,
+    /// Replicas revoked, moved ones included.
+    pub revoked: u32,
+    /// Times a placement was searched for.
+    pub searches: u32,
+}
+
+/// What to do. Apply revocations and grants as written; feed `holds` back in the next snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// From the snapshot.
+    pub cycle: u64,
+    /// At most one a job, in the order decided.
+    pub grants: Vec<Grant>,
+    /// At most one a job.
+    pub revocations: Vec<Revocation>,
+    /// Room promised and not yet free, at most one a job.
+    pub holds: Vec<Hold>,
+    /// Heads of lines.
+    pub reservations: Vec<Reservation>,
+    /// Every waiting job, in the order considered.
+    pub verdicts: Vec<Verdict>,
+    /// Totals.
+    pub counts: Counts,
+}
+
+/// Why a snapshot cannot be decided on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// An ordinal that is not in the snapshot.
+    #[error("{list}[{index}].{field} is out of range")]
+    OutOfRange {
+        /// The list it is in.
+        list: &'static str,
+        /// Where in the list.
+        index: usize,
+        /// Which field.
+        field: &'static str,
+    },
+    /// A negative amount, a share of a GPU above one device, an empty role…
+    #[error("{list}[{index}].{field} is invalid: {why}")]
+    Invalid {
+        /// The list it is in.
+        list: &'static str,
+        /// Where in the list.
+        index: usize,
+        /// Which field.
+        field: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
