@@ -26,7 +26,7 @@ use crate::descriptors::StreamingMethods;
 use crate::{CutBody, Limits, Shutdown};
 
 /// The `domain` of every `google.rpc.ErrorInfo` that Crater sends.
-const ERROR_DOMAIN: &str = "crater";
+const ERROR_DOMAIN: &str = "crater.dev";
 
 #[derive(Clone)]
 pub(crate) struct GuardLayer {
@@ -153,7 +153,8 @@ impl Shared {
             false => (&self.calls, self.limits.calls, "calls"),
         };
         Arc::clone(semaphore).try_acquire_owned().map_err(|_| {
-            let message = format!("the {} service is at its limit of {most} {what} at one time", self.service);
+            let message =
+                format!("the {} service is at its limit of {most} {what} at one time", self.service);
             let mut details = error_info("OVERLOADED", [("limit", most.to_string())]);
             details.set_retry_info(Some(Duration::from_secs(1)));
             Status::with_error_details(Code::Unavailable, message, details)

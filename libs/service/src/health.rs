@@ -57,22 +57,23 @@ impl Health for HealthService {
         let shutdown = self.shutdown.clone();
         // Subscribed before the first answer, so no change between the two is lost.
         let changes = readiness.changes();
-        let stream = futures::stream::unfold((readiness, changes, None), move |(readiness, mut changes, last)| {
-            let shutdown = shutdown.clone();
-            async move {
-                loop {
-                    let now = answer(&readiness);
-                    if last != Some(now) {
-                        return Some((Ok(now), (readiness, changes, Some(now))));
-                    }
-                    tokio::select! {
-                        biased;
-                        changed = changes.changed() => if !changed { return None },
-                        () = shutdown.cancelled() => return None,
+        let stream =
+            futures::stream::unfold((readiness, changes, None), move |(readiness, mut changes, last)| {
+                let shutdown = shutdown.clone();
+                async move {
+                    loop {
+                        let now = answer(&readiness);
+                        if last != Some(now) {
+                            return Some((Ok(now), (readiness, changes, Some(now))));
+                        }
+                        tokio::select! {
+                            biased;
+                            changed = changes.changed() => if !changed { return None },
+                            () = shutdown.cancelled() => return None,
+                        }
                     }
                 }
-            }
-        });
+            });
         Ok(Response::new(Box::pin(stream)))
     }
 }

@@ -54,7 +54,8 @@ impl InProcess {
 
     /// A new connection to whoever listens here now; `ConnectionRefused` while nobody does.
     pub async fn dial(&self) -> io::Result<DuplexStream> {
-        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody serves {}", self.name));
+        let refused =
+            || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody serves {}", self.name));
         let listener = self.slot().clone().ok_or_else(refused)?;
         let (ours, theirs) = tokio::io::duplex(PIPE);
         listener.send(theirs).await.map_err(|_| refused())?;
@@ -86,7 +87,8 @@ impl Listening {
     pub(crate) async fn bind(bind: Bind, tls: Option<TlsAcceptor>) -> Result<Self, Error> {
         Ok(match bind {
             Bind::Tcp(addr) => {
-                let listener = TcpListener::bind(addr).await.map_err(|source| Error::Listen { addr, source })?;
+                let listener =
+                    TcpListener::bind(addr).await.map_err(|source| Error::Listen { addr, source })?;
                 Self::Tcp(listener, tls)
             }
             Bind::Listener(listener) => Self::Tcp(listener, tls),
@@ -126,11 +128,13 @@ impl Listening {
             tokio::spawn(async move {
                 let peer = stream.peer();
                 let stream = match (stream, tls) {
-                    (Stream::Tcp(stream), Some(tls)) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                        Ok(Err(error)) => return tracing::debug!(?peer, %error, "TLS handshake"),
-                        Err(_) => return tracing::debug!(?peer, "TLS handshake took too long"),
-                    },
+                    (Stream::Tcp(stream), Some(tls)) => {
+                        match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                            Ok(Err(error)) => return tracing::debug!(?peer, %error, "TLS handshake"),
+                            Err(_) => return tracing::debug!(?peer, "TLS handshake took too long"),
+                        }
+                    }
                     (stream, _) => stream,
                 };
                 place.send(Ok(Io { stream, peer, killed: Box::pin(kill.cancelled_owned()) }));
@@ -145,7 +149,9 @@ impl Listening {
                 stream.set_nodelay(true)?;
                 Ok(Some((Stream::Tcp(stream), tls.clone())))
             }
-            Self::InProcess(dialled) => Ok(dialled.recv().await.map(|stream| (Stream::InProcess(stream), None))),
+            Self::InProcess(dialled) => {
+                Ok(dialled.recv().await.map(|stream| (Stream::InProcess(stream), None)))
+            }
         }
     }
 }
@@ -195,7 +201,11 @@ impl Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Err(error) = self.alive(cx) {
             return Poll::Ready(Err(error));
         }

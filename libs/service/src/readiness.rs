@@ -56,9 +56,9 @@ impl Readiness {
     /// The conditions that do not hold, by name.
     pub fn missing(&self) -> Vec<Missing> {
         let conditions = self.conditions.borrow();
-        let missing = conditions.iter().filter_map(|(name, why)| {
-            Some(Missing { condition: name.to_string(), why: why.clone()? })
-        });
+        let missing = conditions
+            .iter()
+            .filter_map(|(name, why)| Some(Missing { condition: name.to_string(), why: why.clone()? }));
         missing.collect()
     }
 
@@ -81,7 +81,9 @@ impl Readiness {
                 let ready = conditions.values().all(Option::is_none);
                 match why {
                     None => tracing::info!(component, condition = &**name, ready, "condition holds"),
-                    Some(why) => tracing::info!(component, condition = &**name, why, "condition does not hold"),
+                    Some(why) => {
+                        tracing::info!(component, condition = &**name, why, "condition does not hold")
+                    }
                 }
             }
             changed

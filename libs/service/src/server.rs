@@ -109,7 +109,12 @@ impl Server {
     /// Adds a generated service, whose health is that of the whole server.
     pub fn add_service<S>(mut self, service: S) -> Self
     where
-        S: Service<http::Request<tonic::body::Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S: Service<http::Request<tonic::body::Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         S::Response: IntoResponse,
         S::Future: Send + 'static,
     {
@@ -276,7 +281,8 @@ impl Server {
             api = adapt(api);
         }
 
-        let fallback = self.fallback.unwrap_or_else(|| Router::new().fallback(|| async { StatusCode::NOT_FOUND }));
+        let fallback =
+            self.fallback.unwrap_or_else(|| Router::new().fallback(|| async { StatusCode::NOT_FOUND }));
         let mut all = api.merge(health::http(self.readiness)).merge(self.http).fallback_service(
             tower::service_fn(move |request: Request| {
                 let plain = fallback.clone();
@@ -302,7 +308,12 @@ async fn unanswered(request: Request, plain: Router) -> Result<Response, Infalli
 
 fn grpc<S>(service: S) -> Router
 where
-    S: Service<http::Request<tonic::body::Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+    S: Service<http::Request<tonic::body::Body>, Error = Infallible>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Response: IntoResponse,
     S::Future: Send + 'static,
 {

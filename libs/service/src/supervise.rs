@@ -11,16 +11,21 @@ use tokio::time::Instant;
 use crate::{Condition, Readiness, Shutdown};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A run at least this long was a success before it failed: the next pause is short again.
 const GOOD_RUN: Duration = Duration::from_secs(30);
 
 /// Runs `body` in a task until it returns `Ok` or `shutdown` is cancelled, which drops it wherever it waits. When it
-/// returns an error or panics it is started anew after a pause (100 ms doubling to 15 s, jittered).
+/// returns an error or panics it is started anew after a pause (100 ms doubling to 5 s, jittered).
 ///
 /// `body` gets the condition called `name` of `readiness` and says `ready()` when it does its work; a failure takes that
 /// back with the error as the reason. The same error in a row is logged once.
-pub fn supervise<F, Fut, E>(name: &str, readiness: &Readiness, shutdown: &Shutdown, mut body: F) -> JoinHandle<()>
+pub fn supervise<F, Fut, E>(
+    name: &str,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+    mut body: F,
+) -> JoinHandle<()>
 where
     F: FnMut(Condition) -> Fut + Send + 'static,
     Fut: Future<Output = Result<(), E>> + Send,

@@ -32,7 +32,8 @@ impl Tls {
         if certificates.is_empty() {
             return Err(refused("certificate", &self.certificate, &"there is none in the file"));
         }
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| refused("key", &self.key, &error))?;
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key).map_err(|error| refused("key", &self.key, &error))?;
         // The provider is named, not taken from the process, so that no other crate's choice changes ours.
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)

@@ -37,9 +37,8 @@ impl Default for Options {
 /// Starts logging for this process. Only the first call has an effect, so every service and every test may call it.
 pub fn init(options: Options) {
     // Every trace is sampled so that ids reach the logs even while nothing is exported.
-    let provider = SdkTracerProvider::builder()
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
-        .build();
+    let provider =
+        SdkTracerProvider::builder().with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn))).build();
     init_with(options, provider);
 }
 

@@ -1,0 +1,195 @@
+//! What this process knows of users: fed by the user service's stream, read at every call.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crater_api::user::v1::watch_identities_response::Event;
+use crater_api::user::v1::{Identity, MemberRole, UserState};
+use crater_domain::{AccountId, UserId};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::{AccessClaims, Error, Role};
+
+/// Silence of the user service after which nobody is believed any more: a suspension might have gone unheard.
+pub const STALE_AFTER: Duration = Duration::from_secs(30);
+
+/// The identities as last heard. Clones share the view.
+#[derive(Clone)]
+pub struct Directory {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: RwLock<State>,
+    revision: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    users: HashMap<UserId, Entry>,
+    /// The snapshot being received; it replaces `users` once it is whole.
+    draft: Option<HashMap<UserId, Entry>>,
+    /// When the sender was last heard, once a whole snapshot was.
+    heard: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    suspended: bool,
+    platform_admin: bool,
+    epoch: i64,
+    roles: BTreeMap<AccountId, Role>,
+    revoked_sessions: HashSet<String>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Directory {
+    /// Knows nobody and has heard nothing.
+    pub fn new() -> Self {
+        Self { shared: Arc::new(Shared { state: RwLock::default(), revision: watch::Sender::new(0) }) }
+    }
+
+    /// Takes in one event of `WatchIdentities`. A user that cannot be read is dropped with a warning: unknown is refused.
+    /// Returns whether the view is whole.
+    pub fn apply(&self, event: Event) -> bool {
+        let now = Instant::now();
+        let mut state = self.write();
+        let mut changed = true;
+        match event {
+            Event::SnapshotStart(_) => {
+                state.draft = Some(HashMap::new());
+                changed = false;
+            }
+            Event::Identity(identity) => match read(identity) {
+                Some((user, entry)) => {
+                    let State { users, draft, .. } = &mut *state;
+                    draft.as_mut().unwrap_or(users).insert(user, entry);
+                }
+                None => tracing::warn!("the user service sent a user that cannot be read"),
+            },
+            Event::Synced(_) => {
+                if let Some(whole) = state.draft.take() {
+                    state.users = whole;
+                    state.heard = Some(now);
+                }
+            }
+            Event::Account(_) | Event::Heartbeat(_) => changed = false,
+        }
+        if state.heard.is_some() {
+            state.heard = Some(now);
+        }
+        let whole = state.heard.is_some() && state.draft.is_none();
+        drop(state);
+        if changed {
+            self.shared.revision.send_modify(|revision| *revision += 1);
+        }
+        whole
+    }
+
+    /// Whether the user of these claims may act at `now`; if so, until when that holds unless something changes.
+    pub(crate) fn check(&self, claims: &AccessClaims, now: Instant) -> Result<(Entry, Instant), Error> {
+        let state = self.read();
+        let until = state.heard.ok_or(Error::IdentitiesNotHeard)? + STALE_AFTER;
+        if now > until {
+            return Err(Error::IdentitiesNotHeard);
+        }
+        let entry = state.users.get(&claims.user).ok_or(Error::UserUnknown)?;
+        if entry.suspended {
+            return Err(Error::UserSuspended);
+        }
+        // A higher epoch than ours is a token newer than what we heard.
+        if claims.epoch < entry.epoch || entry.revoked_sessions.contains(&claims.session) {
+            return Err(Error::SessionRevoked);
+        }
+        Ok((entry.clone(), until))
+    }
+
+    /// As [`Directory::check`], but waits a little for a user who may be newer than what was heard.
+    pub(crate) async fn check_soon(&self, claims: &AccessClaims) -> Result<Entry, Error> {
+        const NEWS: Duration = Duration::from_secs(2);
+        let mut changes = self.shared.revision.subscribe();
+        let deadline = Instant::now() + NEWS;
+        loop {
+            match self.check(claims, Instant::now()) {
+                Ok((entry, _)) => return Ok(entry),
+                Err(Error::UserUnknown) => {}
+                Err(error) => return Err(error),
+            }
+            if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+                return Err(Error::UserUnknown);
+            }
+        }
+    }
+
+    /// Waits until `allowed` refuses the user of these claims.
+    pub(crate) async fn refused(
+        &self,
+        claims: &AccessClaims,
+        allowed: impl Fn(&Entry) -> Result<(), Error>,
+    ) -> Error {
+        let mut changes = self.shared.revision.subscribe();
+        loop {
+            let until =
+                match self.check(claims, Instant::now()).and_then(|(e, until)| allowed(&e).map(|()| until)) {
+                    Ok(until) => until,
+                    Err(error) => return error,
+                };
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(until + Duration::from_millis(1)) => {}
+            }
+        }
+    }
+
+    /// The user's role in the account, by what is known now.
+    pub(crate) fn role(&self, user: &UserId, account: &AccountId) -> Option<Role> {
+        self.read().users.get(user)?.roles.get(account).copied()
+    }
+
+    pub(crate) fn accounts(&self, user: &UserId) -> Vec<AccountId> {
+        self.read().users.get(user).map(|entry| entry.roles.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    pub(crate) fn platform_admin(&self) -> bool {
+        self.platform_admin
+    }
+}
+
+fn read(identity: Identity) -> Option<(UserId, Entry)> {
+    let user = identity.user?;
+    let id = UserId::parse_name(&user.name).ok()?;
+    let roles = identity.memberships.iter().filter_map(|membership| {
+        let role = match membership.role() {
+            MemberRole::Manager => Role::Manager,
+            MemberRole::Member => Role::Member,
+            MemberRole::Unspecified => return None,
+        };
+        Some((AccountId::parse_name(&membership.account).ok()?, role))
+    });
+    let entry = Entry {
+        // Anything but a plain ACTIVE is no permission.
+        suspended: user.state() != UserState::Active,
+        platform_admin: user.platform_admin,
+        epoch: identity.epoch,
+        roles: roles.collect(),
+        revoked_sessions: identity.revoked_sessions.into_iter().collect(),
+    };
+    Some((id, entry))
+}
