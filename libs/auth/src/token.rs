@@ -224,3 +224,7 @@ fn in_time(nbf: i64, iat: i64, exp: i64, now: SystemTime) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;
