@@ -121,9 +121,12 @@ async fn expired_sessions_are_forgotten() {
     with_db(|c| {
         user::create_user(c, &new_user(ANN))?;
         user::open_session(c, &session(ANN), &[1; 32], 10)?;
-        let other = Session { id: Uuid::from_u128(8), expires_ms: 5000, ..session(ANN) };
-        user::open_session(c, &other, &[2; 32], 1001)?;
-        assert_eq!(user::present(c, &[1; 32], 1001)?, Presented::Unknown);
+        let day = 24 * 3_600_000;
+        for (n, now, known) in [(2, 1000 + day, true), (3, 1001 + day, false)] {
+            let other = Session { id: Uuid::from_u128(n.into()), expires_ms: now + day, ..session(ANN) };
+            user::open_session(c, &other, &[n; 32], now)?;
+            assert_eq!(user::present(c, &[1; 32], now)? != Presented::Unknown, known);
+        }
         Ok(())
     })
     .await;

@@ -12,8 +12,8 @@ use crate::error::OrExists;
 pub struct SigningKey {
     /// The `kid` in a token's header.
     pub id: String,
-    /// PKCS#8.
-    pub private_key: Vec<u8>,
+    /// The secret seed, 32 bytes.
+    pub seed: Vec<u8>,
     /// Raw, 32 bytes.
     pub public_key: Vec<u8>,
     /// When it was made.
@@ -30,8 +30,7 @@ impl std::fmt::Debug for SigningKey {
 pub fn signing_keys(conn: &mut Conn) -> Result<Vec<SigningKey>> {
     let rows: Vec<(String, Vec<u8>, Vec<u8>, i64)> =
         query!(conn, |c| dsl::signing_keys.order((dsl::created_ms.desc(), dsl::id)).load(c))?;
-    let key =
-        |(id, private_key, public_key, created_ms)| SigningKey { id, private_key, public_key, created_ms };
+    let key = |(id, seed, public_key, created_ms)| SigningKey { id, seed, public_key, created_ms };
     Ok(rows.into_iter().map(key).collect())
 }
 
@@ -39,7 +38,7 @@ pub fn signing_keys(conn: &mut Conn) -> Result<Vec<SigningKey>> {
 pub fn add_signing_key(conn: &mut Conn, key: &SigningKey) -> Result<()> {
     let row = (
         dsl::id.eq(&key.id),
-        dsl::private_key.eq(&key.private_key),
+        dsl::seed.eq(&key.seed),
         dsl::public_key.eq(&key.public_key),
         dsl::created_ms.eq(key.created_ms),
     );

@@ -54,7 +54,7 @@ diesel::table! {
 diesel::table! {
     signing_keys (id) {
         id -> Text,
-        private_key -> Binary,
+        seed -> Binary,
         public_key -> Binary,
         created_ms -> BigInt,
     }

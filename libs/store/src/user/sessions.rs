@@ -13,6 +13,9 @@ use super::users::touch;
 use crate::conn::{Conn, query};
 use crate::{Error, Result};
 
+/// A session is remembered for so long after its own end, in milliseconds: longer than any access token of it lives.
+const REMEMBERED_MS: i64 = 24 * 3_600_000;
+
 /// SHA-256 of a refresh token's secret.
 pub type RefreshToken = [u8; 32];
 
@@ -42,7 +45,7 @@ pub enum Presented {
     Reused(Session),
 }
 
-/// Begins a session with its first token, and forgets those that ended by themselves.
+/// Begins a session with its first token, and forgets those that ended by themselves long ago.
 pub fn open_session(conn: &mut Conn, session: &Session, token: &RefreshToken, now_ms: i64) -> Result<()> {
     forget_expired(conn, now_ms)?;
     let row = (
@@ -68,7 +71,7 @@ fn add_token(conn: &mut Conn, session: Uuid, token: &RefreshToken) -> Result<()>
 
 fn forget_expired(conn: &mut Conn, now_ms: i64) -> Result<()> {
     let expired: Vec<String> = query!(conn, |c| sessions::table
-        .filter(sessions::expires_ms.lt(now_ms))
+        .filter(sessions::expires_ms.lt(now_ms.saturating_sub(REMEMBERED_MS)))
         .select(sessions::id)
         .limit(100)
         .load(c))?;

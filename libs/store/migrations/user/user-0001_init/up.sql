@@ -72,7 +72,7 @@ CREATE INDEX refresh_tokens_session ON refresh_tokens (session);
 
 CREATE TABLE signing_keys (
   id VARCHAR(64) NOT NULL PRIMARY KEY,
-  private_key VARBINARY(256) NOT NULL,
+  seed VARBINARY(32) NOT NULL,
   public_key VARBINARY(32) NOT NULL,
   created_ms BIGINT NOT NULL
 );
