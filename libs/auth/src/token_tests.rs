@@ -138,7 +138,9 @@ fn no_other_algorithm_is_taken() {
 #[test]
 fn a_header_chooses_no_key_but_by_its_exact_id() {
     let world = world();
-    for kid in ["", "k2", "K1", "k1 ", "k1\0", "../k1", "../../dev/null", "/etc/passwd", "k1' OR '1'='1", "mesh"] {
+    for kid in
+        ["", "k2", "K1", "k1 ", "k1\0", "../k1", "../../dev/null", "/etc/passwd", "k1' OR '1'='1", "mesh"]
+    {
         let token = world.headed(&json!({"alg": "EdDSA", "typ": "access", "kid": kid}));
         assert_eq!(world.verify(&token), Err(Error::TokenForged), "{kid}");
     }
@@ -211,7 +213,8 @@ fn one_kind_of_token_does_not_pass_for_another() {
     let (posing, _) = world.mesh.signer().access_token(&World::grant(), at(NOW)).unwrap();
     assert_eq!(world.verify(&posing), Err(Error::TokenForged));
     // Nor does the mesh key of another mesh.
-    let other = MeshKey::generate().unwrap().signer().service_token("job", at(NOW), Duration::from_secs(60)).unwrap();
+    let other =
+        MeshKey::generate().unwrap().signer().service_token("job", at(NOW), Duration::from_secs(60)).unwrap();
     assert_eq!(world.verify(&other), Err(Error::TokenForged));
 }
 
@@ -219,7 +222,8 @@ fn one_kind_of_token_does_not_pass_for_another() {
 fn what_is_no_token_is_malformed() {
     let world = world();
     let nested = URL_SAFE_NO_PAD.encode("[".repeat(3000));
-    for text in ["", "a", "a.b", "a.b.c", "....", "a.b.c.d", &format!("{nested}.e30.x"), &"x".repeat(100_000)] {
+    for text in ["", "a", "a.b", "a.b.c", "....", "a.b.c.d", &format!("{nested}.e30.x"), &"x".repeat(100_000)]
+    {
         assert!(matches!(world.verify(text), Err(Error::TokenMalformed(_))), "{:.20}", text);
     }
 }

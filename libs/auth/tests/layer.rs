@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use crater_api::user::v1::watch_identities_response::{Event, SnapshotStart, Synced};
 use crater_api::user::v1::{Identity, MemberRole, Membership, User, UserState};
-use crater_auth::{AccessGrant, Authority, Caller, MeshKey, Role, SERVICE_TOKEN_HEADER, Signer, generate_seed};
+use crater_auth::{
+    AccessGrant, Authority, Caller, MeshKey, Role, SERVICE_TOKEN_HEADER, Signer, generate_seed,
+};
 use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -91,7 +93,11 @@ impl World {
         server.ready().await.unwrap().call(request).await.unwrap()
     }
 
-    async fn try_call(&self, path: &str, headers: &[(&'static str, &str)]) -> Result<Response<Body>, (tonic::Code, String)> {
+    async fn try_call(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Response<Body>, (tonic::Code, String)> {
         refused(self.call(false, request(path, headers)).await)
     }
 }
@@ -122,7 +128,8 @@ fn refused(response: Response<Body>) -> Result<Response<Body>, (tonic::Code, Str
 /// How a response stream ends.
 async fn end(response: Response<Body>) -> (tonic::Code, String) {
     let collected = tokio::time::timeout(Duration::from_secs(5), response.into_body().collect());
-    let trailers = collected.await.expect("the stream ends within five seconds").unwrap().trailers().cloned().unwrap();
+    let trailers =
+        collected.await.expect("the stream ends within five seconds").unwrap().trailers().cloned().unwrap();
     let status = Status::from_header_map(&trailers).unwrap();
     (status.code(), status.get_details_error_info().unwrap().reason)
 }
@@ -144,7 +151,11 @@ async fn each_level_lets_through_only_its_own() {
         (SERVICE, missing.clone(), denied("SERVICES_ONLY"), denied("SERVICES_ONLY"), None),
     ] {
         assert_eq!(world.try_call(path, &[]).await.err(), nobody, "{path} by nobody");
-        assert_eq!(world.try_call(path, &[("authorization", &alice)]).await.err(), by_alice, "{path} by alice");
+        assert_eq!(
+            world.try_call(path, &[("authorization", &alice)]).await.err(),
+            by_alice,
+            "{path} by alice"
+        );
         assert_eq!(world.try_call(path, &[("authorization", &root)]).await.err(), by_root, "{path} by root");
         let headers = [(SERVICE_TOKEN_HEADER, service.as_str())];
         assert_eq!(world.try_call(path, &headers).await.err(), by_service, "{path} by a service");
@@ -168,7 +179,9 @@ async fn a_service_that_acts_for_a_user_is_the_user_except_where_only_services_g
 async fn at_the_edge_services_are_nobody_and_their_methods_do_not_exist() {
     let world = world().synced();
     let service = world.service_bearer().await;
-    for headers in [vec![("authorization", service.as_str())], vec![(SERVICE_TOKEN_HEADER, service.as_str())], vec![]] {
+    for headers in
+        [vec![("authorization", service.as_str())], vec![(SERVICE_TOKEN_HEADER, service.as_str())], vec![]]
+    {
         let (code, _) = refused(world.call(true, request(SERVICE, &headers)).await).unwrap_err();
         assert_eq!(code, tonic::Code::Unimplemented);
     }
@@ -176,7 +189,10 @@ async fn at_the_edge_services_are_nobody_and_their_methods_do_not_exist() {
     let refusal = refused(world.call(true, request(SIGNED_IN, &header)).await).unwrap_err();
     assert_eq!(refusal.1, "TOKEN_MISSING");
     let header = [("authorization", service.as_str())];
-    assert_eq!(refused(world.call(true, request(SIGNED_IN, &header)).await).unwrap_err().1, "TOKEN_WRONG_KIND");
+    assert_eq!(
+        refused(world.call(true, request(SIGNED_IN, &header)).await).unwrap_err().1,
+        "TOKEN_WRONG_KIND"
+    );
     // A public method gets through, without the header that poses as a service.
     assert!(refused(world.call(true, request(PUBLIC, &[(SERVICE_TOKEN_HEADER, "forged")])).await).is_ok());
 }
@@ -237,7 +253,10 @@ async fn a_new_snapshot_forgets_who_is_not_in_it() {
     let directory = world.authority.directory();
     directory.apply(Event::SnapshotStart(SnapshotStart {}));
     directory.apply(Event::Identity(identity("root", 1)));
-    assert!(world.try_call(SIGNED_IN, &[("authorization", &alice)]).await.is_ok(), "the old view holds until the end");
+    assert!(
+        world.try_call(SIGNED_IN, &[("authorization", &alice)]).await.is_ok(),
+        "the old view holds until the end"
+    );
     directory.apply(Event::Synced(Synced {}));
     let refusal = world.try_call(SIGNED_IN, &[("authorization", &alice)]).await.map(drop);
     assert_eq!(refusal, unauthenticated("USER_UNKNOWN"));
@@ -290,14 +309,21 @@ async fn another_accounts_object_and_an_absent_one_answer_alike() {
     assert!(caller.require(&account("lab"), Role::Member).is_ok());
     let refusal = caller.require(&account("lab"), Role::Manager).unwrap_err();
     assert_eq!(refusal.code, crater_domain::Code::PermissionDenied);
-    let refusal = caller.require_object("job", "accounts/other/jobs/a", &account("other"), Role::Member).unwrap_err();
+    let refusal =
+        caller.require_object("job", "accounts/other/jobs/a", &account("other"), Role::Member).unwrap_err();
     let absent = crater_domain::Error::not_found("job", "accounts/other/jobs/a");
-    assert_eq!((refusal.code, refusal.reason, refusal.to_string()), (absent.code, absent.reason, absent.to_string()));
+    assert_eq!(
+        (refusal.code, refusal.reason, refusal.to_string()),
+        (absent.code, absent.reason, absent.to_string())
+    );
     assert_eq!(caller.accounts(), [account("lab")]);
 
     // A membership that was taken away counts at once.
     let mut left = identity("alice", 1);
     left.memberships.clear();
     world.hear(left);
-    assert_eq!(caller.require(&account("lab"), Role::Member).unwrap_err().code, crater_domain::Code::NotFound);
+    assert_eq!(
+        caller.require(&account("lab"), Role::Member).unwrap_err().code,
+        crater_domain::Code::NotFound
+    );
 }

@@ -15,7 +15,7 @@ use tonic::Status;
 /// rights, whose deadline passed, whose server drains. The handler's stream is dropped then.
 ///
 /// The cut is made between two messages, so that the reader sees the status and not a torn message; a message that
-/// stalls half-sent is torn after a second.
+/// stalls half-sent is torn after a second. An error of `inner` becomes the final status as well.
 pub struct CutBody {
     inner: tonic::body::Body,
     cut: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
@@ -89,7 +89,12 @@ impl Body for CutBody {
                 Some(data) => this.framing.feed(data),
                 None => this.ended = true,
             },
-            Some(Err(_)) | None => this.ended = true,
+            // A stream that broke off says why in its trailers; a reset would leave the reader to guess.
+            Some(Err(status)) => {
+                let status = status.clone();
+                return Poll::Ready(Some(Ok(this.end(&status))));
+            }
+            None => this.ended = true,
         }
         Poll::Ready(frame)
     }
