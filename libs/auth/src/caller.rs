@@ -108,6 +108,17 @@ impl Caller {
         Err(Error::not_found(kind, name))
     }
 
+    /// Whether there is such an account at all: platform admins and services have every role in accounts that are not there, too.
+    /// Waits a little for one that may be newer than what was heard.
+    pub async fn account_exists(&self, account: &AccountId) -> bool {
+        self.directory.has_account(account).await
+    }
+
+    /// Whether there is such a user. Waits as [`Caller::account_exists`] does.
+    pub async fn user_exists(&self, user: &UserId) -> bool {
+        self.directory.has_user(user).await
+    }
+
     /// The accounts that the user is in, by id. A platform admin who is in none may still see all: ask
     /// [`Caller::is_platform_admin`].
     pub fn accounts(&self) -> Vec<AccountId> {

@@ -15,6 +15,9 @@ use crate::{AccessClaims, Error, Role};
 /// Silence of the user service after which nobody is believed any more: a suspension might have gone unheard.
 pub const STALE_AFTER: Duration = Duration::from_secs(30);
 
+/// How long something that is not known is waited for: it may be news.
+const NEWS: Duration = Duration::from_secs(2);
+
 /// The identities as last heard. Clones share the view.
 #[derive(Clone)]
 pub struct Directory {
@@ -28,11 +31,24 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    users: HashMap<UserId, Entry>,
-    /// The snapshot being received; it replaces `users` once it is whole.
-    draft: Option<HashMap<UserId, Entry>>,
+    view: View,
+    /// The snapshot being received; it replaces `view` once it is whole.
+    draft: Option<View>,
     /// When the sender was last heard, once a whole snapshot was.
     heard: Option<Instant>,
+}
+
+#[derive(Default)]
+struct View {
+    users: HashMap<UserId, Entry>,
+    accounts: HashSet<AccountId>,
+}
+
+impl State {
+    /// Where what is heard goes.
+    fn heard_into(&mut self) -> &mut View {
+        self.draft.as_mut().unwrap_or(&mut self.view)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -64,23 +80,26 @@ impl Directory {
         let mut changed = true;
         match event {
             Event::SnapshotStart(_) => {
-                state.draft = Some(HashMap::new());
+                state.draft = Some(View::default());
                 changed = false;
             }
             Event::Identity(identity) => match read(identity) {
                 Some((user, entry)) => {
-                    let State { users, draft, .. } = &mut *state;
-                    draft.as_mut().unwrap_or(users).insert(user, entry);
+                    state.heard_into().users.insert(user, entry);
                 }
                 None => tracing::warn!("the user service sent a user that cannot be read"),
             },
             Event::Synced(_) => {
                 if let Some(whole) = state.draft.take() {
-                    state.users = whole;
+                    state.view = whole;
                     state.heard = Some(now);
                 }
             }
-            Event::Account(_) | Event::Heartbeat(_) => changed = false,
+            Event::Account(account) => match AccountId::parse_name(&account.name) {
+                Ok(account) => changed = state.heard_into().accounts.insert(account),
+                Err(_) => tracing::warn!("the user service sent an account that cannot be read"),
+            },
+            Event::Heartbeat(_) => changed = false,
         }
         if state.heard.is_some() {
             state.heard = Some(now);
@@ -100,7 +119,7 @@ impl Directory {
         if now > until {
             return Err(Error::IdentitiesNotHeard);
         }
-        let entry = state.users.get(&claims.user).ok_or(Error::UserUnknown)?;
+        let entry = state.view.users.get(&claims.user).ok_or(Error::UserUnknown)?;
         if entry.suspended {
             return Err(Error::UserSuspended);
         }
@@ -113,7 +132,6 @@ impl Directory {
 
     /// As [`Directory::check`], but waits a little for a user who may be newer than what was heard.
     pub(crate) async fn check_soon(&self, claims: &AccessClaims) -> Result<Entry, Error> {
-        const NEWS: Duration = Duration::from_secs(2);
         let mut changes = self.shared.revision.subscribe();
         let deadline = Instant::now() + NEWS;
         loop {
@@ -148,13 +166,41 @@ impl Directory {
         }
     }
 
+    /// Whether the account is there. Waits a little for one that may be newer than what was heard.
+    pub async fn has_account(&self, account: &AccountId) -> bool {
+        self.soon(|view| view.accounts.contains(account)).await
+    }
+
+    /// Whether the user is there. Waits a little for one who may be newer than what was heard.
+    pub async fn has_user(&self, user: &UserId) -> bool {
+        self.soon(|view| view.users.contains_key(user)).await
+    }
+
+    async fn soon(&self, so: impl Fn(&View) -> bool) -> bool {
+        let mut changes = self.shared.revision.subscribe();
+        let deadline = Instant::now() + NEWS;
+        loop {
+            if so(&self.read().view) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+                return false;
+            }
+        }
+    }
+
     /// The user's role in the account, by what is known now.
     pub(crate) fn role(&self, user: &UserId, account: &AccountId) -> Option<Role> {
-        self.read().users.get(user)?.roles.get(account).copied()
+        self.read().view.users.get(user)?.roles.get(account).copied()
     }
 
     pub(crate) fn accounts(&self, user: &UserId) -> Vec<AccountId> {
-        self.read().users.get(user).map(|entry| entry.roles.keys().cloned().collect()).unwrap_or_default()
+        self.read()
+            .view
+            .users
+            .get(user)
+            .map(|entry| entry.roles.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
