@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crater_domain::{Limit, Limits, QuotaSubject, UserId};
 use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::conn::{Conn, query};
 use crate::{Error, Result, revision};
@@ -31,7 +32,8 @@ diesel::table! {
 }
 
 /// The limits of one subject as they are now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Kept", try_from = "Kept")]
 pub struct Quota {
     /// Whose.
     pub subject: QuotaSubject,
@@ -41,6 +43,34 @@ pub struct Quota {
     pub updated_ms: i64,
     /// The etag; 0 for never written.
     pub version: i64,
+}
+
+/// A quota as an answer is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    subject: String,
+    rows: Vec<(String, Option<i64>, Option<i64>)>,
+    updated_ms: i64,
+    version: i64,
+}
+
+impl From<Quota> for Kept {
+    fn from(q: Quota) -> Self {
+        let rows = q.limits.iter().map(|(kind, l)| (kind.to_string(), l.guaranteed, l.limit)).collect();
+        Self { subject: q.subject.to_string(), rows, updated_ms: q.updated_ms, version: q.version }
+    }
+}
+
+impl TryFrom<Kept> for Quota {
+    type Error = String;
+    fn try_from(k: Kept) -> Result<Self, String> {
+        let mut limits = Limits::new();
+        for (kind, guaranteed, limit) in k.rows {
+            limits.insert(kind.parse()?, Limit { guaranteed, limit });
+        }
+        let subject = k.subject.parse().map_err(|e: crater_domain::IdError| e.to_string())?;
+        Ok(Self { subject, limits, updated_ms: k.updated_ms, version: k.version })
+    }
 }
 
 /// Everything that changed after a revision, as it is now.
