@@ -1,0 +1,114 @@
+//! What limits are about: resources by name, and for each a guarantee and a limit.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::FieldViolation;
+
+/// A resource that can be guaranteed or limited.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceKind {
+    /// `cpu`, in thousandths of a core.
+    Cpu,
+    /// `memory`, in bytes.
+    Memory,
+    /// `gpu`: GPUs of any model, in thousandths.
+    Gpu,
+    /// `gpu/{model}`, in thousandths.
+    GpuModel(String),
+    /// `jobs.waiting`: jobs that wait. It can be limited, not guaranteed.
+    JobsWaiting,
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Memory => f.write_str("memory"),
+            Self::Gpu => f.write_str("gpu"),
+            Self::GpuModel(model) => write!(f, "gpu/{model}"),
+            Self::JobsWaiting => f.write_str("jobs.waiting"),
+        }
+    }
+}
+
+impl FromStr for ResourceKind {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "memory" => Ok(Self::Memory),
+            "gpu" => Ok(Self::Gpu),
+            "jobs.waiting" => Ok(Self::JobsWaiting),
+            _ => match text.strip_prefix("gpu/") {
+                Some(model)
+                    if (1..=63).contains(&model.len())
+                        && model.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) =>
+                {
+                    Ok(Self::GpuModel(model.to_owned()))
+                }
+                _ => Err(format!("{text:?} must be cpu, memory, gpu, gpu/{{model}} or jobs.waiting")),
+            },
+        }
+    }
+}
+
+/// What is guaranteed and what is the most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// Always reachable; none: nothing.
+    pub guaranteed: Option<i64>,
+    /// Never exceeded by a new start; none: no limit.
+    pub limit: Option<i64>,
+}
+
+/// All limits of one subject; a resource that is not there has no guarantee and no limit.
+pub type Limits = BTreeMap<ResourceKind, Limit>;
+
+impl Limit {
+    /// What is wrong with it, at `path` (for example `quota.resources[0]`).
+    pub fn violations(&self, kind: &ResourceKind, path: &str) -> Vec<FieldViolation> {
+        let mut out = Vec::new();
+        let mut wrong = |field: &str, description: String| {
+            out.push(FieldViolation { field: format!("{path}.{field}"), description });
+        };
+        if let Some(g) = self.guaranteed {
+            if g < 0 {
+                wrong("guaranteed", format!("must not be negative: {g}"));
+            }
+            if *kind == ResourceKind::JobsWaiting {
+                wrong("guaranteed", "jobs.waiting can be limited, not guaranteed".to_owned());
+            }
+        }
+        if let Some(l) = self.limit {
+            if l < 0 {
+                wrong("limit", format!("must not be negative: {l}"));
+            }
+            if self.guaranteed.is_some_and(|g| g > l) {
+                wrong("guaranteed", format!("must not be above the limit ({l})"));
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_read_back_as_written() {
+        for text in ["cpu", "memory", "gpu", "gpu/A100-80GB", "jobs.waiting"] {
+            assert_eq!(text.parse::<ResourceKind>().map(|k| k.to_string()), Ok(text.to_owned()));
+        }
+        assert!("gpus".parse::<ResourceKind>().is_err());
+        assert!("gpu/".parse::<ResourceKind>().is_err());
+    }
+
+    #[test]
+    fn a_guarantee_above_its_limit_is_refused() {
+        let limit = Limit { guaranteed: Some(3), limit: Some(2) };
+        assert_eq!(limit.violations(&ResourceKind::Gpu, "quota.resources[0]").len(), 1);
+    }
+}
