@@ -1,5 +1,7 @@
 //! The laws of the quota service's tables.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+
 use crater_domain::{Limit, Limits, QuotaSubject};
 use crater_store::{Conn, Db, Error, Location, Result, Service, Tx, quota};
 use tempfile::TempDir;

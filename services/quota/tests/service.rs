@@ -1,5 +1,7 @@
 //! The laws of the quota service, through real gRPC over in-process channels.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+
 use std::time::{Duration, SystemTime};
 
 use crater_api::quota::v1 as pb;

@@ -1,5 +1,7 @@
 //! The laws of the user service, through real gRPC over an in-process channel.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -421,7 +423,9 @@ async fn a_watcher_hears_the_whole_then_changes_then_heartbeats() {
     let mut stream = house.watch().await;
     assert!(matches!(next(&mut stream).await, Event::SnapshotStart(_)));
     assert!(matches!(next(&mut stream).await, Event::Account(a) if a.name == "accounts/default"));
-    assert!(matches!(next(&mut stream).await, Event::Identity(i) if i.user.as_ref().unwrap().name == "users/admin"));
+    assert!(
+        matches!(next(&mut stream).await, Event::Identity(i) if i.user.as_ref().unwrap().name == "users/admin")
+    );
     assert!(matches!(next(&mut stream).await, Event::Synced(_)));
     house.users().create_user(signed(&admin, new_user("ann"))).await.unwrap();
     match news(&mut stream).await {
