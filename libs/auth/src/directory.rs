@@ -239,3 +239,42 @@ fn read(identity: Identity) -> Option<(UserId, Entry)> {
     };
     Some((id, entry))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crater_api::user::v1::User;
+    use crater_api::user::v1::watch_identities_response::{Heartbeat, SnapshotStart, Synced};
+
+    fn claims() -> AccessClaims {
+        let signer = crate::Signer::from_seed("k1", &crate::generate_seed()).unwrap();
+        let grant = crate::AccessGrant { user: "alice".parse().unwrap(), session: "s1".to_owned(), epoch: 1 };
+        signer.access_token(&grant, std::time::SystemTime::now()).unwrap().1
+    }
+
+    #[test]
+    fn nobody_is_believed_after_thirty_seconds_of_silence() {
+        let directory = Directory::new();
+        let user =
+            User { name: "users/alice".to_owned(), state: UserState::Active.into(), ..Default::default() };
+        directory.apply(Event::SnapshotStart(SnapshotStart {}));
+        directory.apply(Event::Identity(Identity { user: Some(user), epoch: 1, ..Default::default() }));
+        directory.apply(Event::Synced(Synced {}));
+        let (claims, before) = (claims(), Instant::now());
+        let (_, until) = directory.check(&claims, before).unwrap();
+        assert!(directory.check(&claims, until).is_ok());
+        let late = until + Duration::from_millis(1);
+        assert_eq!(directory.check(&claims, late).map(drop), Err(Error::IdentitiesNotHeard));
+        // Any sign of life prolongs what is known, and only that.
+        directory.apply(Event::Heartbeat(Heartbeat {}));
+        let (_, prolonged) = directory.check(&claims, Instant::now()).unwrap();
+        assert!(prolonged >= until);
+    }
+
+    #[test]
+    fn a_sign_of_life_is_no_snapshot() {
+        let directory = Directory::new();
+        assert!(!directory.apply(Event::Heartbeat(Heartbeat {})));
+        assert_eq!(directory.check(&claims(), Instant::now()).map(drop), Err(Error::IdentitiesNotHeard));
+    }
+}

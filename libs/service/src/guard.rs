@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -102,7 +102,9 @@ where
         let deadline = deadline.map(|after| (Instant::now() + after, after));
 
         let limit = shared.limits.request_bytes;
-        let request = request.map(|body| tonic::body::Body::new(LimitedBody::new(body, limit)));
+        let broken = Arc::new(OnceLock::new());
+        let request =
+            request.map(|body| tonic::body::Body::new(LimitedBody::new(body, limit, Arc::clone(&broken))));
         // Handlers may panic before they return their future, too.
         let call = match std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
             Ok(call) => call,
@@ -120,6 +122,13 @@ where
                 Ok(Err(panic)) => return Ok(panicked(shared.service, &*panic).into_http()),
                 Err(_) => return Ok(too_late(deadline).into_http()),
             };
+            // A proxy cannot tell a body that broke off from a backend that did.
+            if let Some(status) = broken.get() {
+                return Ok(status.clone().into_http());
+            }
+            if let Some(status) = unreadable(response.headers()) {
+                return Ok(status.into_http());
+            }
             Ok(response.map(|body| {
                 let cut = async move {
                     let _held_until_the_body_is_dropped = permit;
@@ -169,6 +178,18 @@ where
     Box::pin(std::future::ready(Ok(status.into_http())))
 }
 
+/// tonic answers INTERNAL to a message that is no Protobuf or is nested too deeply. That is the caller's fault, and its
+/// text is the only mark by which it can be told from a fault of ours.
+fn unreadable(headers: &HeaderMap) -> Option<Status> {
+    if headers.get("grpc-status")?.as_bytes() != b"13" {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    let why = status.message().strip_prefix("failed to decode Protobuf message: ")?;
+    let message = format!("the request cannot be read: {why}");
+    Some(Status::with_error_details(Code::InvalidArgument, message, error_info("REQUEST_MALFORMED", [])))
+}
+
 fn too_late(deadline: Option<(Instant, Duration)>) -> Status {
     let after = deadline.map(|(_, after)| after).unwrap_or_default();
     Status::deadline_exceeded(format!("the call did not end within {after:?}"))
@@ -206,17 +227,25 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// A request body that ends in RESOURCE_EXHAUSTED as soon as it announces or sends more than its limit.
+/// A request body that ends in RESOURCE_EXHAUSTED as soon as it announces or sends more than its limit. It leaves in
+/// `broken` why it broke off, that or another reason.
 struct LimitedBody<B> {
     inner: B,
     framing: Framing,
     received: usize,
     limit: usize,
+    broken: Arc<OnceLock<Status>>,
 }
 
 impl<B> LimitedBody<B> {
-    fn new(inner: B, limit: usize) -> Self {
-        Self { inner, framing: Framing::default(), received: 0, limit }
+    fn new(inner: B, limit: usize, broken: Arc<OnceLock<Status>>) -> Self {
+        Self { inner, framing: Framing::default(), received: 0, limit, broken }
+    }
+
+    fn break_off<T>(&self, status: Status) -> Poll<Option<Result<T, tonic::codegen::StdError>>> {
+        // Only the first reason counts.
+        let _ = self.broken.set(status.clone());
+        Poll::Ready(Some(Err(status.into())))
     }
 }
 
@@ -225,6 +254,8 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<tonic::codegen::StdError>,
 {
+    // The size and the end that the inner body tells of are left out: where gRPC-Web is translated they are those of the
+    // encoded body, not of what comes out of it.
     type Data = Bytes;
     type Error = tonic::codegen::StdError;
 
@@ -245,18 +276,21 @@ where
                 let message = format!("the request is larger than {limit} bytes");
                 let details = error_info("REQUEST_TOO_LARGE", [("limit_bytes", limit.to_string())]);
                 let status = Status::with_error_details(Code::ResourceExhausted, message, details);
-                return Poll::Ready(Some(Err(status.into())));
+                return self.break_off(status);
             }
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
+        match frame {
+            Some(Err(error)) => {
+                let error: tonic::codegen::StdError = error.into();
+                let why = match error.downcast_ref::<Status>() {
+                    Some(status) => status.message().to_owned(),
+                    None => error.to_string(),
+                };
+                self.break_off(Status::invalid_argument(format!("the request's body cannot be read: {why}")))
+            }
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            None => Poll::Ready(None),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ mod tests {
         let held: Vec<_> = (0..CALLS + 1).map(|_| pool.take().unwrap()).collect();
         assert_eq!(pool.lanes.lock().unwrap().len(), 2);
         drop(held);
-        pool.take().unwrap();
+        drop(pool.take().unwrap());
         assert_eq!(pool.lanes.lock().unwrap().len(), 2);
     }
 
