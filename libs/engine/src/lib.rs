@@ -3,8 +3,23 @@
 //! It is a pure function: no IO, no clock, no random source, no hash-map order; integers only. The same snapshot gives the
 //! same plan on every machine. It knows nothing of Kubernetes, protobuf or names. The algorithm is told in `README.md`.
 
+mod check;
+mod cycle;
+mod evict;
+mod explain;
+mod feasible;
 mod model;
+mod place;
+mod queue;
 mod reason;
+mod reserve;
+mod rights;
+mod room;
+mod tree;
+mod work;
 
+pub use check::valid_gpu;
+pub use cycle::decide;
+pub use feasible::check_feasible;
 pub use model::*;
 pub use reason::{Holder, Infeasible, Names, Reason, Resource};

@@ -149,3 +149,127 @@ pub trait Names {
     /// A label value.
     fn value(&self, value: ValueIx) -> &str;
 }
+
+impl Resource {
+    fn render(self, amount: i64, names: &dyn Names) -> String {
+        match self {
+            Resource::Cpu => format!("{} cpu", thousandths(amount)),
+            Resource::Memory => format!("{} memory", bytes(amount)),
+            Resource::Gpu => format!("{} GPU", thousandths(amount)),
+            Resource::GpuModel(model) => format!("{} {} GPU", thousandths(amount), names.model(model)),
+        }
+    }
+
+    fn name(self, names: &dyn Names) -> String {
+        match self {
+            Resource::Cpu => "cpu".into(),
+            Resource::Memory => "memory".into(),
+            Resource::Gpu => "GPUs".into(),
+            Resource::GpuModel(model) => format!("{} GPUs", names.model(model)),
+        }
+    }
+}
+
+/// Thousandths without needless zeros: 1500 is `1.5`.
+fn thousandths(milli: i64) -> String {
+    let text = format!("{}.{:03}", milli / 1000, (milli % 1000).abs());
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Bytes in the largest binary unit that leaves at least one, to a tenth.
+fn bytes(amount: i64) -> String {
+    let units = [("Ti", 1i64 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
+    match units.into_iter().find(|(_, size)| amount >= *size) {
+        Some((unit, size)) => {
+            let tenths = i128::from(amount) * 10 / i128::from(size);
+            if tenths % 10 == 0 { format!("{}{unit}", tenths / 10) } else { format!("{}.{}{unit}", tenths / 10, tenths % 10) }
+        }
+        None => format!("{amount} B"),
+    }
+}
+
+fn holder(of: Holder, names: &dyn Names) -> String {
+    match of {
+        Holder::Account(account) => format!("account {}", names.account(account)),
+        Holder::User(user) => format!("user {}", names.user(user)),
+    }
+}
+
+impl Infeasible {
+    /// The sentence for people.
+    #[must_use]
+    pub fn render(&self, names: &dyn Names) -> String {
+        match self {
+            Infeasible::NoSuchModel { models } if models.is_empty() => "no node has a GPU".into(),
+            Infeasible::NoSuchModel { models } => {
+                let models: Vec<&str> = models.iter().map(|model| names.model(*model)).collect();
+                format!("no node has GPU model {}", models.join(" or "))
+            }
+            Infeasible::NoSuchNode => "no node has the labels and GPU model asked for".into(),
+            Infeasible::NoSuchTopology { key } => format!("no node has a {} label", names.key(*key)),
+            Infeasible::ReplicaTooLarge { resource, wanted, largest, .. } => format!(
+                "a replica asks for {}, the largest node it may use has {}",
+                resource.render(*wanted, names),
+                resource.render(*largest, names)
+            ),
+            Infeasible::GangTooLarge { fit, need, key: None } => {
+                format!("the empty cluster has room for {fit} of {need} replicas that must start together")
+            }
+            Infeasible::GangTooLarge { fit, need, key: Some(key) } => format!(
+                "even when empty, no {} has room for more than {fit} of {need} replicas that must start together",
+                names.key(*key)
+            ),
+        }
+    }
+}
+
+impl Reason {
+    /// The sentence for people. `now` makes instants relative.
+    #[must_use]
+    pub fn render(&self, now: Millis, names: &dyn Names) -> String {
+        match self {
+            Reason::Infeasible(infeasible) => infeasible.render(names),
+            Reason::Limit { holder: of, resource, used, wanted, limit } => format!(
+                "limit of {}: {} in use, {} asked for, limit {}",
+                holder(*of, names),
+                resource.render(*used, names),
+                resource.render(*wanted, names),
+                resource.render(*limit, names)
+            ),
+            Reason::MayNotBorrow { account } => format!(
+                "it may not be preempted, so it must fit the guarantee of account {}, which is used up",
+                names.account(*account)
+            ),
+            Reason::NoRoom { fit, need, short, candidates, best, domain } => {
+                let place = match domain {
+                    Some((key, Some(value))) => format!(" in one {} (best: {})", names.key(*key), names.value(*value)),
+                    Some((key, None)) => format!(" in one {}", names.key(*key)),
+                    None => String::new(),
+                };
+                let best = best.map_or(String::new(), |node| format!("; best fit {}", names.node(node)));
+                format!(
+                    "room for {fit} of {need} replicas{place}: short of {} on {candidates} nodes it may use{best}",
+                    short.name(names)
+                )
+            }
+            Reason::KeptForOthers { first, jobs: 1 } => {
+                format!("what is free is kept for job {}, which is before it", names.job(*first))
+            }
+            Reason::KeptForOthers { first, jobs } => {
+                format!("what is free is kept for job {} and {} more before it", names.job(*first), jobs - 1)
+            }
+            Reason::RoomIsComing { going } => format!("room is being made for it: {going} replicas are still ending"),
+            Reason::StillEnding { going } => format!("{going} of its own former replicas are still ending"),
+            Reason::NodeUnconfirmed { node } => format!(
+                "node {} does not answer, and its former replicas may still run there",
+                names.node(*node)
+            ),
+            Reason::Reserved { expected_start: Some(start) } => format!(
+                "it is first in line and room is kept for it; expected to start in {} s",
+                (start - now).max(0) / 1000
+            ),
+            Reason::Reserved { expected_start: None } => "it is first in line and room is kept for it".into(),
+            Reason::Closed => "it is being ended".into(),
+        }
+    }
+}

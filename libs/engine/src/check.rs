@@ -1,0 +1,158 @@
+//! Is a snapshot sound? Every ordinal in range, no negative amount, no account its own ancestor.
+
+use crate::model::{Amounts, Request, Shape, Snapshot, SnapshotError, WHOLE_GPU};
+
+/// How deep the account tree may be.
+pub(crate) const MAX_DEPTH: u32 = 56;
+
+fn out(list: &'static str, index: usize, field: &'static str) -> SnapshotError {
+    SnapshotError::OutOfRange { list, index, field }
+}
+
+fn invalid(list: &'static str, index: usize, field: &'static str, why: &'static str) -> SnapshotError {
+    SnapshotError::Invalid { list, index, field, why }
+}
+
+/// Is this an amount of GPU that a replica can have: none, part of one device, or whole devices?
+#[must_use]
+pub fn valid_gpu(milli: i64) -> bool {
+    milli >= 0 && (milli < WHOLE_GPU || milli % WHOLE_GPU == 0)
+}
+
+fn valid_shape(shape: &Shape) -> bool {
+    shape.cpu >= 0 && shape.memory >= 0 && valid_gpu(shape.gpu)
+}
+
+impl Snapshot {
+    /// Refuses what could not be decided on; [`crate::decide`] calls it first.
+    pub fn check(&self) -> Result<(), SnapshotError> {
+        self.check_nodes()?;
+        self.check_accounts()?;
+        for (i, job) in self.jobs.iter().enumerate() {
+            if job.account.at() >= self.accounts.len() {
+                return Err(out("jobs", i, "account"));
+            }
+            if let Some(user) = job.user {
+                match self.users.get(user.at()) {
+                    None => return Err(out("jobs", i, "user")),
+                    Some(u) if u.account != job.account => {
+                        return Err(invalid("jobs", i, "user", "is of another account"));
+                    }
+                    Some(_) => {}
+                }
+            }
+            self.check_request(i, &job.request)?;
+        }
+        self.check_held()
+    }
+
+    fn check_nodes(&self) -> Result<(), SnapshotError> {
+        for (i, node) in self.nodes.iter().enumerate() {
+            if node.cpu < 0 || node.memory < 0 || node.others_cpu < 0 || node.others_memory < 0 {
+                return Err(invalid("nodes", i, "cpu or memory", "must not be negative"));
+            }
+            if node.model.is_some() != (node.gpus > 0) {
+                return Err(invalid("nodes", i, "model", "must be given exactly when there are gpus"));
+            }
+            if node.model.is_some_and(|m| m.0 >= self.models) {
+                return Err(out("nodes", i, "model"));
+            }
+            if node.bad_gpus.iter().chain(node.others_gpus.iter().map(|(d, _)| d)).any(|d| *d >= node.gpus) {
+                return Err(out("nodes", i, "bad_gpus or others_gpus"));
+            }
+            if node.others_gpus.iter().any(|(_, milli)| *milli < 0) {
+                return Err(invalid("nodes", i, "others_gpus", "must not be negative"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_amounts(&self, list: &'static str, i: usize, amounts: &Amounts) -> Result<(), SnapshotError> {
+        let plain = [amounts.cpu, amounts.memory, amounts.gpu];
+        if plain.iter().flatten().chain(amounts.gpu_models.iter().map(|(_, n)| n)).any(|n| *n < 0) {
+            return Err(invalid(list, i, "guaranteed or limit", "must not be negative"));
+        }
+        if amounts.gpu_models.iter().any(|(m, _)| m.0 >= self.models) {
+            return Err(out(list, i, "guaranteed or limit"));
+        }
+        Ok(())
+    }
+
+    fn check_accounts(&self) -> Result<(), SnapshotError> {
+        for (i, account) in self.accounts.iter().enumerate() {
+            if account.weight < 1 {
+                return Err(invalid("accounts", i, "weight", "must be at least 1"));
+            }
+            self.check_amounts("accounts", i, &account.guaranteed)?;
+            self.check_amounts("accounts", i, &account.limit)?;
+            let mut depth = 0;
+            let mut above = account.parent;
+            while let Some(parent) = above {
+                let Some(next) = self.accounts.get(parent.at()) else { return Err(out("accounts", i, "parent")) };
+                above = next.parent;
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(invalid("accounts", i, "parent", "the tree is too deep or has a cycle"));
+                }
+            }
+        }
+        for (i, user) in self.users.iter().enumerate() {
+            if user.account.at() >= self.accounts.len() {
+                return Err(out("users", i, "account"));
+            }
+            self.check_amounts("users", i, &user.guaranteed)?;
+            self.check_amounts("users", i, &user.limit)?;
+        }
+        Ok(())
+    }
+
+    fn check_request(&self, i: usize, request: &Request) -> Result<(), SnapshotError> {
+        if request.roles.is_empty() || request.roles.len() > usize::from(u16::MAX) {
+            return Err(invalid("jobs", i, "request.roles", "must have at least one role"));
+        }
+        for role in &request.roles {
+            if role.replicas == 0 || role.min > role.replicas {
+                return Err(invalid("jobs", i, "request.roles", "needs 1 <= replicas and min <= replicas"));
+            }
+            if !valid_shape(&role.each) {
+                return Err(invalid("jobs", i, "request.roles.each", "must not be negative, nor part of several gpus"));
+            }
+        }
+        if request.roles.iter().all(|role| role.min == 0) {
+            return Err(invalid("jobs", i, "request.roles", "the gang must have at least one replica"));
+        }
+        if request.models.iter().any(|m| m.0 >= self.models) {
+            return Err(out("jobs", i, "request.models"));
+        }
+        Ok(())
+    }
+
+    fn check_held(&self) -> Result<(), SnapshotError> {
+        for (i, held) in self.holdings.iter().enumerate() {
+            let Some(node) = self.nodes.get(held.node.at()) else { return Err(out("holdings", i, "node")) };
+            let Some(job) = self.jobs.get(held.job.at()) else { return Err(out("holdings", i, "job")) };
+            if usize::from(held.role) >= job.request.roles.len() {
+                return Err(out("holdings", i, "role"));
+            }
+            if held.gpus.iter().any(|(device, _)| *device >= node.gpus) {
+                return Err(out("holdings", i, "gpus"));
+            }
+            if held.each.cpu < 0 || held.each.memory < 0 || held.gpus.iter().any(|(_, milli)| *milli < 0) {
+                return Err(invalid("holdings", i, "each", "must not be negative"));
+            }
+        }
+        for (i, hold) in self.holds.iter().enumerate() {
+            let Some(job) = self.jobs.get(hold.job.at()) else { return Err(out("holds", i, "job")) };
+            for place in &hold.placements {
+                let Some(node) = self.nodes.get(place.node.at()) else { return Err(out("holds", i, "node")) };
+                let Some(role) = job.request.roles.get(usize::from(place.role)) else {
+                    return Err(out("holds", i, "role"));
+                };
+                if place.replica >= role.replicas || place.gpus.iter().any(|(device, _)| *device >= node.gpus) {
+                    return Err(out("holds", i, "replica or gpus"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,480 @@
+//! Whom to take back so that one job starts: an irreducible set, proven by placing the job without them first.
+//!
+//! The search is in thought only: pieces are evicted and restored in [`Work`], [`Tree`] and [`Rooms`], and either
+//! everything is undone or what remains is the decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Class, NodeIx, Placement, RevokeCause, Snapshot, ValueIx};
+use crate::place::{Choice, Misfit, Part, Pool, Shapes, Try, Want, place, place_some, redo, undo};
+use crate::rights::{Claim, Key, Loss, Right, key, movable, right};
+use crate::room::{Rooms, View};
+use crate::tree::{Tree, demand_of};
+use crate::work::{PieceIx, Work};
+
+/// How often a set is searched anew after a piece that had to move found no place.
+const TRIES: usize = 12;
+/// Up to this many victims are each tried to be spared by placing the beneficiary anew.
+const SPARED_BY_SEARCH: usize = 64;
+/// At most so many replicas are migrated for one beneficiary.
+const MOVES: usize = 16;
+
+/// A set of victims, and where everybody goes.
+pub(crate) struct Taken {
+    pub placements: Vec<Placement>,
+    /// Pieces that lose their place, and why.
+    pub victims: Vec<(PieceIx, RevokeCause)>,
+}
+
+/// What a search works on.
+pub(crate) struct Ground<'a> {
+    pub snapshot: &'a Snapshot,
+    pub shapes: &'a Shapes,
+    pub tree: &'a mut Tree,
+    pub rooms: &'a mut Rooms,
+    pub work: &'a mut Work,
+}
+
+struct Victim {
+    piece: PieceIx,
+    right: Right,
+}
+
+/// Smaller is the better node to make room on.
+type Cost = (Loss, i64, Key, (i64, i64), NodeIx);
+
+impl Ground<'_> {
+    fn best_effort(&self, claim: &Claim) -> bool {
+        self.snapshot.jobs[claim.job].class == Class::BestEffort
+    }
+
+    fn right(&self, claim: &Claim, ix: PieceIx, moves: bool) -> Option<Right> {
+        let piece = &self.work.pieces[ix];
+        right(self.snapshot, self.tree, claim, piece)
+            .or_else(|| if moves { movable(self.snapshot, self.tree, claim, piece) } else { None })
+    }
+
+    fn key(&self, ix: PieceIx, right: &Right) -> Key {
+        key(self.snapshot, self.tree, right, &self.work.pieces[ix])
+    }
+
+    fn evict(&mut self, victims: &mut Vec<Victim>, piece: PieceIx, right: Right) {
+        // what is above the minimum cannot stay without its gang
+        let mut all = Vec::new();
+        if !self.work.pieces[piece].surplus {
+            all = self.work.surplus_of(self.work.pieces[piece].job);
+        }
+        all.push(piece);
+        for piece in all {
+            self.work.evict(self.tree, self.rooms, piece);
+            victims.push(Victim { piece, right });
+        }
+    }
+
+    fn restore_all(&mut self, victims: &mut Vec<Victim>) {
+        while let Some(victim) = victims.pop() {
+            self.work.restore(self.tree, self.rooms, victim.piece);
+        }
+    }
+
+    /// Milli-GPU (or milli-cores) that go when a piece goes.
+    fn amount(&self, ix: PieceIx) -> i64 {
+        let piece = &self.work.pieces[ix];
+        let more = if piece.surplus { Vec::new() } else { self.work.surplus_of(piece.job) };
+        let pieces = more.iter().chain([&ix]);
+        pieces.flat_map(|p| &self.work.pieces[*p].demands).map(crate::tree::Demand::weight).sum()
+    }
+
+    /// The pieces that may be taken, by node; with moves only where all that is free would be enough.
+    fn candidates(&self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<BTreeMap<NodeIx, Vec<PieceIx>>> {
+        let each = want.largest();
+        let wanted: i64 = claim.demands.iter().map(crate::tree::Demand::weight).sum();
+        let nodes = how.pool.nodes(&each, how.choice);
+        let free: i64 = nodes.iter().map(|node| self.rooms.amount(View::Soon, *node, &each)).sum();
+        let mut usable = vec![false; self.snapshot.nodes.len()];
+        for part in &want.parts {
+            for node in how.pool.nodes(&part.each, how.choice) {
+                usable[node.at()] = true;
+            }
+        }
+        let mut takable = 0i64;
+        let mut rights = Vec::new();
+        for (ix, piece) in self.work.pieces.iter().enumerate() {
+            if !piece.alive || piece.fresh || !piece.spots.iter().any(|spot| usable[spot.node.at()]) {
+                continue;
+            }
+            if right(self.snapshot, self.tree, claim, piece).is_some() {
+                let here = piece.spots.iter().filter(|spot| usable[spot.node.at()]);
+                takable += here.map(|spot| if each.gpu > 0 { spot.each.gpu } else { spot.each.cpu }).sum::<i64>();
+                rights.push(ix);
+            }
+        }
+        if free + takable < wanted {
+            return None;
+        }
+        let mut by_node: BTreeMap<NodeIx, Vec<PieceIx>> = BTreeMap::new();
+        let movable = (0..self.work.pieces.len())
+            .filter(|ix| movable(self.snapshot, self.tree, claim, &self.work.pieces[*ix]).is_some());
+        let mut all: Vec<PieceIx> = rights.into_iter().chain(movable).collect();
+        all.sort_unstable();
+        all.dedup();
+        for ix in all {
+            let mut nodes: Vec<NodeIx> = self.work.pieces[ix].spots.iter().map(|spot| spot.node).collect();
+            nodes.dedup();
+            for node in nodes.into_iter().filter(|node| usable[node.at()]) {
+                let here = by_node.entry(node).or_default();
+                if here.last() != Some(&ix) {
+                    here.push(ix);
+                }
+            }
+        }
+        Some(by_node)
+    }
+
+    /// Finds victims so that all of `want` is placed on what will be free; `None` leaves everything as it was.
+    pub fn reclaim(&mut self, claim: &Claim, want: &Want, pool: &Pool, choice: Choice, pin: Option<ValueIx>) -> Option<Taken> {
+        let how = Try { pool, view: View::Soon, choice, pin };
+        let over_limit = self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
+        let by_node = match self.candidates(claim, want, how) {
+            Some(by_node) => by_node,
+            None => return None,
+        };
+        let mut banned: BTreeSet<PieceIx> = BTreeSet::new();
+        for _ in 0..TRIES {
+            let mut victims = Vec::new();
+            if over_limit && !self.relieve_limits(claim, &banned, &mut victims) {
+                self.restore_all(&mut victims);
+                return None;
+            }
+            let Some(placements) = self.make_room(claim, want, how, &by_node, &banned, &mut victims) else {
+                self.restore_all(&mut victims);
+                return None;
+            };
+            let placements = self.spare(claim, want, how, &mut victims, placements);
+            match self.stranded(claim, want, &victims, &placements) {
+                None => {
+                    let victims = victims.into_iter().map(|v| (v.piece, v.right.cause)).collect();
+                    return Some(Taken { placements, victims });
+                }
+                Some(stuck) => {
+                    undo(self.rooms, want, View::Soon, &placements);
+                    self.restore_all(&mut victims);
+                    banned.insert(stuck);
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes pieces below the vertex whose limit binds until it no longer does.
+    fn relieve_limits(&mut self, claim: &Claim, banned: &BTreeSet<PieceIx>, victims: &mut Vec<Victim>) -> bool {
+        let best_effort = self.best_effort(claim);
+        while let Some(bound) = self.tree.bound(claim.leaf, &claim.demands, best_effort, false) {
+            if bound.wanted > bound.limit {
+                return false;
+            }
+            let below = (0..self.work.pieces.len()).filter(|ix| {
+                let piece = &self.work.pieces[*ix];
+                piece.alive && !banned.contains(ix) && self.tree.contains(bound.vertex, piece.leaf)
+            });
+            let choice = below
+                .filter_map(|ix| self.right(claim, ix, false).map(|right| (self.key(ix, &right), ix, right)))
+                .min_by_key(|(key, ix, _)| (*key, *ix));
+            let Some((_, ix, right)) = choice else { return false };
+            self.evict(victims, ix, right);
+        }
+        true
+    }
+
+    fn make_room(
+        &mut self, claim: &Claim, want: &Want, how: Try<'_>, by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
+        banned: &BTreeSet<PieceIx>, victims: &mut Vec<Victim>,
+    ) -> Option<Vec<Placement>> {
+        let domains = match how.pin {
+            Some(value) => vec![Some(value)],
+            None => {
+                let mut domains = how.pool.domains(self.rooms, View::Soon, &want.largest(), how.choice);
+                domains.reverse();
+                domains
+            }
+        };
+        let before = victims.len();
+        for domain in domains {
+            if let Some(placed) = self.make_room_in(claim, want, how, domain, by_node, banned, victims) {
+                return Some(placed);
+            }
+            while victims.len() > before {
+                if let Some(victim) = victims.pop() {
+                    self.work.restore(self.tree, self.rooms, victim.piece);
+                }
+            }
+        }
+        None
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn make_room_in(
+        &mut self, claim: &Claim, want: &Want, how: Try<'_>, domain: Option<ValueIx>,
+        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>, banned: &BTreeSet<PieceIx>, victims: &mut Vec<Victim>,
+    ) -> Option<Vec<Placement>> {
+        let mut placed = place_some(self.rooms, want, how, domain);
+        for part in &want.parts {
+            let done: BTreeSet<u32> = placed.iter().filter(|p| p.role == part.role).map(|p| p.replica).collect();
+            let left: Vec<u32> = part.replicas.iter().copied().filter(|r| !done.contains(r)).collect();
+            if left.is_empty() {
+                continue;
+            }
+            let nodes = how.pool.nodes(&part.each, how.choice).iter();
+            let nodes: Vec<NodeIx> =
+                nodes.copied().filter(|n| domain.is_none() || how.pool.value(*n) == domain).collect();
+            let mut options: BTreeSet<(Cost, usize)> = BTreeSet::new();
+            let mut sets: Vec<Vec<PieceIx>> = Vec::new();
+            let mut open: Vec<NodeIx> = Vec::new();
+            for node in nodes {
+                self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+            }
+            for replica in left {
+                let mut spot = open.iter().copied().find(|n| self.rooms.capacity(View::Soon, *n, &part.each, 1) > 0);
+                while spot.is_none() {
+                    let Some((cost, set)) = options.pop_first() else {
+                        undo(self.rooms, want, View::Soon, &placed);
+                        return None;
+                    };
+                    let node = cost.4;
+                    if sets[set].iter().any(|ix| !self.work.pieces[*ix].alive) {
+                        // somebody of the set went meanwhile: judge this node anew
+                        if self.rooms.capacity(View::Soon, node, &part.each, 1) > 0 {
+                            spot = Some(node);
+                        }
+                        self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                        continue;
+                    }
+                    let fresh = self.judge(claim, part, node, by_node, banned);
+                    match fresh {
+                        Some((now, _)) if now != cost && options.first().is_some_and(|next| next.0 < now) => {
+                            self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                        }
+                        Some((_, set)) => {
+                            for ix in set {
+                                if let Some(right) = self.alive_right(claim, ix) {
+                                    self.evict(victims, ix, right);
+                                }
+                            }
+                            spot = Some(node);
+                            open = self.opened(victims, how, part, domain);
+                            self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                        }
+                        None => {}
+                    }
+                }
+                let gpus = spot.and_then(|n| Some((n, self.rooms.devices(View::Soon, n, &part.each)?)));
+                let Some((node, gpus)) = gpus else {
+                    undo(self.rooms, want, View::Soon, &placed);
+                    return None;
+                };
+                self.rooms.take(View::Soon, node, &part.each, &gpus);
+                placed.push(Placement { role: part.role, replica, node, gpus });
+            }
+        }
+        Some(placed)
+    }
+
+    fn alive_right(&self, claim: &Claim, ix: PieceIx) -> Option<Right> {
+        if self.work.pieces[ix].alive { self.right(claim, ix, true) } else { None }
+    }
+
+    /// Nodes on which victims so far gave room, and which the part may use.
+    fn opened(&self, victims: &[Victim], how: Try<'_>, part: &Part, domain: Option<ValueIx>) -> Vec<NodeIx> {
+        let spots = victims.iter().flat_map(|v| &self.work.pieces[v.piece].spots).map(|spot| spot.node);
+        let mut nodes: Vec<NodeIx> = spots.collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let allowed = how.pool.nodes(&part.each, how.choice);
+        nodes.retain(|n| allowed.binary_search(n).is_ok() && (domain.is_none() || how.pool.value(*n) == domain));
+        nodes
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn option(
+        &mut self, claim: &Claim, part: &Part, node: NodeIx, by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
+        banned: &BTreeSet<PieceIx>, options: &mut BTreeSet<(Cost, usize)>, sets: &mut Vec<Vec<PieceIx>>,
+    ) {
+        if let Some((cost, set)) = self.judge(claim, part, node, by_node, banned) {
+            options.insert((cost, sets.len()));
+            sets.push(set);
+        }
+    }
+
+    /// The pieces to take so that one replica fits on one node, and what that costs. Leaves everything as it was.
+    fn judge(
+        &mut self, claim: &Claim, part: &Part, node: NodeIx, by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
+        banned: &BTreeSet<PieceIx>,
+    ) -> Option<(Cost, Vec<PieceIx>)> {
+        let here = by_node.get(&node)?;
+        let mut chosen: Vec<Victim> = Vec::new();
+        let mut picked: Vec<(PieceIx, Key)> = Vec::new();
+        let fits = |ground: &Self| ground.rooms.capacity(View::Soon, node, &part.each, 1) > 0;
+        while !fits(self) {
+            let open = here.iter().copied().filter(|ix| self.work.pieces[*ix].alive && !banned.contains(ix));
+            let next = open
+                .filter_map(|ix| self.right(claim, ix, true).map(|right| (self.key(ix, &right), ix, right)))
+                .min_by_key(|(key, ix, _)| (*key, *ix));
+            let Some((key, ix, right)) = next else { break };
+            picked.push((ix, key));
+            self.evict(&mut chosen, ix, right);
+        }
+        let mut found = None;
+        if fits(self) && !picked.is_empty() {
+            // spare what is not needed after all, the dearest first
+            let mut kept = picked.clone();
+            let mut spared: BTreeSet<PieceIx> = BTreeSet::new();
+            for (ix, _) in picked.iter().rev() {
+                let gang_is_gone = self.work.pieces[*ix].surplus && {
+                    let job = self.work.pieces[*ix].job;
+                    kept.iter().any(|(k, _)| self.work.pieces[*k].job == job && !self.work.pieces[*k].surplus)
+                };
+                if gang_is_gone || kept.len() == 1 {
+                    continue;
+                }
+                self.work.restore(self.tree, self.rooms, *ix);
+                if fits(self) {
+                    kept.retain(|(k, _)| k != ix);
+                    spared.insert(*ix);
+                } else {
+                    self.work.evict(self.tree, self.rooms, *ix);
+                }
+            }
+            chosen.retain(|victim| !spared.contains(&victim.piece));
+            let worst = kept.iter().map(|(_, key)| *key).max();
+            found = worst.map(|worst| {
+                let amount = chosen.iter().flat_map(|v| &self.work.pieces[v.piece].demands);
+                let amount = amount.map(crate::tree::Demand::weight).fold(0, i64::saturating_add);
+                let score = self.rooms.score(View::Soon, node, &part.each);
+                ((worst.loss(), amount, worst, score, node), kept.iter().map(|(ix, _)| *ix).collect())
+            });
+        }
+        self.restore_all(&mut chosen);
+        found
+    }
+
+    /// Restores every victim without whom the job can be placed too, so that none is left to spare.
+    fn spare(
+        &mut self, claim: &Claim, want: &Want, how: Try<'_>, victims: &mut Vec<Victim>, placed: Vec<Placement>,
+    ) -> Vec<Placement> {
+        let mut placed = placed;
+        let search = victims.len() <= SPARED_BY_SEARCH;
+        for at in (0..victims.len()).rev() {
+            let ix = victims[at].piece;
+            let job = self.work.pieces[ix].job;
+            let ran_gang = !self.work.has[job].pieces.iter().any(|p| self.work.pieces[*p].alive && !self.work.pieces[*p].surplus);
+            if self.work.pieces[ix].surplus && ran_gang {
+                continue;
+            }
+            undo(self.rooms, want, View::Soon, &placed);
+            self.work.restore(self.tree, self.rooms, ix);
+            let limited = self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
+            let again = if limited || !search { Err(Misfit::default()) } else { place(self.rooms, want, how) };
+            match again {
+                Ok(elsewhere) => {
+                    placed = elsewhere;
+                    victims.remove(at);
+                }
+                Err(_) => {
+                    let still = !limited && !search && self.untouched(want, &placed);
+                    if still {
+                        victims.remove(at);
+                    } else {
+                        self.work.evict(self.tree, self.rooms, ix);
+                    }
+                    redo(self.rooms, want, View::Soon, &placed);
+                }
+            }
+        }
+        placed
+    }
+
+    /// Do these placements (now undone) still fit as they are?
+    fn untouched(&mut self, want: &Want, placed: &[Placement]) -> bool {
+        let mut charged = 0;
+        for placement in placed {
+            let part = want.parts.iter().find(|part| part.role == placement.role);
+            let fits = part
+                .is_some_and(|part| self.rooms.has(View::Soon, placement.node, &part.each, &placement.gpus));
+            if !fits {
+                break;
+            }
+            redo(self.rooms, want, View::Soon, std::slice::from_ref(placement));
+            charged += 1;
+        }
+        undo(self.rooms, want, View::Soon, &placed[..charged]);
+        charged == placed.len()
+    }
+
+    /// A piece that must move and finds no place once the beneficiary has its own; everything is as it was afterwards.
+    fn stranded(
+        &mut self, claim: &Claim, want: &Want, victims: &[Victim], placed: &[Placement],
+    ) -> Option<PieceIx> {
+        let must: Vec<&Victim> = victims.iter().filter(|v| v.right.loss == Loss::Moved).collect();
+        let replicas: usize = must.iter().map(|v| self.work.pieces[v.piece].spots.len()).sum();
+        if replicas > MOVES {
+            return must.first().map(|v| v.piece);
+        }
+        let request = &self.snapshot.jobs[claim.job].request;
+        let demands = demand_of(self.snapshot, request, placed);
+        let charge = crate::tree::Charge { inside: 0, best_effort: self.best_effort(claim) };
+        let _ = want;
+        self.tree.add(claim.leaf, &demands, charge);
+        let mut again: Vec<(Want, Vec<Placement>)> = Vec::new();
+        let mut stuck = None;
+        for victim in must {
+            match self.rehouse(victim.piece) {
+                Some(found) => again.push(found),
+                None => {
+                    stuck = Some(victim.piece);
+                    break;
+                }
+            }
+        }
+        for (want, placements) in &again {
+            undo(self.rooms, want, View::Soon, placements);
+        }
+        self.tree.remove(claim.leaf, &demands, charge);
+        stuck
+    }
+
+    /// Another place for an evicted piece, charged to the rooms.
+    pub fn rehouse(&mut self, ix: PieceIx) -> Option<(Want, Vec<Placement>)> {
+        let piece = &self.work.pieces[ix];
+        let job = piece.job;
+        let mut parts: Vec<Part> = Vec::new();
+        for spot in &piece.spots {
+            match parts.iter_mut().find(|part| part.role == spot.role) {
+                Some(part) => part.replicas.push(spot.replica),
+                None => parts.push(Part {
+                    role: spot.role,
+                    each: self.snapshot.jobs[job].request.roles[usize::from(spot.role)].each,
+                    replicas: vec![spot.replica],
+                }),
+            }
+        }
+        let want = Want { parts };
+        let pool = self.shapes.pool(job);
+        let pin = if pool.bound() && self.work.has[job].runs() {
+            self.work.has[job].node.and_then(|node| pool.value(node))
+        } else {
+            None
+        };
+        let (leaf, best_effort) = (piece.leaf, piece.charge.best_effort);
+        for choice in pool.choices(&want.largest()) {
+            let Ok(placements) = place(self.rooms, &want, Try { pool, view: View::Soon, choice, pin }) else {
+                continue;
+            };
+            let demands = demand_of(self.snapshot, &self.snapshot.jobs[job].request, &placements);
+            if self.tree.bound(leaf, &demands, best_effort, false).is_none() {
+                return Some((want, placements));
+            }
+            undo(self.rooms, &want, View::Soon, &placements);
+        }
+        None
+    }
+}

@@ -1,0 +1,80 @@
+//! Could this ever run, were the cluster empty?
+
+use crate::model::{Node, NodeIx, Request, WHOLE_GPU};
+use crate::place::{Part, Pool, Try, Want, place};
+use crate::reason::{Infeasible, Resource};
+use crate::room::{Room, Rooms, View};
+
+/// Judges a request against all nodes as if nothing ran on them, cordoned and broken ones included.
+///
+/// # Errors
+/// The first thing that makes it impossible.
+pub fn check_feasible(request: &Request, nodes: &[Node]) -> Result<(), Infeasible> {
+    let pool = Pool::new(nodes, request, |_| true);
+    let wants_gpus = request.roles.iter().any(|role| role.each.gpu > 0);
+    if wants_gpus && pool.models.is_empty() {
+        let mut known = nodes.iter().filter_map(|node| node.model);
+        let exists = known.any(|model| request.models.is_empty() || request.models.contains(&model));
+        return Err(if exists {
+            Infeasible::NoSuchNode
+        } else {
+            Infeasible::NoSuchModel { models: request.models.clone() }
+        });
+    }
+    let widest = crate::model::Shape::default();
+    if pool.nodes(&widest, crate::place::Choice::Mixed).is_empty() {
+        return Err(Infeasible::NoSuchNode);
+    }
+    let rooms: Vec<Room> = nodes.iter().map(|node| Room::empty(node, true)).collect();
+    for (index, role) in request.roles.iter().enumerate() {
+        let candidates = pool.nodes(&role.each, crate::place::Choice::Mixed);
+        if candidates.iter().any(|node| rooms[node.at()].capacity(&role.each, 1) > 0) {
+            continue;
+        }
+        let (resource, wanted, largest) = too_large(&role.each, candidates, nodes);
+        let role = u16::try_from(index).unwrap_or(u16::MAX);
+        return Err(Infeasible::ReplicaTooLarge { role, resource, wanted, largest });
+    }
+    gang_fits(request, &pool, rooms)
+}
+
+/// Which resource of a replica no node has; if each alone would fit somewhere, the one fewest nodes have.
+fn too_large(each: &crate::model::Shape, candidates: &[NodeIx], nodes: &[Node]) -> (Resource, i64, i64) {
+    let of = |node: &Node| [i64::from(node.gpus) * WHOLE_GPU, node.memory, node.cpu];
+    let wanted = [each.gpu, each.memory, each.cpu];
+    let names = [Resource::Gpu, Resource::Memory, Resource::Cpu];
+    let have = |r: usize| candidates.iter().filter(move |node| of(&nodes[node.at()])[r] >= wanted[r]).count();
+    let scarcest = (0..3).filter(|r| wanted[*r] > 0).min_by_key(|r| have(*r)).unwrap_or(0);
+    let largest = candidates.iter().map(|node| of(&nodes[node.at()])[scarcest]).max().unwrap_or(0);
+    (names[scarcest], wanted[scarcest], largest)
+}
+
+fn gang_fits(request: &Request, pool: &Pool, rooms: Vec<Room>) -> Result<(), Infeasible> {
+    let want = gang(request);
+    let mut rooms = Rooms { soon: rooms.clone(), now: rooms };
+    let mut best = 0;
+    for choice in pool.choices(&want.largest()) {
+        match place(&mut rooms, &want, Try { pool, view: View::Raw, choice, pin: None }) {
+            Ok(_) => return Ok(()),
+            Err(misfit) => best = best.max(misfit.fit),
+        }
+    }
+    let key = request.topology.filter(|topology| topology.required).map(|topology| topology.key);
+    if let (Some(key), 0) = (key, best)
+        && pool.domains(&rooms, View::Raw, &want.largest(), crate::place::Choice::Mixed).is_empty()
+    {
+        return Err(Infeasible::NoSuchTopology { key });
+    }
+    Err(Infeasible::GangTooLarge { fit: best, need: want.total(), key })
+}
+
+/// The replicas of a request that must start together.
+pub(crate) fn gang(request: &Request) -> Want {
+    let roles = request.roles.iter().enumerate().filter(|(_, role)| role.min > 0);
+    let parts = roles.map(|(index, role)| Part {
+        role: u16::try_from(index).unwrap_or(u16::MAX),
+        each: role.each,
+        replicas: (0..role.min).collect(),
+    });
+    Want { parts: parts.collect() }
+}

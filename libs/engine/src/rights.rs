@@ -1,0 +1,152 @@
+//! Who may take what from whom, and in which order of preference.
+
+use std::cmp::Reverse;
+
+use crate::model::{Class, Preemptible, RevokeCause, Snapshot};
+use crate::tree::{Demand, Tree, Vertex};
+use crate::work::Piece;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub job: usize,
+    pub leaf: Vertex,
+    pub line: Vertex,
+    pub demands: Vec<Demand>,
+    /// One replica above the gang: it never preempts by priority, nor makes others move.
+    pub growth: bool,
+}
+
+/// What kind of loss it is, the lightest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loss {
+    /// Best effort yields.
+    Spare,
+    /// Borrowed over the guarantee.
+    Borrowed,
+    /// Of lower priority in the same account.
+    Lower,
+    /// Must find another place, or stays.
+    Moved,
+    /// May not be preempted, but is no longer covered by a guarantee that was lowered.
+    Uncovered,
+}
+
+/// By what right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Right {
+    pub loss: Loss,
+    pub cause: RevokeCause,
+    /// The victim's vertex where the two part.
+    pub level: Vertex,
+}
+
+/// Victims are taken from the smallest: light losses, then the greatest borrower, the lowest priority, the least work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    loss: Loss,
+    running: bool,
+    share: Reverse<i64>,
+    leaf_share: Reverse<i64>,
+    priority: i32,
+    gang: bool,
+    lost_work: i64,
+    job: Reverse<usize>,
+    replica: Reverse<u32>,
+}
+
+impl Key {
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+}
+
+/// May `claim` take `piece`, and why?
+pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Piece) -> Option<Right> {
+    let victim = &snapshot.jobs[piece.job];
+    if !piece.alive || piece.fresh || piece.job == claim.job || victim.closed {
+        return None;
+    }
+    let claimant = &snapshot.jobs[claim.job];
+    let protected = !piece.promised && snapshot.now - piece.started < snapshot.settings.protection_ms;
+    let parted = tree.part(claim.leaf, piece.leaf);
+    let own_level = piece.leaf;
+    let lower = !claim.growth && claim.line == piece.line && claimant.priority > victim.priority;
+    if claimant.class == Class::BestEffort {
+        let yields = piece.charge.best_effort && lower && !protected;
+        return yields.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level });
+    }
+    // who is owed a guarantee is kept waiting by no protection
+    let owed = parted.is_some_and(|(mine, _)| tree.covers(mine, &claim.demands));
+    if piece.charge.best_effort {
+        let covered = tree.covers(claim.line, &claim.demands);
+        let yields = owed || covered || !protected;
+        return yields.then_some(Right { loss: Loss::Spare, cause: RevokeCause::BestEffortYields, level: own_level });
+    }
+    if let Some((mine, theirs)) = parted {
+        // work of an account's own queue has no guarantee beside people who have one
+        let siblings = tree.parent(mine) == tree.parent(theirs);
+        let inside = siblings && piece.charge.inside & (1 << tree.depth(theirs)) != 0;
+        let never = victim.preemptible == Preemptible::Never;
+        if !inside && owed && tree.parent(theirs) != mine {
+            let loss = if never { Loss::Uncovered } else { Loss::Borrowed };
+            return Some(Right { loss, cause: RevokeCause::Reclaimed, level: theirs });
+        }
+        let strangers = siblings && claim.line != piece.line;
+        if !inside && strangers && !never && !protected {
+            let after = tree.share(mine, &claim.demands, 1);
+            if after <= tree.share(theirs, &piece.demands, -1) {
+                return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
+            }
+        }
+    }
+    let over = piece.charge.inside & (1 << tree.depth(piece.line)) == 0;
+    let promised_to_user =
+        piece.leaf != piece.line && piece.charge.inside & (1 << tree.depth(piece.leaf)) != 0;
+    let stoppable = match victim.preemptible {
+        Preemptible::Always => true,
+        Preemptible::WhenBorrowing => over,
+        Preemptible::Never => false,
+    };
+    let preempts = lower && stoppable && !protected && !promised_to_user;
+    preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
+}
+
+/// May `piece` be migrated to let `claim` start?
+pub(crate) fn movable(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Piece) -> Option<Right> {
+    let victim = &snapshot.jobs[piece.job];
+    let claimant = &snapshot.jobs[claim.job];
+    let protected = snapshot.now - piece.started < snapshot.settings.protection_ms;
+    let out = !piece.alive || piece.fresh || piece.promised || piece.job == claim.job || victim.closed;
+    if out || protected || claim.growth || !snapshot.settings.consolidate || claimant.class == Class::BestEffort {
+        return None;
+    }
+    let over = piece.charge.inside & (1 << tree.depth(piece.line)) == 0;
+    let stoppable = match victim.preemptible {
+        Preemptible::Always => true,
+        Preemptible::WhenBorrowing => over || piece.charge.best_effort,
+        Preemptible::Never => false,
+    };
+    let outranked = claim.line == piece.line && victim.priority > claimant.priority;
+    let right = Right { loss: Loss::Moved, cause: RevokeCause::Consolidated, level: piece.leaf };
+    (stoppable && !outranked).then_some(right)
+}
+
+/// How gladly a piece is taken.
+pub(crate) fn key(snapshot: &Snapshot, tree: &Tree, right: &Right, piece: &Piece) -> Key {
+    let amount = piece.demands.iter().map(Demand::weight).fold(0, i64::saturating_add);
+    let ran = if piece.promised { 0 } else { (snapshot.now - piece.started).max(0) };
+    let replica = piece.spots.iter().map(|spot| spot.replica).max().unwrap_or(0);
+    let even = right.loss == Loss::Borrowed || right.loss == Loss::Uncovered;
+    Key {
+        loss: right.loss,
+        running: !piece.promised,
+        share: Reverse(if even { tree.share(right.level, &[], 0) } else { 0 }),
+        leaf_share: Reverse(if even { tree.share(piece.leaf, &[], 0) } else { 0 }),
+        priority: snapshot.jobs[piece.job].priority,
+        gang: !piece.surplus,
+        lost_work: ran.saturating_mul(amount),
+        job: Reverse(piece.job),
+        replica: Reverse(replica),
+    }
+}

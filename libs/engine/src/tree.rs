@@ -1,0 +1,438 @@
+//! The account tree: who is promised what, who uses what, and whose limit binds.
+//!
+//! Its vertices are a root, the accounts, the own queue of an account that has children too, and people with quota of
+//! their own. Every job sits in a leaf, so "the level at which two jobs part" always exists.
+
+use crate::model::{AccountIx, Amounts, ModelIx, NodeIx, Placement, Request, Shape, Snapshot, UserIx};
+use crate::reason::{Holder, Resource};
+
+/// Index of a vertex; 0 is the root.
+pub(crate) type Vertex = usize;
+
+const CPU: usize = 0;
+const MEMORY: usize = 1;
+const GPU: usize = 2;
+const MODELS: usize = 3;
+
+/// What a piece of work asks of quota, on one model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    pub cpu: i64,
+    pub memory: i64,
+    pub gpu: i64,
+    pub model: Option<ModelIx>,
+}
+
+impl Demand {
+    pub fn add(&mut self, each: &Shape, times: i64) {
+        self.cpu += each.cpu.saturating_mul(times);
+        self.memory += each.memory.saturating_mul(times);
+        self.gpu += each.gpu.saturating_mul(times);
+    }
+
+    fn amounts(&self) -> impl Iterator<Item = (usize, i64)> {
+        let model = self.model.map(|m| (MODELS + m.at(), self.gpu));
+        [(CPU, self.cpu), (MEMORY, self.memory), (GPU, self.gpu)].into_iter().chain(model).filter(|(_, n)| *n > 0)
+    }
+
+    /// In the unit by which work is compared: milli-GPU, or milli-cores where there are none.
+    pub fn weight(&self) -> i64 {
+        if self.gpu > 0 { self.gpu } else { self.cpu }
+    }
+}
+
+/// Adds replicas to demands, one entry a model.
+pub(crate) fn demand_more(demands: &mut Vec<Demand>, each: &Shape, model: Option<ModelIx>) {
+    let model = if each.gpu > 0 { model } else { None };
+    let same = demands.iter_mut().find(|d| each.gpu == 0 || d.model == model);
+    match same {
+        Some(demand) => demand.add(each, 1),
+        None => {
+            let mut demand = Demand { model, ..Demand::default() };
+            demand.add(each, 1);
+            demands.push(demand);
+        }
+    }
+}
+
+/// What placements ask of quota.
+pub(crate) fn demand_of(snapshot: &Snapshot, request: &Request, placements: &[Placement]) -> Vec<Demand> {
+    let mut demands = Vec::new();
+    for placement in placements {
+        let each = &request.roles[usize::from(placement.role)].each;
+        demand_more(&mut demands, each, model_at(snapshot, placement.node));
+    }
+    demands
+}
+
+pub(crate) fn model_at(snapshot: &Snapshot, node: NodeIx) -> Option<ModelIx> {
+    snapshot.nodes[node.at()].model
+}
+
+/// Amounts by resource; `None` is not named.
+#[derive(Clone, Debug)]
+struct Named(Vec<Option<i64>>);
+
+impl Named {
+    fn new(amounts: &Amounts, resources: usize) -> Self {
+        let mut named = vec![None; resources];
+        named[CPU] = amounts.cpu;
+        named[MEMORY] = amounts.memory;
+        named[GPU] = amounts.gpu;
+        for (model, amount) in &amounts.gpu_models {
+            named[MODELS + model.at()] = Some(*amount);
+        }
+        Self(named)
+    }
+
+    fn names_gpus(&self) -> bool {
+        self.0[GPU..].iter().any(Option::is_some)
+    }
+
+    /// A child's promise is its parent's too, unless the parent speaks of GPUs in other terms.
+    fn at_least(&mut self, children: &[Option<i64>]) {
+        let speaks = self.names_gpus();
+        for (r, sum) in children.iter().enumerate() {
+            match (self.0[r], sum) {
+                (Some(own), Some(sum)) => self.0[r] = Some(own.max(*sum)),
+                (None, Some(sum)) if r < GPU || !speaks => self.0[r] = Some(*sum),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    parent: Vertex,
+    depth: u32,
+    weight: i64,
+    holder: Option<Holder>,
+    guaranteed: Named,
+    limit: Named,
+    limited: bool,
+    /// What counts against limits and stays.
+    used: Vec<i64>,
+    /// What counts against limits and is going.
+    going: Vec<i64>,
+    /// What is inside the guarantee.
+    inside: Vec<i64>,
+    /// What is over the guarantee.
+    borrowed: Vec<i64>,
+    /// What runs as best effort.
+    spare: Vec<i64>,
+}
+
+/// A limit that binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub vertex: Vertex,
+    pub holder: Holder,
+    pub resource: Resource,
+    pub used: i64,
+    pub wanted: i64,
+    pub limit: i64,
+}
+
+/// How a piece of work is charged: one bit for each depth at which it is inside the guarantee; best effort apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Charge {
+    pub inside: u64,
+    pub best_effort: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    entries: Vec<Entry>,
+    line_of: Vec<Vertex>,
+    user_of: Vec<Vertex>,
+    capacity: Vec<i64>,
+    best_effort_limited: bool,
+}
+
+impl Tree {
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let resources = MODELS + snapshot.models as usize;
+        let blank = |parent, weight, holder, guaranteed: &Amounts, limit: &Amounts| {
+            let limit = Named::new(limit, resources);
+            Entry {
+                parent,
+                depth: 0,
+                weight,
+                holder,
+                guaranteed: Named::new(guaranteed, resources),
+                limited: limit.0.iter().any(Option::is_some),
+                limit,
+                used: vec![0; resources],
+                going: vec![0; resources],
+                inside: vec![0; resources],
+                borrowed: vec![0; resources],
+                spare: vec![0; resources],
+            }
+        };
+        let none = Amounts::default();
+        let mut entries = vec![blank(0, 1, None, &none, &none)];
+        for (i, account) in snapshot.accounts.iter().enumerate() {
+            let parent = account.parent.map_or(0, |p| p.at() + 1);
+            let holder = Some(Holder::Account(AccountIx::of(i)));
+            entries.push(blank(parent, account.weight, holder, &account.guaranteed, &account.limit));
+        }
+        let mut line_of: Vec<Vertex> = (1..=snapshot.accounts.len()).collect();
+        for parent in snapshot.accounts.iter().filter_map(|account| account.parent) {
+            if line_of[parent.at()] == parent.at() + 1 {
+                line_of[parent.at()] = entries.len();
+                entries.push(blank(parent.at() + 1, 1, None, &none, &none));
+            }
+        }
+        let mut user_of = Vec::new();
+        for (i, user) in snapshot.users.iter().enumerate() {
+            user_of.push(entries.len());
+            let holder = Some(Holder::User(UserIx::of(i)));
+            entries.push(blank(line_of[user.account.at()], 1, holder, &user.guaranteed, &user.limit));
+        }
+        let mut tree = Self {
+            entries,
+            line_of,
+            user_of,
+            capacity: vec![0; resources],
+            best_effort_limited: snapshot.settings.best_effort_limited,
+        };
+        tree.settle_depths();
+        tree.settle_guarantees(resources);
+        for node in &snapshot.nodes {
+            let gpu = i64::from(node.gpus) * crate::model::WHOLE_GPU;
+            let all = Demand { cpu: node.cpu, memory: node.memory, gpu, model: node.model };
+            for (r, amount) in all.amounts() {
+                tree.capacity[r] += amount;
+            }
+        }
+        tree
+    }
+
+    fn settle_depths(&mut self) {
+        for vertex in 1..self.entries.len() {
+            let mut depth = 1;
+            let mut at = self.entries[vertex].parent;
+            while at != 0 {
+                depth += 1;
+                at = self.entries[at].parent;
+            }
+            self.entries[vertex].depth = depth;
+        }
+    }
+
+    fn settle_guarantees(&mut self, resources: usize) {
+        let mut deepest: Vec<Vertex> = (1..self.entries.len()).collect();
+        deepest.sort_by_key(|v| std::cmp::Reverse(self.entries[*v].depth));
+        let mut sums: Vec<Vec<Option<i64>>> = vec![vec![None; resources]; self.entries.len()];
+        for vertex in deepest {
+            let children = std::mem::take(&mut sums[vertex]);
+            self.entries[vertex].guaranteed.at_least(&children);
+            let parent = self.entries[vertex].parent;
+            for (r, amount) in self.entries[vertex].guaranteed.0.iter().enumerate() {
+                if let Some(amount) = amount {
+                    sums[parent][r] = Some(sums[parent][r].unwrap_or(0).saturating_add(*amount));
+                }
+            }
+        }
+    }
+
+    /// The vertex in whose queue an account's jobs wait.
+    pub fn line(&self, account: AccountIx) -> Vertex {
+        self.line_of[account.at()]
+    }
+
+    /// The leaf of a job.
+    pub fn leaf(&self, account: AccountIx, user: Option<UserIx>) -> Vertex {
+        user.map_or_else(|| self.line(account), |user| self.user_of[user.at()])
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn parent(&self, vertex: Vertex) -> Vertex {
+        self.entries[vertex].parent
+    }
+
+    pub fn depth(&self, vertex: Vertex) -> u32 {
+        self.entries[vertex].depth
+    }
+
+    /// Is it an account, and not the own queue of one?
+    pub fn is_account(&self, vertex: Vertex) -> bool {
+        matches!(self.entries[vertex].holder, Some(Holder::Account(_)))
+    }
+
+    /// From a vertex up to the top level, the root left out.
+    pub fn path(&self, from: Vertex) -> impl Iterator<Item = Vertex> + '_ {
+        let mut at = from;
+        std::iter::from_fn(move || {
+            let here = at;
+            at = self.entries[at].parent;
+            (here != 0).then_some(here)
+        })
+    }
+
+    /// The vertices of two leaves just below the level at which they part; `None` when they are the same leaf.
+    pub fn part(&self, a: Vertex, b: Vertex) -> Option<(Vertex, Vertex)> {
+        if a == b {
+            return None;
+        }
+        let (mut a, mut b) = (a, b);
+        while self.depth(a) > self.depth(b) && self.parent(a) != b {
+            a = self.parent(a);
+        }
+        while self.depth(b) > self.depth(a) && self.parent(b) != a {
+            b = self.parent(b);
+        }
+        while self.depth(a) == self.depth(b) && self.parent(a) != self.parent(b) {
+            (a, b) = (self.parent(a), self.parent(b));
+        }
+        Some((a, b))
+    }
+
+    /// Is one above the other, or the same?
+    pub fn contains(&self, above: Vertex, leaf: Vertex) -> bool {
+        self.path(leaf).any(|vertex| vertex == above)
+    }
+
+    /// Would this be inside the guarantee of `vertex`, beside what is?
+    pub fn covers(&self, vertex: Vertex, demands: &[Demand]) -> bool {
+        let entry = &self.entries[vertex];
+        let wants_gpus = demands.iter().any(|d| d.gpu > 0);
+        let mut judged = false;
+        for r in 0..self.capacity.len() {
+            let Some(promised) = entry.guaranteed.0[r] else { continue };
+            let wanted = sum(demands, r);
+            if wanted == 0 {
+                continue;
+            }
+            if entry.inside[r] + wanted > promised {
+                return false;
+            }
+            judged |= r >= GPU || !wants_gpus;
+        }
+        // each model must be named, or GPUs in total
+        let named = |d: &Demand| d.gpu == 0 || d.model.is_some_and(|m| entry.guaranteed.0[MODELS + m.at()].is_some());
+        judged && (entry.guaranteed.0[GPU].is_some() || demands.iter().all(named))
+    }
+
+    /// At which depths would this be inside the guarantee?
+    pub fn covered(&self, leaf: Vertex, demands: &[Demand]) -> u64 {
+        self.path(leaf).filter(|v| self.covers(*v, demands)).map(|v| 1 << self.depth(v)).sum()
+    }
+
+    /// Charges work that stays.
+    pub fn add(&mut self, leaf: Vertex, demands: &[Demand], charge: Charge) {
+        self.charge(leaf, demands, charge, 1);
+    }
+
+    /// Undoes [`Tree::add`].
+    pub fn remove(&mut self, leaf: Vertex, demands: &[Demand], charge: Charge) {
+        self.charge(leaf, demands, charge, -1);
+    }
+
+    fn charge(&mut self, leaf: Vertex, demands: &[Demand], charge: Charge, sign: i64) {
+        let mut at = leaf;
+        while at != 0 {
+            self.charge_at(at, demands, charge, sign);
+            at = self.entries[at].parent;
+        }
+    }
+
+    /// Charges one vertex only; for whoever visits each level by itself.
+    pub fn add_at(&mut self, vertex: Vertex, demands: &[Demand], charge: Charge) {
+        self.charge_at(vertex, demands, charge, 1);
+    }
+
+    fn charge_at(&mut self, vertex: Vertex, demands: &[Demand], charge: Charge, sign: i64) {
+        let limited = !charge.best_effort || self.best_effort_limited;
+        let entry = &mut self.entries[vertex];
+        let share = match charge {
+            Charge { best_effort: true, .. } => &mut entry.spare,
+            Charge { inside, .. } if inside & (1 << entry.depth) != 0 => &mut entry.inside,
+            Charge { .. } => &mut entry.borrowed,
+        };
+        for (r, amount) in demands.iter().flat_map(Demand::amounts) {
+            share[r] += sign * amount;
+            if limited {
+                entry.used[r] += sign * amount;
+            }
+        }
+    }
+
+    /// Charges one replica that is going.
+    pub fn add_going(&mut self, leaf: Vertex, demand: Demand, best_effort: bool) {
+        if best_effort && !self.best_effort_limited {
+            return;
+        }
+        let mut at = leaf;
+        while at != 0 {
+            for (r, amount) in demand.amounts() {
+                self.entries[at].going[r] += amount;
+            }
+            at = self.entries[at].parent;
+        }
+    }
+
+    /// The first limit, from the leaf up, that this would break. `going`: does what is being released still count?
+    pub fn bound(&self, leaf: Vertex, demands: &[Demand], best_effort: bool, going: bool) -> Option<Bound> {
+        if best_effort && !self.best_effort_limited {
+            return None;
+        }
+        let limited = self.path(leaf).filter(|v| self.entries[*v].limited);
+        limited.flat_map(|v| (0..self.capacity.len()).map(move |r| (v, r))).find_map(|(vertex, r)| {
+            let entry = &self.entries[vertex];
+            let limit = entry.limit.0[r]?;
+            let wanted = sum(demands, r);
+            let used = entry.used[r] + if going { entry.going[r] } else { 0 };
+            let holder = entry.holder?;
+            let resource = match r {
+                CPU => Resource::Cpu,
+                MEMORY => Resource::Memory,
+                GPU => Resource::Gpu,
+                model => Resource::GpuModel(ModelIx::of(model - MODELS)),
+            };
+            let bound = Bound { vertex, holder, resource, used, wanted, limit };
+            (wanted > 0 && used + wanted > limit).then_some(bound)
+        })
+    }
+
+    /// The dominant share of what is borrowed, by weight, in billionths; with `demands` more (or less, by `sign`).
+    pub fn share(&self, vertex: Vertex, demands: &[Demand], sign: i64) -> i64 {
+        self.dominant(vertex, &self.entries[vertex].borrowed, demands, sign)
+    }
+
+    /// The dominant share of what runs as best effort beside what is borrowed.
+    pub fn share_with_spare(&self, vertex: Vertex) -> i64 {
+        self.dominant(vertex, &self.entries[vertex].borrowed, &[], 0)
+            .saturating_add(self.dominant(vertex, &self.entries[vertex].spare, &[], 0))
+    }
+
+    fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {
+        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).map(|r| {
+            let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r) };
+            let weight = i128::from(self.entries[vertex].weight) * i128::from(self.capacity[r].max(1));
+            i64::try_from(i128::from(used) * 1_000_000_000 / weight).unwrap_or(i64::MAX)
+        });
+        shares.max().unwrap_or(0)
+    }
+
+    /// Has any person in this queue a guarantee?
+    pub fn has_users(&self) -> bool {
+        !self.user_of.is_empty()
+    }
+}
+
+fn sum(demands: &[Demand], r: usize) -> i64 {
+    demands
+        .iter()
+        .map(|d| match r {
+            CPU => d.cpu,
+            MEMORY => d.memory,
+            GPU => d.gpu,
+            model => d.model.filter(|m| MODELS + m.at() == model).map_or(0, |_| d.gpu),
+        })
+        .sum()
+}
