@@ -1,0 +1,56 @@
+//! Names, labels and annotations of Crater's objects, in one place.
+
+use crater_domain::{JobId, RoleName};
+
+/// The API group of the custom resources, and the prefix of labels and annotations.
+pub const GROUP: &str = "crater.dev";
+/// The version of the custom resources.
+pub const VERSION: &str = "v1";
+
+/// Where Crater keeps its own objects: the Lease, the last limits.
+pub const SYSTEM_NAMESPACE: &str = "crater-system";
+/// The Lease of the scheduler that allocates.
+pub const SCHEDULER_LEASE: &str = "crater-scheduler";
+/// On the Lease: the epoch, a number that grows with each holder.
+pub const EPOCH: &str = "crater.dev/epoch";
+/// On the Lease: the resourceVersion of the list of Allocations that the holder began with.
+pub const LIST_REVISION: &str = "crater.dev/list-revision";
+/// The ConfigMap with the limits that the scheduler was last streamed.
+pub const LIMITS_CONFIGMAP: &str = "crater-limits";
+
+/// Keeps an AIJob until its end is recorded in the database.
+pub const RECORD_FINALIZER: &str = "crater.dev/record";
+
+/// Label: the job's uid, on everything that belongs to a job.
+pub const JOB_UID: &str = "crater.dev/job-uid";
+/// Label: the job's id.
+pub const JOB: &str = "crater.dev/job";
+/// Label: the account.
+pub const ACCOUNT: &str = "crater.dev/account";
+/// Label: the replica's role.
+pub const ROLE: &str = "crater.dev/role";
+/// Label: the replica's number in its role.
+pub const REPLICA: &str = "crater.dev/replica";
+/// Label: the Allocation that a Pod fills.
+pub const ALLOCATION: &str = "crater.dev/allocation";
+/// Label: which start of the job a Pod belongs to, from 1.
+pub const ATTEMPT: &str = "crater.dev/attempt";
+
+/// Annotation on a Pod: the devices that it was given, as JSON `[{"index": 3, "milli": 1000}]`.
+pub const GPUS: &str = "crater.dev/gpus";
+/// Label on a Node: the model of its GPUs. Where it is absent, `nvidia.com/gpu.product` counts.
+pub const GPU_MODEL: &str = "crater.dev/gpu-model";
+/// Label on a Node: the model of its GPUs, as the vendor's feature discovery writes it.
+pub const GPU_PRODUCT: &str = "nvidia.com/gpu.product";
+/// The extended resource of whole GPUs, and the key of the taint on GPU nodes.
+pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
+
+/// Annotation on a Pod that is only played: how long it runs.
+pub const PLAY_DURATION: &str = "play.crater.dev/duration";
+/// Annotation on a Pod that is only played: its exit code.
+pub const PLAY_EXIT_CODE: &str = "play.crater.dev/exit-code";
+
+/// The name of a replica's Pod, which is also its host name below the job's headless Service.
+pub fn pod(job: &JobId, role: &RoleName, replica: i32) -> String {
+    format!("{job}-{role}-{replica}")
+}
