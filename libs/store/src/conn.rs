@@ -47,29 +47,43 @@ impl Conn {
         Ok(Self(Backend::Lite(lite)))
     }
 
-    /// Opens a transaction: a writer takes the write lock at once, so that it never has to upgrade and fail halfway.
+    /// Opens a transaction: a writer takes the write lock at once, so that it never has to upgrade and fail halfway. How a transaction
+    /// starts is each database's own.
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     pub(crate) fn begin(&mut self, role: Role) -> QueryResult<()> {
-        let sql = match role {
-            Role::Writer => "BEGIN IMMEDIATE",
-            Role::Reader => "BEGIN DEFERRED",
-        };
-        query!(self, |c| AnsiTransactionManager::begin_transaction_sql(c, sql))
+        match &mut self.0 {
+            Backend::Lite(c) => {
+                let sql = match role {
+                    Role::Writer => "BEGIN IMMEDIATE",
+                    Role::Reader => "BEGIN DEFERRED",
+                };
+                AnsiTransactionManager::begin_transaction_sql(c, sql)
+            }
+        }
     }
 
     pub(crate) fn commit(&mut self) -> QueryResult<()> {
-        query!(self, |c| AnsiTransactionManager::commit_transaction(c))
+        query!(self, |c| commit(c))
     }
 
     pub(crate) fn rollback(&mut self) -> QueryResult<()> {
-        query!(self, |c| AnsiTransactionManager::rollback_transaction(c))
+        query!(self, |c| rollback(c))
     }
 
     /// Whether the connection may go back to the pool.
     pub(crate) fn is_idle(&mut self) -> bool {
-        query!(self, |c| matches!(
-            AnsiTransactionManager::transaction_manager_status_mut(c).transaction_depth(),
-            Ok(None)
-        ))
+        query!(self, |c| is_idle(c))
     }
+}
+
+fn commit<C: Connection>(c: &mut C) -> QueryResult<()> {
+    C::TransactionManager::commit_transaction(c)
+}
+
+fn rollback<C: Connection>(c: &mut C) -> QueryResult<()> {
+    C::TransactionManager::rollback_transaction(c)
+}
+
+fn is_idle<C: Connection>(c: &mut C) -> bool {
+    matches!(C::TransactionManager::transaction_manager_status_mut(c).transaction_depth(), Ok(None))
 }

@@ -7,8 +7,10 @@
 //!
 //! A transaction's body is synchronous and runs as a whole on a blocking thread. So a caller that goes away cannot leave a
 //! transaction open, a body of five statements hops threads once and not five times, and the same body serves a second
-//! backend: an arm of `Backend` in `conn.rs`, and its SQL in what `query!` expands to, is all that MySQL adds. To keep that true:
-//! ids are made by the application, nothing says RETURNING, and no query speaks SQLite's dialect.
+//! database: MySQL is an arm of `Backend` in `conn.rs` over diesel-async's `AsyncConnectionWrapper<AsyncMysqlConnection>` (a
+//! synchronous face on a pure Rust driver), for which `query!` compiles every query a second time; it was tried, and all of them did. To
+//! keep that true: ids are made by the application, nothing says RETURNING (diesel is built without it), an upsert is a
+//! delete and an insert, and no query speaks SQLite's dialect.
 //!
 //! This is no place for rules of the house (who may do what, which limits hold): those are the services'.
 
