@@ -9,11 +9,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use crater_api::access::{Level, METHODS, Method};
-use crater_api::status::to_status;
+use crater_api::status::{DOMAIN, to_status};
 use crater_service::CutBody;
 use http::{Request, Response};
 use http_body::Body;
 use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, Service};
 
 use crate::authority::allowed;
@@ -28,6 +29,9 @@ static BY_PATH: LazyLock<HashMap<&'static str, &'static Method>> =
 /// Layer that lets a call through only if its caller may make it, puts a [`Caller`] into the request, and ends response
 /// streams whose caller may no longer have them. Paths outside the contract go through untouched: what serves them says
 /// that there is no such method.
+///
+/// A stream ends when its user is suspended, its session is revoked or nothing is heard of users any more; it outlives
+/// the expiry of the token that opened it, which bounds only how long a token can open new ones.
 #[derive(Clone)]
 pub struct AuthLayer {
     authority: Authority,
@@ -86,8 +90,7 @@ where
                 return Ok(inner.call(request).await?.map(tonic::body::Body::new));
             };
             if edge && method.level == Level::Service {
-                let status = Status::unimplemented(format!("there is no method {}", method.path));
-                return Ok(status.into_http());
+                return Ok(no_such_method(method.path).into_http());
             }
             let admitted = match authority.judge(request.headers(), method.level, edge).await {
                 Ok(admitted) => admitted,
@@ -111,6 +114,12 @@ where
             })
         })
     }
+}
+
+/// The words of a server that has no such method.
+fn no_such_method(path: &str) -> Status {
+    let details = ErrorDetails::with_error_info("NO_SUCH_METHOD", DOMAIN, HashMap::new());
+    Status::with_error_details(tonic::Code::Unimplemented, format!("there is no method {path}"), details)
 }
 
 fn refusal(error: Error) -> Status {

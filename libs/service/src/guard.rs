@@ -28,6 +28,9 @@ use crate::{CutBody, Limits, Shutdown};
 /// The `domain` of every `google.rpc.ErrorInfo` that Crater sends.
 const ERROR_DOMAIN: &str = "crater.dev";
 
+/// When a caller that was shed or cut off may come again.
+const RETRY: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 pub(crate) struct GuardLayer {
     shared: Arc<Shared>,
@@ -146,7 +149,7 @@ where
                     };
                     tokio::select! {
                         () = late => too_late(deadline),
-                        () = drained => Status::unavailable(format!("the {} service is shutting down", shared.service)),
+                        () = drained => shared.shutting_down(),
                     }
                 };
                 tonic::body::Body::new(CutBody::new(body, cut))
@@ -156,6 +159,13 @@ where
 }
 
 impl Shared {
+    fn shutting_down(&self) -> Status {
+        let mut details = error_info("SHUTTING_DOWN", []);
+        details.set_retry_info(Some(RETRY));
+        let message = format!("the {} service is shutting down", self.service);
+        Status::with_error_details(Code::Unavailable, message, details)
+    }
+
     fn admit(&self, streaming: bool) -> Result<OwnedSemaphorePermit, Status> {
         let (semaphore, most, what) = match streaming {
             true => (&self.streams, self.limits.streams, "streams"),
@@ -165,7 +175,7 @@ impl Shared {
             let message =
                 format!("the {} service is at its limit of {most} {what} at one time", self.service);
             let mut details = error_info("OVERLOADED", [("limit", most.to_string())]);
-            details.set_retry_info(Some(Duration::from_secs(1)));
+            details.set_retry_info(Some(RETRY));
             Status::with_error_details(Code::Unavailable, message, details)
         })
     }
@@ -192,17 +202,22 @@ fn unreadable(headers: &HeaderMap) -> Option<Status> {
 
 fn too_late(deadline: Option<(Instant, Duration)>) -> Status {
     let after = deadline.map(|(_, after)| after).unwrap_or_default();
-    Status::deadline_exceeded(format!("the call did not end within {after:?}"))
+    let message = format!("the call did not end within {after:?}");
+    Status::with_error_details(Code::DeadlineExceeded, message, error_info("DEADLINE_EXCEEDED", []))
 }
 
 fn panicked(service: &str, panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     tracing::error!(service, panic = text, "a handler panicked");
-    Status::internal("the service met an error of its own")
+    Status::with_error_details(
+        Code::Internal,
+        "the service met an error of its own",
+        error_info("INTERNAL", []),
+    )
 }
 
-fn error_info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+pub(crate) fn error_info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
     let metadata: HashMap<String, String> =
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata)
@@ -286,7 +301,9 @@ where
                     Some(status) => status.message().to_owned(),
                     None => error.to_string(),
                 };
-                self.break_off(Status::invalid_argument(format!("the request's body cannot be read: {why}")))
+                let message = format!("the request's body cannot be read: {why}");
+                let details = error_info("REQUEST_MALFORMED", []);
+                self.break_off(Status::with_error_details(Code::InvalidArgument, message, details))
             }
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             None => Poll::Ready(None),

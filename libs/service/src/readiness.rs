@@ -76,15 +76,20 @@ impl Readiness {
         self.conditions.send_if_modified(|conditions| {
             let before = conditions.insert(name.clone(), why.clone());
             let changed = before.as_ref() != Some(&why);
-            if changed {
-                let component = &*self.component;
-                let ready = conditions.values().all(Option::is_none);
-                match why {
-                    None => tracing::info!(component, condition = &**name, ready, "condition holds"),
-                    Some(why) => {
-                        tracing::info!(component, condition = &**name, why, "condition does not hold")
-                    }
+            let component = &*self.component;
+            let held_before = matches!(before, Some(None));
+            match why {
+                None if !held_before => {
+                    let ready = conditions.values().all(Option::is_none);
+                    tracing::info!(component, condition = &**name, ready, "condition holds");
                 }
+                Some(why) if held_before => {
+                    tracing::info!(component, condition = &**name, why, "condition does not hold");
+                }
+                Some(why) if changed => {
+                    tracing::debug!(component, condition = &**name, why, "condition does still not hold");
+                }
+                _ => {}
             }
             changed
         });

@@ -16,13 +16,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::server::NamedService;
 use tonic::service::Routes;
+use tonic_types::StatusExt;
 use tower::{Layer, Service, ServiceExt};
 
 use crate::descriptors::StreamingMethods;
-use crate::guard::GuardLayer;
+use crate::guard::{self, GuardLayer};
 use crate::health::{self, HealthService};
 use crate::net::Listening;
 use crate::{Bind, Error, Limits, Readiness, Shutdown, Tls};
+
+/// Connections that shake hands or wait to be served at one time.
+const ACCEPTED: usize = 1024;
 
 /// The part of a service's configuration file that says how it listens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,7 +82,8 @@ pub struct Server {
     wraps: Vec<Adapt>,
     http: Router,
     fallback: Option<Router>,
-    health: BTreeMap<String, Readiness>,
+    /// Whose readiness is a service's health; `None`: the server's own.
+    health: BTreeMap<String, Option<Readiness>>,
     readiness: Readiness,
     descriptors: Vec<&'static [u8]>,
     limits: Limits,
@@ -118,7 +123,7 @@ impl Server {
         S::Response: IntoResponse,
         S::Future: Send + 'static,
     {
-        self.health.insert(S::NAME.to_owned(), self.readiness.clone());
+        self.health.insert(S::NAME.to_owned(), None);
         self.add_route(S::NAME, service)
     }
 
@@ -137,11 +142,11 @@ impl Server {
 
     /// Reports `readiness` as the health of the service called `name`.
     pub fn health_of(mut self, name: &str, readiness: Readiness) -> Self {
-        self.health.insert(name.to_owned(), readiness);
+        self.health.insert(name.to_owned(), Some(readiness));
         self
     }
 
-    /// The conditions of the whole server; call it before [`Server::add_service`]. Without it there is only its own.
+    /// The conditions of the whole server, to which it adds its own.
     pub fn readiness(mut self, readiness: Readiness) -> Self {
         self.readiness = readiness;
         self
@@ -213,7 +218,7 @@ impl Server {
         let listening = Listening::bind(bind, acceptor).await?;
         let addr = listening.local_addr();
         let kill = Shutdown::new();
-        let (accepted, connections) = mpsc::channel(128);
+        let (accepted, connections) = mpsc::channel(ACCEPTED);
         let accepting = tokio::spawn(listening.accept(accepted, kill.clone()));
 
         let per_connection = match in_process {
@@ -269,8 +274,10 @@ impl Server {
         }
         api = api.layer(guard).layer(crater_telemetry::ServerTrace::new(self.name));
 
-        let mut health = self.health;
-        health.insert(String::new(), self.readiness.clone());
+        let own = || self.readiness.clone();
+        let mut health: BTreeMap<_, _> =
+            self.health.into_iter().map(|(name, readiness)| (name, readiness.unwrap_or_else(own))).collect();
+        health.insert(String::new(), own());
         let mut api = api.merge(grpc(HealthService::server(health, shutdown.clone())));
         if !self.descriptors.is_empty() {
             let v1 = reflection(&self.descriptors).build_v1()?;
@@ -300,7 +307,9 @@ impl Server {
 async fn unanswered(request: Request, plain: Router) -> Result<Response, Infallible> {
     let content_type = request.headers().get(http::header::CONTENT_TYPE);
     if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
-        let status = Status::unimplemented(format!("there is no method {}", request.uri().path()));
+        let message = format!("there is no method {}", request.uri().path());
+        let details = guard::error_info("NO_SUCH_METHOD", []);
+        let status = Status::with_error_details(tonic::Code::Unimplemented, message, details);
         return Ok(status.into_http::<axum::body::Body>());
     }
     plain.oneshot(request).await

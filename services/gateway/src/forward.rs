@@ -71,7 +71,7 @@ impl Forward {
                 match Status::from_error(error.into()).code() {
                     Code::Cancelled | Code::DeadlineExceeded => {
                         let message = format!("the {} service did not answer in time", self.backend);
-                        Status::deadline_exceeded(message).into_http()
+                        self.refusal(Code::DeadlineExceeded, message, "BACKEND_SLOW").into_http()
                     }
                     _ => self.away("it cannot be reached").into_http(),
                 }
@@ -80,15 +80,19 @@ impl Forward {
     }
 
     fn away(&self, why: &str) -> Status {
-        let mut details = ErrorDetails::new();
-        details.set_error_info(
+        self.refusal(
+            Code::Unavailable,
+            format!("the {} service is away: {why}", self.backend),
             "BACKEND_AWAY",
-            crater_api::status::DOMAIN,
-            [("service".to_owned(), self.backend.to_owned())],
-        );
+        )
+    }
+
+    fn refusal(&self, code: Code, message: String, reason: &str) -> Status {
+        let mut details = ErrorDetails::new();
+        let metadata = [("service".to_owned(), self.backend.to_owned())];
+        details.set_error_info(reason, crater_api::status::DOMAIN, metadata);
         details.set_retry_info(Some(Duration::from_secs(1)));
-        let message = format!("the {} service is away: {why}", self.backend);
-        Status::with_error_details(Code::Unavailable, message, details)
+        Status::with_error_details(code, message, details)
     }
 }
 
