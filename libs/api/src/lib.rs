@@ -1,8 +1,9 @@
-//! The contract: generated types, clients and servers, the descriptor set, the access rule of every method, and the
-//! two translations at a service's edge: proto ⇄ domain and error ⇄ status. Nothing else.
+//! The contract: generated types, clients and servers, the descriptor set, the access rule of every method, the two
+//! translations at a service's edge: proto ⇄ domain and error ⇄ status; and the form of page tokens. Nothing else.
 
 pub mod access;
 pub mod convert;
+pub mod page;
 pub mod status;
 
 #[allow(clippy::all, clippy::unwrap_used, clippy::panic, missing_docs, rustdoc::all)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crater_domain::UserId;
 
 /// Tries in a full bucket.
-const TRIES: i64 = 10;
+const TRIES: i64 = 20;
 /// One try comes back after this long, in milliseconds.
 const REFILL_MS: i64 = 6_000;
 /// Users remembered; beyond it, those whose buckets are full again are forgotten first.
