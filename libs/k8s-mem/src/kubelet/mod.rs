@@ -397,7 +397,8 @@ impl Kubelets {
                 self.set_timer(uid, Some(until));
             }
             (None, Some(plan)) => {
-                let at = plan.stops_at(self.api.clock.now(), until);
+                // counted from when it was asked to, which may be earlier than when this kubelet hears of it
+                let at = plan.stops_at(asked_to_stop(&pod.object, until), until);
                 self.set_timer(uid, Some(at));
                 self.fire();
             }
@@ -521,6 +522,12 @@ impl Kubelets {
 
 fn deletion_time(pod: &Value) -> Option<Timestamp> {
     at(pod, &["metadata", "deletionTimestamp"]).and_then(Value::as_str).and_then(|t| t.parse().ok())
+}
+
+/// When the deletion was asked for, if it ends at `until`.
+fn asked_to_stop(pod: &Value, until: Timestamp) -> Timestamp {
+    let grace = at(pod, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_u64).unwrap_or(0);
+    until.checked_sub(Duration::from_secs(grace)).unwrap_or(until)
 }
 
 /// When `activeDeadlineSeconds` runs out.
