@@ -77,14 +77,6 @@ impl Ground<'_> {
         }
     }
 
-    /// Milli-GPU (or milli-cores) that go when a piece goes.
-    fn amount(&self, ix: PieceIx) -> i64 {
-        let piece = &self.work.pieces[ix];
-        let more = if piece.surplus { Vec::new() } else { self.work.surplus_of(piece.job) };
-        let pieces = more.iter().chain([&ix]);
-        pieces.flat_map(|p| &self.work.pieces[*p].demands).map(crate::tree::Demand::weight).sum()
-    }
-
     /// The pieces that may be taken, by node; with moves only where all that is free would be enough.
     fn candidates(&self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<BTreeMap<NodeIx, Vec<PieceIx>>> {
         let each = want.largest();
@@ -245,8 +237,9 @@ impl Ground<'_> {
                         // somebody of the set went meanwhile: judge this node anew
                         if self.rooms.capacity(View::Soon, node, &part.each, 1) > 0 {
                             spot = Some(node);
+                        } else {
+                            self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
                         }
-                        self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
                         continue;
                     }
                     let fresh = self.judge(claim, part, node, by_node, banned);
@@ -262,7 +255,6 @@ impl Ground<'_> {
                             }
                             spot = Some(node);
                             open = self.opened(victims, how, part, domain);
-                            self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
                         }
                         None => {}
                     }
@@ -274,6 +266,8 @@ impl Ground<'_> {
                 };
                 self.rooms.take(View::Soon, node, &part.each, &gpus);
                 placed.push(Placement { role: part.role, replica, node, gpus });
+                // more may be taken on the same node for the next replica
+                self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
             }
         }
         Some(placed)

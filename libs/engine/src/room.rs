@@ -51,11 +51,6 @@ impl Room {
     pub fn capacity(&self, each: &Shape, most: u32) -> u32 {
         self.as_ref().capacity(each, most)
     }
-
-    /// Which devices one replica would get, if it fits.
-    pub fn devices(&self, each: &Shape) -> Option<Vec<(u16, i64)>> {
-        self.as_ref().devices(each)
-    }
 }
 
 /// What two rooms both have free: the smaller of each amount.

@@ -354,14 +354,6 @@ impl Work {
         }
     }
 
-    /// The gang piece of a job that runs, if it is alive.
-    pub fn gang_of(&self, job: usize) -> Option<PieceIx> {
-        self.has[job].pieces.iter().copied().find(|ix| {
-            let piece = &self.pieces[*ix];
-            !piece.surplus && piece.alive
-        })
-    }
-
     /// Everything else of a job that cannot stay once its gang is gone.
     pub fn surplus_of(&self, job: usize) -> Vec<PieceIx> {
         let pieces = self.has[job].pieces.iter().copied();

@@ -1,0 +1,332 @@
+//! The scenario format as it is written: YAML in, plain structs out. Keys that it does not know are errors.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// One world and what is expected of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Unique, kebab-case.
+    pub name: String,
+    /// The law that this world tests.
+    pub law: String,
+    /// `invariant` or `policy`.
+    pub kind: Kind,
+    /// Where the facts are from.
+    #[serde(default)]
+    pub source: String,
+    /// The cluster.
+    pub nodes: Vec<NodeSpec>,
+    /// Without it every job is in `default`.
+    #[serde(default)]
+    pub accounts: Vec<AccountSpec>,
+    /// Priorities by name.
+    #[serde(default = "default_priorities")]
+    pub priority_classes: BTreeMap<String, i32>,
+    /// In order of submission.
+    #[serde(default)]
+    pub jobs: Vec<JobSpec>,
+    /// Later events.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// After the last step.
+    pub expect: Expect,
+    /// How many cycles the engine may need to settle after each event.
+    #[serde(default = "default_max_cycles")]
+    pub max_cycles: u32,
+    /// In how many more cycles nothing may move.
+    #[serde(default = "default_stable_cycles")]
+    pub stable_cycles: u32,
+}
+
+fn default_priorities() -> BTreeMap<String, i32> {
+    [("low", -10), ("normal", 0), ("high", 10), ("critical", 100)].map(|(name, n)| (name.to_owned(), n)).into()
+}
+
+fn default_max_cycles() -> u32 {
+    10
+}
+
+fn default_stable_cycles() -> u32 {
+    5
+}
+
+/// Must any good scheduler do so, or is it our choice?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Any good scheduler must.
+    Invariant,
+    /// Our choice.
+    Policy,
+}
+
+/// A number, or a text such as `512Gi`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Quantity {
+    /// A whole number.
+    Whole(i64),
+    /// A fraction.
+    Part(f64),
+    /// With a unit.
+    Text(String),
+}
+
+/// A label value or a name that YAML may have read as a number.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// A text.
+    Text(String),
+    /// A number.
+    Whole(i64),
+    /// true or false.
+    Bool(bool),
+}
+
+impl Scalar {
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Scalar::Text(text) => text.clone(),
+            Scalar::Whole(n) => n.to_string(),
+            Scalar::Bool(b) => b.to_string(),
+        }
+    }
+}
+
+/// One node, or `count` equal ones.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Its name; with `count` the stem of their names.
+    pub name: String,
+    /// Makes `name-0`, `name-1`…
+    pub count: Option<u32>,
+    /// Cores; unlimited if left out.
+    pub cpu: Option<Quantity>,
+    /// Bytes; unlimited if left out.
+    pub memory: Option<Quantity>,
+    /// Devices.
+    #[serde(default)]
+    pub gpu: u16,
+    /// Their model.
+    pub gpu_model: Option<String>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, Scalar>,
+}
+
+/// A team.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountSpec {
+    /// Its name.
+    pub name: String,
+    /// The account above.
+    pub parent: Option<String>,
+    /// Its part of what is borrowed.
+    #[serde(default = "one")]
+    pub weight: i64,
+    /// By resource: `cpu`, `memory`, `gpu`, or a GPU model.
+    #[serde(default)]
+    pub guaranteed: BTreeMap<String, Quantity>,
+    /// By resource.
+    #[serde(default)]
+    pub limit: BTreeMap<String, Quantity>,
+}
+
+fn one() -> i64 {
+    1
+}
+
+/// What a replica needs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Each {
+    /// Cores.
+    pub cpu: Option<Quantity>,
+    /// Bytes.
+    pub memory: Option<Quantity>,
+    /// Devices, or a fraction of one.
+    pub gpu: Option<Quantity>,
+}
+
+/// Service class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassSpec {
+    /// Counts against quota.
+    #[default]
+    Guaranteed,
+    /// Uses what is idle.
+    BestEffort,
+}
+
+/// How near to each other replicas must be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopologySpec {
+    /// The label.
+    pub key: String,
+    /// Wait for it, or do without.
+    pub mode: Mode,
+}
+
+/// See [`TopologySpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Waits for it.
+    Required,
+    /// Starts without.
+    Preferred,
+}
+
+/// A priority by name or number.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Priority {
+    /// One of the classes.
+    Class(String),
+    /// As it is.
+    Value(i32),
+}
+
+/// A job.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// Unique.
+    pub name: String,
+    /// Its account; `default` if left out.
+    pub account: Option<String>,
+    /// Service class.
+    #[serde(default)]
+    pub class: ClassSpec,
+    /// `normal` if left out.
+    pub priority: Option<Priority>,
+    /// How many it wants.
+    #[serde(default = "one_replica")]
+    pub replicas: u32,
+    /// Its gang; all replicas if left out.
+    pub min_replicas: Option<u32>,
+    /// Per replica.
+    #[serde(default)]
+    pub each: Each,
+    /// Any of these.
+    #[serde(default)]
+    pub gpu_model: Vec<String>,
+    /// Labels of the nodes.
+    #[serde(default)]
+    pub node_selector: BTreeMap<String, Scalar>,
+    /// Replicas near each other.
+    pub topology: Option<TopologySpec>,
+    /// What its owner says about being stopped.
+    pub preemptible: Option<bool>,
+    /// Nodes on which its replicas already run.
+    #[serde(default)]
+    pub running_on: Vec<String>,
+    /// For how many seconds.
+    #[serde(default)]
+    pub started: i64,
+    /// When it is submitted, in seconds; orders the jobs.
+    #[serde(default)]
+    pub submit: i64,
+}
+
+fn one_replica() -> u32 {
+    1
+}
+
+/// One event: exactly one of these.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// A new job.
+    pub submit: Option<JobSpec>,
+    /// A job ends.
+    pub finish: Option<String>,
+    /// Some replicas of a job end.
+    pub finish_replicas: Option<BTreeMap<String, u32>>,
+    /// A node is gone with all that ran there.
+    pub fail_node: Option<String>,
+    /// `evicted`: those that were evicted and wait are submitted anew, behind all others.
+    pub resubmit: Option<String>,
+}
+
+/// What is judged; a key left out is not.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// Exact nodes, in any order of replicas.
+    #[serde(default)]
+    pub placed: BTreeMap<String, Vec<String>>,
+    /// How many replicas run.
+    #[serde(default)]
+    pub running: BTreeMap<String, usize>,
+    /// Waits, with a reason that contains this.
+    #[serde(default)]
+    pub pending: BTreeMap<String, String>,
+    /// Jobs that lost a replica which found no other place, exactly these.
+    pub evicted: Option<Vec<String>>,
+    /// At most so many replicas left their node by decision.
+    pub evictions_max: Option<usize>,
+    /// All replicas of a job on nodes with one value of a label.
+    #[serde(default)]
+    pub same_value: BTreeMap<String, String>,
+    /// Jobs that were migrated, exactly these.
+    pub moved: Option<Vec<String>>,
+}
+
+/// How a resource is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Milli-cores or milli-GPU.
+    Thousandths,
+    /// Bytes.
+    Bytes,
+}
+
+impl Quantity {
+    /// In the engine's integers; `None` if it is not a non-negative amount.
+    pub(crate) fn amount(&self, unit: Unit) -> Option<i64> {
+        let scale = if unit == Unit::Thousandths { 1000 } else { 1 };
+        let amount = match self {
+            Quantity::Whole(n) => n.checked_mul(scale)?,
+            Quantity::Part(f) => {
+                let scaled = (f * f64::from(i32::try_from(scale).ok()?)).round();
+                // exact up to 2^53, far above any amount in a scenario
+                if !(0.0..9.0e15).contains(&scaled) {
+                    return None;
+                }
+                scaled as i64
+            }
+            Quantity::Text(text) => return from_text(text, scale),
+        };
+        (amount >= 0).then_some(amount)
+    }
+}
+
+fn from_text(text: &str, scale: i64) -> Option<i64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: i64 = number.parse().ok()?;
+    let factor: i64 = match unit {
+        "" => 1,
+        "m" if scale == 1000 => return Some(number),
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "k" => 1000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(factor)?.checked_mul(scale)
+}

@@ -1,0 +1,519 @@
+//! A world in motion: the snapshot that the engine sees, with names, events, and plans carried out at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crater_engine::{
+    Account, AccountIx, Amounts, Class, Grant, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx, Plan,
+    Preemptible, Request, Revocation, Role, Shape, Snapshot, Topology, UserIx, ValueIx, WHOLE_GPU, valid_gpu,
+};
+
+use super::error::Fault;
+use super::format::{
+    AccountSpec, ClassSpec, JobSpec, Mode, NodeSpec, Priority, Quantity, Scalar, Scenario, Step, Unit,
+};
+
+/// Milliseconds between two events, longer than any start protection.
+const BETWEEN_EVENTS: i64 = 3_600_000;
+/// Milliseconds between two cycles.
+const BETWEEN_CYCLES: i64 = 1_000;
+const START: i64 = 1_000_000_000_000;
+const UNLIMITED_CPU: i64 = 1_000_000_000;
+const UNLIMITED_MEMORY: i64 = 1 << 52;
+
+/// Names by ordinal, and ordinals by name.
+#[derive(Clone, Debug, Default)]
+struct Interned {
+    names: Vec<String>,
+    index: BTreeMap<String, u32>,
+}
+
+impl Interned {
+    fn add(&mut self, name: &str) -> u32 {
+        if let Some(ix) = self.index.get(name) {
+            return *ix;
+        }
+        let ix = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.push(name.to_owned());
+        self.index.insert(name.to_owned(), ix);
+        ix
+    }
+
+    fn get(&self, name: &str) -> Option<u32> {
+        self.index.get(name).copied()
+    }
+
+    fn name(&self, ix: u32) -> &str {
+        self.names.get(ix as usize).map_or("?", String::as_str)
+    }
+}
+
+/// The state of one scenario.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub(crate) snapshot: Snapshot,
+    nodes: Interned,
+    jobs: Interned,
+    accounts: Interned,
+    models: Interned,
+    keys: Interned,
+    values: Interned,
+    priorities: BTreeMap<String, i32>,
+    /// Jobs that lost a replica which found no other place in the same plan.
+    pub(crate) evicted: BTreeSet<String>,
+    /// Jobs that were migrated.
+    pub(crate) moved: BTreeSet<String>,
+    /// Replicas that left their node by decision.
+    pub(crate) evictions: usize,
+    /// Jobs that ended.
+    ended: BTreeSet<u32>,
+}
+
+impl Names for World {
+    fn node(&self, node: NodeIx) -> &str {
+        self.nodes.name(node.0)
+    }
+    fn job(&self, job: JobIx) -> &str {
+        self.jobs.name(job.0)
+    }
+    fn account(&self, account: AccountIx) -> &str {
+        self.accounts.name(account.0)
+    }
+    fn user(&self, _: UserIx) -> &str {
+        "?"
+    }
+    fn model(&self, model: ModelIx) -> &str {
+        self.models.name(model.0)
+    }
+    fn key(&self, key: KeyIx) -> &str {
+        self.keys.name(key.0)
+    }
+    fn value(&self, value: ValueIx) -> &str {
+        self.values.name(value.0)
+    }
+}
+
+impl World {
+    /// Builds the world as it is before the first cycle.
+    pub(crate) fn new(scenario: &Scenario) -> Result<Self, Fault> {
+        let mut world = Self {
+            snapshot: Snapshot { now: START, ..Snapshot::default() },
+            nodes: Interned::default(),
+            jobs: Interned::default(),
+            accounts: Interned::default(),
+            models: Interned::default(),
+            keys: Interned::default(),
+            values: Interned::default(),
+            priorities: scenario.priority_classes.clone(),
+            evicted: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            evictions: 0,
+            ended: BTreeSet::new(),
+        };
+        // in order of name, so that ties break by name
+        let mut specs: Vec<(String, usize, &NodeSpec)> = Vec::new();
+        for (i, spec) in scenario.nodes.iter().enumerate() {
+            match spec.count {
+                Some(count) => specs.extend((0..count).map(|n| (format!("{}-{n}", spec.name), i, spec))),
+                None => specs.push((spec.name.clone(), i, spec)),
+            }
+        }
+        specs.sort_by(|a, b| a.0.cmp(&b.0));
+        for (name, i, spec) in specs {
+            world.add_node(&name, i, spec)?;
+        }
+        let requested = scenario.jobs.iter().chain(scenario.steps.iter().filter_map(|step| step.submit.as_ref()));
+        for model in requested.flat_map(|job| &job.gpu_model) {
+            world.models.add(model);
+        }
+        world.add_accounts(&scenario.accounts)?;
+        let mut order: Vec<(usize, &JobSpec)> = scenario.jobs.iter().enumerate().collect();
+        order.sort_by_key(|(_, job)| job.submit);
+        for (i, job) in order {
+            world.submit(job, &format!("jobs[{i}]"))?;
+        }
+        world.snapshot.models = u32::try_from(world.models.names.len()).unwrap_or(u32::MAX);
+        Ok(world)
+    }
+
+    fn label(&mut self, key: &str, value: &Scalar) -> (KeyIx, ValueIx) {
+        (KeyIx(self.keys.add(key)), ValueIx(self.values.add(&value.text())))
+    }
+
+    fn add_node(&mut self, name: &str, index: usize, spec: &NodeSpec) -> Result<(), Fault> {
+        let at = format!("nodes[{index}]");
+        if self.nodes.get(name).is_some() {
+            return Err(Fault::new(format!("{at}.name"), format!("node {name} is there twice")));
+        }
+        let model = match (&spec.gpu_model, spec.gpu) {
+            (_, 0) => None,
+            (Some(model), _) => Some(ModelIx(self.models.add(model))),
+            (None, _) => return Err(Fault::new(format!("{at}.gpu_model"), "is needed where there are gpus")),
+        };
+        let labels = spec.labels.iter().map(|(key, value)| self.label(key, value)).collect();
+        self.nodes.add(name);
+        self.snapshot.nodes.push(Node {
+            cpu: amount(spec.cpu.as_ref(), Unit::Thousandths, UNLIMITED_CPU, &format!("{at}.cpu"))?,
+            memory: amount(spec.memory.as_ref(), Unit::Bytes, UNLIMITED_MEMORY, &format!("{at}.memory"))?,
+            gpus: spec.gpu,
+            model,
+            open: true,
+            labels,
+            ..Node::default()
+        });
+        Ok(())
+    }
+
+    fn add_accounts(&mut self, specs: &[AccountSpec]) -> Result<(), Fault> {
+        for (i, spec) in specs.iter().enumerate() {
+            if self.accounts.get(&spec.name).is_some() {
+                return Err(Fault::new(format!("accounts[{i}].name"), format!("{} is there twice", spec.name)));
+            }
+            self.accounts.add(&spec.name);
+        }
+        for (i, spec) in specs.iter().enumerate() {
+            let at = format!("accounts[{i}]");
+            let parent = match &spec.parent {
+                None => None,
+                Some(name) => Some(AccountIx(self.accounts.get(name).ok_or_else(|| {
+                    Fault::new(format!("{at}.parent"), format!("there is no account {name}"))
+                })?)),
+            };
+            let guaranteed = self.amounts(&spec.guaranteed, &format!("{at}.guaranteed"))?;
+            let limit = self.amounts(&spec.limit, &format!("{at}.limit"))?;
+            if spec.weight < 1 {
+                return Err(Fault::new(format!("{at}.weight"), "must be at least 1"));
+            }
+            self.snapshot.accounts.push(Account { parent, weight: spec.weight, guaranteed, limit });
+        }
+        if self.accounts.get("default").is_none() {
+            self.accounts.add("default");
+            self.snapshot.accounts.push(Account::default());
+        }
+        Ok(())
+    }
+
+    fn amounts(&self, by_name: &BTreeMap<String, Quantity>, at: &str) -> Result<Amounts, Fault> {
+        let mut amounts = Amounts::default();
+        for (name, quantity) in by_name {
+            let field = format!("{at}.{name}");
+            let unit = if name == "memory" { Unit::Bytes } else { Unit::Thousandths };
+            let value = amount(Some(quantity), unit, 0, &field)?;
+            match name.as_str() {
+                "cpu" => amounts.cpu = Some(value),
+                "memory" => amounts.memory = Some(value),
+                "gpu" => amounts.gpu = Some(value),
+                model => match self.models.get(model) {
+                    Some(ix) => amounts.gpu_models.push((ModelIx(ix), value)),
+                    None => return Err(Fault::new(field, "is neither cpu, memory, gpu nor a GPU model here")),
+                },
+            }
+        }
+        Ok(amounts)
+    }
+
+    fn submit(&mut self, spec: &JobSpec, at: &str) -> Result<(), Fault> {
+        let fault = |field: &str, why: String| Err(Fault::new(format!("{at}.{field}"), why));
+        if self.jobs.get(&spec.name).is_some() {
+            return fault("name", format!("job {} is there twice", spec.name));
+        }
+        let account = spec.account.as_deref().unwrap_or("default");
+        let Some(account) = self.accounts.get(account) else {
+            return fault("account", format!("there is no account {account}"));
+        };
+        let priority = match &spec.priority {
+            None => self.priorities.get("normal").copied().unwrap_or(0),
+            Some(Priority::Value(value)) => *value,
+            Some(Priority::Class(name)) => match self.priorities.get(name) {
+                Some(value) => *value,
+                None => return fault("priority", format!("there is no priority class {name}")),
+            },
+        };
+        let gpu = amount(spec.each.gpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.gpu"))?;
+        if !valid_gpu(gpu) {
+            return fault("each.gpu", "must be whole GPUs or a part of one".into());
+        }
+        let each = Shape {
+            cpu: amount(spec.each.cpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.cpu"))?,
+            memory: amount(spec.each.memory.as_ref(), Unit::Bytes, 0, &format!("{at}.each.memory"))?,
+            gpu,
+        };
+        let min = spec.min_replicas.unwrap_or(spec.replicas);
+        if spec.replicas == 0 || min == 0 || min > spec.replicas {
+            return fault("min_replicas", "needs 1 <= min_replicas <= replicas".into());
+        }
+        let models = spec.gpu_model.iter().map(|model| ModelIx(self.models.add(model))).collect();
+        let selector = spec.node_selector.iter().map(|(key, value)| self.label(key, value)).collect();
+        let topology = spec.topology.as_ref().map(|topology| Topology {
+            key: KeyIx(self.keys.add(&topology.key)),
+            required: topology.mode == Mode::Required,
+        });
+        let request = Request { roles: vec![Role { each, replicas: spec.replicas, min }], models, selector, topology };
+        let submitted = self.snapshot.now + spec.submit * 1000;
+        let job = JobIx(self.jobs.add(&spec.name));
+        self.snapshot.jobs.push(Job {
+            account: AccountIx(account),
+            user: None,
+            class: match spec.class {
+                ClassSpec::Guaranteed => Class::Guaranteed,
+                ClassSpec::BestEffort => Class::BestEffort,
+            },
+            priority,
+            submitted,
+            queued_since: submitted,
+            expected_ms: None,
+            preemptible: match spec.preemptible {
+                None => Preemptible::WhenBorrowing,
+                Some(true) => Preemptible::Always,
+                Some(false) => Preemptible::Never,
+            },
+            closed: false,
+            request: Arc::new(request),
+        });
+        if spec.running_on.len() > spec.replicas as usize {
+            return fault("running_on", "has more nodes than the job has replicas".into());
+        }
+        for (replica, node) in (0u32..).zip(&spec.running_on) {
+            let Some(node) = self.nodes.get(node) else {
+                return fault("running_on", format!("there is no node {node}"));
+            };
+            let node = NodeIx(node);
+            let Some(gpus) = self.devices(node, &each) else {
+                return fault("running_on", format!("replica {replica} does not fit on {}", self.node(node)));
+            };
+            let started = self.snapshot.now - spec.started * 1000;
+            self.snapshot.holdings.push(Holding { job, role: 0, replica, node, each, gpus, started, going: false });
+        }
+        Ok(())
+    }
+
+    /// Devices for a replica that runs when the world begins.
+    fn devices(&self, node: NodeIx, each: &Shape) -> Option<Vec<(u16, i64)>> {
+        let on = &self.snapshot.nodes[node.0 as usize];
+        let (mut cpu, mut memory) = (on.cpu, on.memory);
+        let mut free = vec![WHOLE_GPU; usize::from(on.gpus)];
+        for held in self.snapshot.holdings.iter().filter(|held| held.node == node) {
+            cpu -= held.each.cpu;
+            memory -= held.each.memory;
+            for (device, milli) in &held.gpus {
+                free[usize::from(*device)] -= milli;
+            }
+        }
+        if cpu < each.cpu || memory < each.memory {
+            return None;
+        }
+        let numbered = free.into_iter().zip(0u16..);
+        if each.gpu == 0 {
+            Some(Vec::new())
+        } else if each.gpu < WHOLE_GPU {
+            let (_, device) = numbered.filter(|(free, _)| *free >= each.gpu).min()?;
+            Some(vec![(device, each.gpu)])
+        } else {
+            let count = usize::try_from(each.gpu / WHOLE_GPU).ok()?;
+            let whole = numbered.filter(|(free, _)| *free == WHOLE_GPU).map(|(_, device)| (device, WHOLE_GPU));
+            let devices: Vec<_> = whole.take(count).collect();
+            (devices.len() == count).then_some(devices)
+        }
+    }
+
+    /// Time passes between two cycles.
+    pub(crate) fn next_cycle(&mut self) {
+        self.snapshot.cycle += 1;
+        self.snapshot.now += BETWEEN_CYCLES;
+    }
+
+    /// Something happens.
+    pub(crate) fn step(&mut self, step: &Step, at: &str) -> Result<(), Fault> {
+        self.snapshot.now += BETWEEN_EVENTS;
+        let given = [
+            step.submit.is_some(),
+            step.finish.is_some(),
+            step.finish_replicas.is_some(),
+            step.fail_node.is_some(),
+            step.resubmit.is_some(),
+        ];
+        if given.into_iter().filter(|given| *given).count() != 1 {
+            return Err(Fault::new(at, "needs exactly one event"));
+        }
+        if let Some(job) = &step.submit {
+            self.submit(job, &format!("{at}.submit"))?;
+            self.snapshot.models = u32::try_from(self.models.names.len()).unwrap_or(u32::MAX);
+        }
+        if let Some(name) = &step.finish {
+            let job = self.known_job(name, &format!("{at}.finish"))?;
+            self.close(job);
+        }
+        for (name, count) in step.finish_replicas.iter().flatten() {
+            let job = self.known_job(name, &format!("{at}.finish_replicas"))?;
+            self.finish_replicas(job, *count);
+        }
+        if let Some(name) = &step.fail_node {
+            let node = self.nodes.get(name);
+            let node = node.ok_or_else(|| Fault::new(format!("{at}.fail_node"), format!("there is no node {name}")))?;
+            self.fail_node(NodeIx(node));
+        }
+        match step.resubmit.as_deref() {
+            None => {}
+            Some("evicted") => self.resubmit(),
+            Some(other) => {
+                return Err(Fault::new(format!("{at}.resubmit"), format!("{other} is not known; only evicted is")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn known_job(&self, name: &str, at: &str) -> Result<JobIx, Fault> {
+        self.jobs.get(name).map(JobIx).ok_or_else(|| Fault::new(at, format!("there is no job {name}")))
+    }
+
+    fn close(&mut self, job: JobIx) {
+        self.snapshot.holdings.retain(|held| held.job != job);
+        self.snapshot.holds.retain(|hold| hold.job != job);
+        self.snapshot.jobs[job.0 as usize].closed = true;
+        self.ended.insert(job.0);
+    }
+
+    /// The last replicas end well: the job wants that many fewer, and its gang is that much smaller.
+    fn finish_replicas(&mut self, job: JobIx, count: u32) {
+        for _ in 0..count {
+            let last = self.snapshot.holdings.iter().enumerate().filter(|(_, held)| held.job == job);
+            if let Some((at, _)) = last.max_by_key(|(_, held)| held.replica) {
+                self.snapshot.holdings.remove(at);
+            }
+        }
+        self.snapshot.holds.retain(|hold| hold.job != job);
+        let mut request = (*self.snapshot.jobs[job.0 as usize].request).clone();
+        let role = &mut request.roles[0];
+        if role.replicas <= count {
+            self.close(job);
+            return;
+        }
+        role.replicas -= count;
+        role.min = role.min.saturating_sub(count).max(1);
+        self.snapshot.jobs[job.0 as usize].request = Arc::new(request);
+        let mut held: Vec<&mut Holding> = self.snapshot.holdings.iter_mut().filter(|held| held.job == job).collect();
+        held.sort_by_key(|held| held.replica);
+        for (replica, held) in (0u32..).zip(held) {
+            held.replica = replica;
+        }
+    }
+
+    fn fail_node(&mut self, node: NodeIx) {
+        self.snapshot.nodes[node.0 as usize].open = false;
+        let lost: Vec<JobIx> =
+            self.snapshot.holdings.iter().filter(|held| held.node == node).map(|held| held.job).collect();
+        self.snapshot.holdings.retain(|held| held.node != node);
+        for job in lost {
+            self.evicted.insert(self.job(job).to_owned());
+        }
+    }
+
+    fn resubmit(&mut self) {
+        let waiting: Vec<String> = self.evicted.iter().filter(|name| self.replicas(name).is_empty()).cloned().collect();
+        for name in waiting {
+            if let Some(job) = self.jobs.get(&name)
+                && !self.ended.contains(&job)
+            {
+                self.snapshot.jobs[job as usize].submitted = self.snapshot.now;
+            }
+        }
+    }
+
+    /// Carries a plan out at once; says whether anything changed.
+    pub(crate) fn carry_out(&mut self, plan: &Plan) -> bool {
+        for revocation in &plan.revocations {
+            self.revoke(revocation);
+        }
+        for grant in &plan.grants {
+            self.grant(grant);
+        }
+        let holds_changed = self.snapshot.holds != plan.holds;
+        self.snapshot.holds.clone_from(&plan.holds);
+        !plan.revocations.is_empty() || !plan.grants.is_empty() || holds_changed
+    }
+
+    fn revoke(&mut self, revocation: &Revocation) {
+        let name = self.job(revocation.job).to_owned();
+        for replica in &revocation.replicas {
+            self.evictions += 1;
+            match replica.moves_to {
+                Some(_) => self.moved.insert(name.clone()),
+                None => self.evicted.insert(name.clone()),
+            };
+            let same = |held: &Holding| {
+                held.job == revocation.job && held.role == replica.role && held.replica == replica.replica
+            };
+            self.snapshot.holdings.retain(|held| !same(held));
+        }
+        self.snapshot.jobs[revocation.job.0 as usize].queued_since = self.snapshot.now;
+    }
+
+    fn grant(&mut self, grant: &Grant) {
+        for placement in &grant.placements {
+            let role = self.snapshot.jobs[grant.job.0 as usize].request.roles[usize::from(placement.role)].each;
+            self.snapshot.holdings.push(Holding {
+                job: grant.job,
+                role: placement.role,
+                replica: placement.replica,
+                node: placement.node,
+                each: role,
+                gpus: placement.gpus.clone(),
+                started: self.snapshot.now,
+                going: false,
+            });
+        }
+    }
+
+    /// The names of the nodes of a job's replicas, sorted.
+    pub(crate) fn replicas(&self, job: &str) -> Vec<String> {
+        let job = self.jobs.get(job);
+        let held = self.snapshot.holdings.iter().filter(|held| Some(held.job.0) == job);
+        let mut nodes: Vec<String> = held.map(|held| self.node(held.node).to_owned()).collect();
+        nodes.sort();
+        nodes
+    }
+
+    /// The value of a label on a node.
+    pub(crate) fn label_of(&self, node: &str, key: &str) -> Option<&str> {
+        let (node, key) = (self.nodes.get(node)?, KeyIx(self.keys.get(key)?));
+        let labels = &self.snapshot.nodes[node as usize].labels;
+        labels.iter().find(|(k, _)| *k == key).map(|(_, value)| self.values.name(value.0))
+    }
+
+    pub(crate) fn job_names(&self) -> impl Iterator<Item = &str> {
+        self.jobs.names.iter().map(String::as_str)
+    }
+
+    /// What no plan may ever do: a node overfull, a gang in part.
+    pub(crate) fn broken_laws(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (ix, node) in self.snapshot.nodes.iter().enumerate() {
+            let here: Vec<&Holding> = self.snapshot.holdings.iter().filter(|h| h.node.0 as usize == ix).collect();
+            let cpu: i64 = here.iter().map(|held| held.each.cpu).sum();
+            let memory: i64 = here.iter().map(|held| held.each.memory).sum();
+            let mut gpus = vec![0i64; usize::from(node.gpus)];
+            for (device, milli) in here.iter().flat_map(|held| &held.gpus) {
+                gpus[usize::from(*device)] += milli;
+            }
+            if cpu > node.cpu || memory > node.memory || gpus.iter().any(|milli| *milli > WHOLE_GPU) {
+                broken.push(format!("node {} holds more than it has", self.nodes.names[ix]));
+            }
+        }
+        for (ix, job) in self.snapshot.jobs.iter().enumerate() {
+            let held = self.snapshot.holdings.iter().filter(|held| held.job.0 as usize == ix).count();
+            if held > 0 && held < job.request.roles[0].min as usize {
+                broken.push(format!("job {} runs below its minimum", self.jobs.names[ix]));
+            }
+        }
+        broken
+    }
+}
+
+fn amount(quantity: Option<&Quantity>, unit: Unit, absent: i64, field: &str) -> Result<i64, Fault> {
+    match quantity {
+        None => Ok(absent),
+        Some(quantity) => {
+            quantity.amount(unit).ok_or_else(|| Fault::new(field, "is not an amount of zero or more"))
+        }
+    }
+}
