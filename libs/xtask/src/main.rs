@@ -1,1 +1,49 @@
-fn main() {}
+//! What people run on the source itself: `cargo xtask verify`, and its parts. It is no part of what is shipped.
+
+mod generate;
+mod layers;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks and generators for Crater's source")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write the generated files: deploy/crds
+    Gen {
+        /// Change nothing; fail if a file would change
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check who imports whom against the table in ARCHITECTURE.md
+    Layers,
+    /// Formats, lints, layers, generated files; with --tests, all Rust tests too
+    Verify {
+        /// Run all Rust tests as well
+        #[arg(long)]
+        tests: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    let root = root()?;
+    match Args::parse().command {
+        Command::Gen { check } => generate::run(&root, check),
+        Command::Layers => layers::run(&root),
+        Command::Verify { tests } => verify::run(&root, tests),
+    }
+}
+
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.ancestors().nth(2).context("the workspace is two folders up")?.to_path_buf())
+}
