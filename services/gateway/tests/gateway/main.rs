@@ -7,4 +7,5 @@ mod backend;
 mod door;
 mod native;
 mod plain;
+mod process;
 mod web;

@@ -1,14 +1,14 @@
 //! Native gRPC through the gateway.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crater_api::job::v1::job_service_client::JobServiceClient;
 use crater_api::job::v1::{GetJobRequest, WatchJobsRequest, WatchJobsResponse};
 use crater_api::quota::v1::quota_service_client::QuotaServiceClient;
 use crater_api::user::v1::identity_service_client::IdentityServiceClient;
 use crater_api::user::v1::{UserState, WatchIdentitiesRequest};
-use crater_service::{Bind, Shutdown};
+use crater_service::{Bind, Shutdown, Target, Tls};
 use futures::StreamExt;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
@@ -247,34 +247,15 @@ async fn tls_serves_the_same_calls() {
     let (certificate, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let door = open_with(Some(crater_service::Tls { certificate, key })).await;
+    let door = open_with(Some(Tls { certificate: certificate.clone(), key })).await;
 
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let (connector, addr) = (tokio_rustls::TlsConnector::from(Arc::new(config)), door.addr);
-    let dial = tower::service_fn(move |_: http::Uri| {
-        let connector = connector.clone();
-        async move {
-            let stream = tokio::net::TcpStream::connect(addr).await?;
-            let name = "localhost".try_into().map_err(std::io::Error::other)?;
-            let stream = connector.connect(name, stream).await?;
-            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-        }
-    });
-    let channel =
-        within(Endpoint::from_static("http://localhost").connect_with_connector(dial)).await.unwrap();
-    let mut client = crater_api::job::v1::job_service_client::JobServiceClient::new(channel);
+    let target: Target = format!("https://localhost:{}", door.addr.port()).parse().unwrap();
+    let mut client = JobServiceClient::new(target.channel_trusting(Some(&certificate)).unwrap());
     assert!(within(client.get_job(door.request(job("a")))).await.is_ok());
-
+    let mut distrustful = JobServiceClient::new(target.channel().unwrap());
+    let refusal = within(distrustful.get_job(door.request(job("a")))).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable, "nobody vouches for this certificate: {refusal:?}");
     let plain = Endpoint::from_shared(format!("http://{}", door.addr)).unwrap().connect_lazy();
-    let mut plain = crater_api::job::v1::job_service_client::JobServiceClient::new(plain);
+    let mut plain = JobServiceClient::new(plain);
     assert!(within(plain.get_job(door.request(job("a")))).await.is_err(), "there is no way around TLS");
 }
