@@ -341,3 +341,16 @@ async fn a_taken_address_is_an_error_that_names_it() {
     let error = again.serve(Bind::Tcp(addr), Shutdown::new()).await.unwrap_err().to_string();
     assert!(error.contains(&addr.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn headers_beyond_sixteen_kibibytes_are_refused() {
+    let world = over_tcp(Limits::default()).await;
+    let with_header = |size: usize| {
+        let mut request = ask("ok");
+        request.metadata_mut().insert("x-long", "x".repeat(size).parse().unwrap());
+        request
+    };
+    within(check(&world.channel, with_header(12 << 10))).await.unwrap();
+    within(check(&world.channel, with_header(20 << 10))).await.unwrap_err();
+    within(check(&world.channel, ask("ok"))).await.unwrap();
+}
