@@ -1,0 +1,94 @@
+//! Facts about the database itself.
+
+use crater_domain::JobState;
+use diesel::prelude::*;
+use uuid::Uuid;
+
+use super::events::add_event;
+use super::row::{self, Row, save};
+use super::schema::{jobs, meta};
+use crate::conn::{Conn, query};
+use crate::{Error, Result};
+
+const DATABASE: &str = "database";
+const CLUSTER: &str = "cluster";
+const PRUNED: &str = "pruned";
+
+fn get(conn: &mut Conn, name: &str) -> Result<Option<String>> {
+    Ok(query!(conn, |c| meta::table.find(name).select(meta::value).first(c).optional())?)
+}
+
+fn put(conn: &mut Conn, name: &str, value: &str) -> Result<()> {
+    let row = meta::table.find(name);
+    let found = query!(conn, |c| diesel::update(row).set(meta::value.eq(value)).execute(c))?;
+    if found == 0 && get(conn, name)?.is_none() {
+        let new = (meta::name.eq(name), meta::value.eq(value));
+        query!(conn, |c| diesel::insert_into(meta::table).values(new).execute(c))?;
+    }
+    Ok(())
+}
+
+/// By which this database is told from any other; made when it is first asked for.
+pub fn database_id(conn: &mut Conn) -> Result<String> {
+    if let Some(id) = get(conn, DATABASE)? {
+        return Ok(id);
+    }
+    let id = Uuid::new_v4().simple().to_string();
+    put(conn, DATABASE, &id)?;
+    Ok(id)
+}
+
+/// The last change whose deletion is no longer known.
+pub(super) fn pruned(conn: &mut Conn) -> Result<i64> {
+    get(conn, PRUNED)?.map_or(Ok(0), |text| text.parse().map_err(Error::internal))
+}
+
+pub(super) fn set_pruned(conn: &mut Conn, change: i64) -> Result<()> {
+    put(conn, PRUNED, &change.to_string())
+}
+
+/// Remembers the cluster that jobs are applied to. If it is another one than before, the jobs that had not ended are not in it: they start
+/// over, but those whose end was wanted are at it. Returns how many started over.
+pub fn adopt_cluster(conn: &mut Conn, uid: &str, now_ms: i64) -> Result<usize> {
+    let was = get(conn, CLUSTER)?;
+    if was.as_deref() == Some(uid) {
+        return Ok(0);
+    }
+    put(conn, CLUSTER, uid)?;
+    if was.is_none() {
+        return Ok(0);
+    }
+    // tombstones and ended jobs have nothing in the new cluster that would have to go
+    let gone = jobs::table.filter(jobs::ended_ms.is_not_null());
+    let nothing = (jobs::dirty.eq(false), jobs::kube_uid.eq(None::<String>));
+    query!(conn, |c| diesel::update(gone).set(nothing).execute(c))?;
+    let unfinished = jobs::table.filter(jobs::live_id.is_not_null()).filter(jobs::ended_ms.is_null());
+    let rows: Vec<Row> = query!(conn, |c| unfinished.order(jobs::created_ms).load(c))?;
+    let mut restarted = 0;
+    for found in rows {
+        let mut job = row::job(found)?;
+        job.kube_uid = None;
+        job.status.seen_version = 0;
+        job.status.roles.clear();
+        job.status.nodes.clear();
+        let (reason, message) = if job.cancelled {
+            job.state = JobState::Cancelled;
+            job.ended_ms = Some(now_ms);
+            job.dirty = false;
+            ("Cancelled", "cancelled; the cluster that it was in is gone")
+        } else {
+            job.state = JobState::Queued;
+            job.revision += 1;
+            job.dirty = true;
+            job.status.queued_ms = now_ms;
+            job.status.started_ms = None;
+            restarted += 1;
+            ("Restarted", "the cluster is a new one: the job starts over")
+        };
+        job.status.reason = reason.to_owned();
+        job.status.message = message.to_owned();
+        save(conn, &mut job)?;
+        add_event(conn, job.uid, now_ms, reason, message)?;
+    }
+    Ok(restarted)
+}
