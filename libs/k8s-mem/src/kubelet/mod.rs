@@ -394,7 +394,9 @@ impl Kubelets {
             _ if ended => self.report(uid),
             (Some(handle), _) => {
                 handle.terminate();
-                self.set_timer(uid, Some(until));
+                // from now, as a real kubelet counts: the timestamp is cut to whole seconds
+                let at = later(self.api.clock.now(), grace(&pod.object));
+                self.set_timer(uid, Some(at));
             }
             (None, Some(plan)) => {
                 // counted from when it was asked to, which may be earlier than when this kubelet hears of it
@@ -526,8 +528,12 @@ fn deletion_time(pod: &Value) -> Option<Timestamp> {
 
 /// When the deletion was asked for, if it ends at `until`.
 fn asked_to_stop(pod: &Value, until: Timestamp) -> Timestamp {
-    let grace = at(pod, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_u64).unwrap_or(0);
-    until.checked_sub(Duration::from_secs(grace)).unwrap_or(until)
+    until.checked_sub(grace(pod)).unwrap_or(until)
+}
+
+fn grace(pod: &Value) -> Duration {
+    let seconds = at(pod, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_u64);
+    Duration::from_secs(seconds.unwrap_or(0))
 }
 
 /// When `activeDeadlineSeconds` runs out.
