@@ -41,7 +41,8 @@ struct State {
 #[derive(Default)]
 struct View {
     users: HashMap<UserId, Entry>,
-    accounts: HashSet<AccountId>,
+    /// Each with the one above it.
+    accounts: HashMap<AccountId, Option<AccountId>>,
 }
 
 impl State {
@@ -96,7 +97,10 @@ impl Directory {
                 }
             }
             Event::Account(account) => match AccountId::parse_name(&account.name) {
-                Ok(account) => changed = state.heard_into().accounts.insert(account),
+                Ok(id) => {
+                    let parent = AccountId::parse_name(&account.parent).ok();
+                    changed = state.heard_into().accounts.insert(id, parent.clone()) != Some(parent);
+                }
                 Err(_) => tracing::warn!("the user service sent an account that cannot be read"),
             },
             Event::Heartbeat(_) => changed = false,
@@ -168,12 +172,43 @@ impl Directory {
 
     /// Whether the account is there. Waits a little for one that may be newer than what was heard.
     pub async fn has_account(&self, account: &AccountId) -> bool {
-        self.soon(|view| view.accounts.contains(account)).await
+        self.soon(|view| view.accounts.contains_key(account)).await
     }
 
     /// Whether the user is there. Waits a little for one who may be newer than what was heard.
     pub async fn has_user(&self, user: &UserId) -> bool {
         self.soon(|view| view.users.contains_key(user)).await
+    }
+
+    /// The account, the one above it, and so on up to the top.
+    pub fn lineage(&self, account: &AccountId) -> Vec<AccountId> {
+        let state = self.read();
+        let mut line = vec![account.clone()];
+        while let Some(Some(parent)) = line.last().and_then(|last| state.view.accounts.get(last))
+            && !line.contains(parent)
+        {
+            line.push(parent.clone());
+        }
+        line
+    }
+
+    /// The account and all that are below it.
+    pub fn within(&self, account: &AccountId) -> Vec<AccountId> {
+        let all: Vec<AccountId> = self.read().view.accounts.keys().cloned().collect();
+        let mut below: Vec<AccountId> =
+            all.into_iter().filter(|a| a != account && self.lineage(a).contains(account)).collect();
+        below.push(account.clone());
+        below
+    }
+
+    /// All accounts that were heard of, each with the one above it.
+    pub fn account_tree(&self) -> BTreeMap<AccountId, Option<AccountId>> {
+        self.read().view.accounts.iter().map(|(id, parent)| (id.clone(), parent.clone())).collect()
+    }
+
+    /// Changes with every change of what is known.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.revision.subscribe()
     }
 
     async fn soon(&self, so: impl Fn(&View) -> bool) -> bool {

@@ -1,0 +1,163 @@
+//! What a Node offers to jobs, and what a Pod that is not ours takes of it.
+
+use std::collections::BTreeMap;
+
+use crater_domain::Resources;
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::names::{GPU_MODEL, GPU_PRODUCT, GPU_RESOURCE};
+use crate::quantity::{millis, units};
+
+/// The model of GPUs whose node does not name it.
+pub const UNKNOWN_MODEL: &str = "unknown";
+
+/// A node as a scheduler sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name.
+    pub name: String,
+    /// What Pods may request in all.
+    pub allocatable: Resources,
+    /// Whole devices, numbered from 0.
+    pub gpus: u16,
+    /// The model of all its devices; empty without.
+    pub model: String,
+    /// Why no new replica may start there, for people; none: it may.
+    pub closed: Option<String>,
+    /// Its kubelet does not report: what runs there may still run.
+    pub lost: bool,
+}
+
+/// Reads a Node. Labels other than the GPU model's are not looked at.
+pub fn machine(node: &Node) -> Machine {
+    let none = BTreeMap::new();
+    let status = node.status.as_ref();
+    let allocatable = status.and_then(|s| s.allocatable.as_ref()).unwrap_or(&none);
+    let gpus = amount(allocatable, GPU_RESOURCE, units).min(i64::from(u16::MAX));
+    let gpus = u16::try_from(gpus).unwrap_or(u16::MAX);
+    let labels = node.metadata.labels.as_ref();
+    let model = labels.and_then(|l| l.get(GPU_MODEL).or_else(|| l.get(GPU_PRODUCT))).cloned();
+    let ready = status
+        .and_then(|s| s.conditions.as_ref())
+        .and_then(|all| all.iter().find(|c| c.type_ == "Ready"))
+        .is_some_and(|c| c.status == "True");
+    Machine {
+        name: node.metadata.name.clone().unwrap_or_default(),
+        allocatable: Resources {
+            cpu_millis: amount(allocatable, "cpu", millis),
+            memory_bytes: amount(allocatable, "memory", units),
+            gpu_millis: i64::from(gpus) * 1000,
+        },
+        gpus,
+        model: if gpus == 0 { String::new() } else { model.unwrap_or_else(|| UNKNOWN_MODEL.to_owned()) },
+        closed: closed(node, ready),
+        lost: !ready,
+    }
+}
+
+/// Our Pods tolerate the taint of GPU nodes and no other.
+fn closed(node: &Node, ready: bool) -> Option<String> {
+    if node.metadata.deletion_timestamp.is_some() {
+        return Some("the node is being deleted".to_owned());
+    }
+    if !ready {
+        return Some("the node does not answer (not Ready)".to_owned());
+    }
+    let spec = node.spec.as_ref()?;
+    if spec.unschedulable == Some(true) {
+        return Some("the node is cordoned".to_owned());
+    }
+    let binds = |effect: &str| effect == "NoSchedule" || effect == "NoExecute";
+    let taint = spec.taints.iter().flatten().find(|t| t.key != GPU_RESOURCE && binds(&t.effect))?;
+    Some(format!("the node has the taint {}:{}", taint.key, taint.effect))
+}
+
+/// What a Pod takes of its node while it is neither finished nor unassigned.
+pub fn occupied(pod: &Pod) -> Option<(String, Resources)> {
+    let spec = pod.spec.as_ref()?;
+    let node = spec.node_name.clone().filter(|n| !n.is_empty())?;
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
+    if phase == "Succeeded" || phase == "Failed" {
+        return None;
+    }
+    Some((node, requests(spec)))
+}
+
+/// As kube-scheduler counts: all containers together, or the largest init container if that is more; sidecars run beside both.
+fn requests(spec: &PodSpec) -> Resources {
+    let sum = |name: &str, read: fn(&Quantity) -> i64| {
+        let of = |r: Option<&k8s_openapi::api::core::v1::ResourceRequirements>| {
+            let r = r?;
+            let asked = r.requests.as_ref().and_then(|r| r.get(name));
+            asked.or_else(|| r.limits.as_ref()?.get(name)).map(read)
+        };
+        let mut beside = 0i64;
+        let mut first = 0i64;
+        for init in spec.init_containers.iter().flatten() {
+            let each = of(init.resources.as_ref()).unwrap_or(0);
+            if init.restart_policy.as_deref() == Some("Always") {
+                beside = beside.saturating_add(each);
+                first = first.max(beside);
+            } else {
+                first = first.max(beside.saturating_add(each));
+            }
+        }
+        let run = spec.containers.iter().fold(beside, |sum, c| {
+            sum.saturating_add(of(c.resources.as_ref()).unwrap_or(0))
+        });
+        let overhead = spec.overhead.as_ref().and_then(|o| o.get(name)).map_or(0, read);
+        run.max(first).saturating_add(overhead)
+    };
+    Resources {
+        cpu_millis: sum("cpu", millis),
+        memory_bytes: sum("memory", units),
+        gpu_millis: sum(GPU_RESOURCE, units).saturating_mul(1000),
+    }
+}
+
+fn amount(of: &BTreeMap<String, Quantity>, name: &str, read: fn(&Quantity) -> i64) -> i64 {
+    of.get(name).map_or(0, read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn node(ready: &str, taint: &str, unschedulable: bool) -> Node {
+        serde_json::from_value(json!({
+            "metadata": {"name": "n", "labels": {"nvidia.com/gpu.product": "A100"}},
+            "spec": {"unschedulable": unschedulable, "taints": [{"key": taint, "effect": "NoSchedule"}]},
+            "status": {"allocatable": {"cpu": "8", "memory": "16Gi", "nvidia.com/gpu": "4"},
+                "conditions": [{"type": "Ready", "status": ready}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_node_is_open_when_ready_uncordoned_and_without_strange_taints() {
+        let open = machine(&node("True", GPU_RESOURCE, false));
+        assert_eq!((open.gpus, open.model.as_str(), open.closed.as_deref()), (4, "A100", None));
+        assert_eq!(open.allocatable.memory_bytes, 16 << 30);
+        assert!(machine(&node("True", GPU_RESOURCE, true)).closed.is_some());
+        assert!(machine(&node("True", "mine", false)).closed.is_some_and(|why| why.contains("mine")));
+        let lost = machine(&node("Unknown", GPU_RESOURCE, false));
+        assert!(lost.lost && lost.closed.is_some());
+    }
+
+    #[test]
+    fn a_pod_takes_what_its_containers_request_until_it_ends() {
+        let mut pod: Pod = serde_json::from_value(json!({
+            "spec": {"nodeName": "n",
+                "initContainers": [{"name": "i", "resources": {"requests": {"cpu": "3"}}}],
+                "containers": [{"name": "a", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}},
+                    {"name": "b", "resources": {"limits": {"nvidia.com/gpu": "2"}}}]},
+        }))
+        .unwrap();
+        let (node, took) = occupied(&pod).unwrap();
+        assert_eq!((node.as_str(), took.cpu_millis, took.gpu_millis), ("n", 3000, 2000));
+        pod.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
+        assert_eq!(occupied(&pod), None);
+    }
+}
