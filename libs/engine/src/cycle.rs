@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evict::{Ground, Taken};
-use crate::explain::{Explainer, short_of};
+use crate::explain::{Explainer, fits, short_of};
 use crate::model::{
     Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation, Revocation, RevokeCause,
     RevokedReplica, Snapshot, SnapshotError, Verdict,
@@ -434,6 +434,10 @@ impl Cycle<'_> {
         moved: &BTreeMap<(u16, u32), crate::model::NodeIx>,
     ) {
         let piece = &self.work.pieces[ix];
+        // it counts against limits until it is gone
+        for demand in &piece.demands {
+            self.tree.add_going(piece.leaf, *demand, piece.charge.best_effort);
+        }
         let revocation = self.revoked.entry(piece.job).or_insert_with(|| Revocation {
             job: JobIx::of(piece.job),
             replicas: Vec::new(),
@@ -472,7 +476,8 @@ impl Cycle<'_> {
         let pool = self.shapes.pool(job);
         let line = line_of(pool, &want);
         let head = matches!(blocked, Blocked::Room) && !self.kept.iter().any(|kept| same_line(&kept.models, &line));
-        if head {
+        // who waits only for what is kept for others needs nothing kept
+        if head && !fits(pool, &mut self.rooms, &want) {
             let reason = short_of(self.s, pool, &mut self.rooms, job, &want);
             if let Some(kept) = reserve(self.s, self.shapes, &mut self.rooms, job, &want) {
                 self.kept.push(kept);

@@ -50,7 +50,7 @@ impl<'a> Explainer<'a> {
 }
 
 /// Would it fit if nothing were promised to anybody?
-fn fits(pool: &Pool, rooms: &mut Rooms, want: &Want) -> bool {
+pub(crate) fn fits(pool: &Pool, rooms: &mut Rooms, want: &Want) -> bool {
     pool.choices(&want.largest()).into_iter().any(|choice| {
         let placed = place(rooms, want, Try { pool, view: View::Raw, choice, pin: None });
         placed.map(|placed| undo(rooms, want, View::Raw, &placed)).is_ok()

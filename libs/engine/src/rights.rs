@@ -71,6 +71,12 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
     let protected = !piece.promised && snapshot.now - piece.started < snapshot.settings.protection_ms;
     let parted = tree.part(claim.leaf, piece.leaf);
     let own_level = piece.leaf;
+    let own_account = if tree.is_account(piece.line) { piece.line } else { tree.parent(piece.line) };
+    let over = piece.charge.inside & (1 << tree.depth(own_account)) == 0;
+    let never = victim.preemptible == Preemptible::Never && !piece.charge.best_effort;
+    if never && !over {
+        return None;
+    }
     let lower = !claim.growth && claim.line == piece.line && claimant.priority > victim.priority;
     if claimant.class == Class::BestEffort {
         let yields = piece.charge.best_effort && lower && !protected;
@@ -87,7 +93,6 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
         // work of an account's own queue has no guarantee beside people who have one
         let siblings = tree.parent(mine) == tree.parent(theirs);
         let inside = siblings && piece.charge.inside & (1 << tree.depth(theirs)) != 0;
-        let never = victim.preemptible == Preemptible::Never;
         if !inside && owed && tree.parent(theirs) != mine {
             let loss = if never { Loss::Uncovered } else { Loss::Borrowed };
             return Some(Right { loss, cause: RevokeCause::Reclaimed, level: theirs });
@@ -100,7 +105,6 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
             }
         }
     }
-    let over = piece.charge.inside & (1 << tree.depth(piece.line)) == 0;
     let promised_to_user =
         piece.leaf != piece.line && piece.charge.inside & (1 << tree.depth(piece.leaf)) != 0;
     let stoppable = match victim.preemptible {
@@ -121,7 +125,8 @@ pub(crate) fn movable(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &P
     if out || protected || claim.growth || !snapshot.settings.consolidate || claimant.class == Class::BestEffort {
         return None;
     }
-    let over = piece.charge.inside & (1 << tree.depth(piece.line)) == 0;
+    let own_account = if tree.is_account(piece.line) { piece.line } else { tree.parent(piece.line) };
+    let over = piece.charge.inside & (1 << tree.depth(own_account)) == 0;
     let stoppable = match victim.preemptible {
         Preemptible::Always => true,
         Preemptible::WhenBorrowing => over || piece.charge.best_effort,

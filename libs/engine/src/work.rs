@@ -129,7 +129,9 @@ impl Work {
             work.split(snapshot, tree, job, spots, &mut left, false);
         }
         work.classify(snapshot, tree);
-        for hold in &snapshot.holds {
+        let mut holds: Vec<&Hold> = snapshot.holds.iter().collect();
+        holds.sort_by_key(|hold| (hold.since, hold.job));
+        for hold in holds {
             work.promise_again(snapshot, tree, rooms, hold, shapes);
         }
         work
