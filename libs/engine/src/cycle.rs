@@ -248,7 +248,7 @@ impl Cycle<'_> {
             Some(first) if turn.growth => Some(1 + u32::from(first.role)),
             _ => fresh.then_some(0),
         };
-        let pin = if pool.bound() && has.runs() { has.node.and_then(|node| pool.value(node)) } else { None };
+        let pin = if pool.bound() { has.anchor().and_then(|node| pool.value(node)) } else { None };
         // a job pinned to its domain is not judged like the others of its shape
         let part = part.filter(|_| pin.is_none());
         let at_once = has.clear_of_going(&placeholders(want)) && (!turn.growth || self.gang_runs(job));

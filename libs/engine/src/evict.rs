@@ -453,11 +453,8 @@ impl Ground<'_> {
         }
         let want = Want { parts };
         let pool = self.shapes.pool(job);
-        let pin = if pool.bound() && self.work.has[job].runs() {
-            self.work.has[job].node.and_then(|node| pool.value(node))
-        } else {
-            None
-        };
+        let anchor = self.work.has[job].anchor();
+        let pin = if pool.bound() { anchor.and_then(|node| pool.value(node)) } else { None };
         let (leaf, best_effort) = (piece.leaf, piece.charge.best_effort);
         for choice in pool.choices(&want.largest()) {
             let Ok(placements) = place(self.rooms, &want, Try { pool, view: View::Soon, choice, pin }) else {

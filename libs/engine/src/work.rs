@@ -62,6 +62,11 @@ impl Has {
         self.live.iter().any(|replicas| !replicas.is_empty())
     }
 
+    /// A node by which its topology domain is known, if anything runs or is promised.
+    pub fn anchor(&self) -> Option<NodeIx> {
+        self.node.filter(|_| self.runs() || self.is_promised())
+    }
+
     pub fn is_promised(&self) -> bool {
         self.promised.iter().any(|replicas| !replicas.is_empty())
     }
@@ -113,7 +118,7 @@ impl Work {
                 continue;
             }
             has.live[usize::from(held.role)].insert(held.replica);
-            has.node = Some(held.node);
+            has.node = Some(has.node.map_or(held.node, |node| node.min(held.node)));
             let spot = Spot {
                 role: held.role,
                 replica: held.replica,
@@ -293,9 +298,7 @@ impl Work {
         for (role, replica) in replicas {
             set[role].insert(replica);
         }
-        if !piece.promised {
-            has.node = piece.spots.first().map(|spot| spot.node);
-        }
+        has.node = piece.spots.first().map(|spot| spot.node);
     }
 
     /// Adds what was decided in this cycle (its room is charged already).
