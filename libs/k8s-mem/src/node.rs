@@ -72,7 +72,7 @@ impl NodeSpec {
             "memory": self.memory_bytes.to_string(),
             "pods": PODS.to_string(),
         });
-        if self.cpu_millis % 1000 == 0 {
+        if self.cpu_millis.is_multiple_of(1000) {
             resources["cpu"] = (self.cpu_millis / 1000).to_string().into();
         }
         let mut spec = json!({});

@@ -1,4 +1,5 @@
 //! What a client may rely on of the API server, asked through `kube::Client`.
+#![allow(clippy::unwrap_used, clippy::panic)] // the helpers of tests are tests too
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Custom resources: what their definitions promise is kept.
+#![allow(clippy::unwrap_used, clippy::panic)] // the helpers of tests are tests too
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The server as `kubectl` sees it, over the loopback port. Without `kubectl` on the path these say so and pass.
+#![allow(clippy::unwrap_used, clippy::panic)] // the helpers of tests are tests too
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Kubelets that play Pods, on a clock that only the test moves.
+#![allow(clippy::unwrap_used, clippy::panic)] // the helpers of tests are tests too
 
 mod common;
 
@@ -8,6 +9,7 @@ use common::{cluster, code, create, gone, phase, pod, pods, terminated, until};
 use crater_k8s_mem::NodeSpec;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, LogParams, Patch, PatchParams};
+use kube::runtime::wait::Condition as _;
 use serde_json::json;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -175,4 +177,3 @@ async fn a_pod_over_its_deadline_fails_and_a_finalizer_outlasts_the_kubelet() {
     pods(&client).patch("held", &PatchParams::default(), &free).await.unwrap();
     until(&client, "held", gone()).await;
 }
-use kube::runtime::wait::Condition as _;

@@ -1,4 +1,5 @@
 //! Kubelets that really run commands: exit codes, logs while they are written, signals, devices, and nothing left over.
+#![allow(clippy::unwrap_used, clippy::panic)] // the helpers of tests are tests too
 
 mod common;
 

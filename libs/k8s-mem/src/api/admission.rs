@@ -1,11 +1,12 @@
 //! What the API server itself fills in and refuses: names, and the defaults and rules of the built-in types.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 
 use super::object::{self, at, list, text};
 use super::status::{ApiError, ApiResult, Cause};
 use super::store::Store;
-use super::types::{ResourceType, Shape};
+use super::types::{ResourceType, Shape, typed};
 use crate::quantity;
 
 /// A DNS-1123 subdomain: what almost every object may be called.
@@ -68,6 +69,8 @@ pub(crate) fn shape(ty: &ResourceType, version: &str, mut object: Value, strict:
             ))
         }),
         Shape::Schemas(schemas) => {
+            let meta = typed::<ObjectMeta>(object["metadata"].take());
+            object["metadata"] = meta.map_err(|why| ApiError::bad_request(format!("metadata: {why}")))?;
             if let Some(schema) = schemas.get(version) {
                 schema.shape(&mut object);
                 let causes = schema.validate(&object);

@@ -13,6 +13,9 @@ use super::object::{self, text};
 use super::store::{Key, Store};
 use super::write::{CRDS, DeleteOptions, drop_owner};
 
+/// Holds an owner until its dependents are gone.
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
+
 /// Keys to look at, each once however often it was named.
 #[derive(Default)]
 pub(crate) struct Work {
@@ -50,10 +53,10 @@ impl Api {
         let found = self.store().get(key).cloned();
         let Some(found) = found else { return };
         if !object::is_deleting(&found) {
-            self.collect_orphan(key, &found);
+            self.collect_dependent(key, &found);
             return;
         }
-        if object::finalizers(&found).any(|f| f == "foregroundDeletion") {
+        if object::finalizers(&found).any(|f| f == FOREGROUND) {
             self.collect_foreground(key, &found);
         }
         if &*key.ty == "namespaces" {
@@ -61,51 +64,46 @@ impl Api {
         }
     }
 
-    /// An object that names owners, none of which is there, goes; owners that are gone are struck off others.
-    fn collect_orphan(&self, key: &Key, found: &Value) {
+    /// An object none of whose owners stays goes; owners that do not stay are struck off others.
+    fn collect_dependent(&self, key: &Key, found: &Value) {
         let owners = object::owners(found);
         if owners.is_empty() {
             return;
         }
-        let store = self.store();
-        let absent: Vec<&str> = owners
-            .iter()
-            .map(|owner| text(owner, &["uid"]))
-            .filter(|uid| {
-                !store.by_uid(uid).is_some_and(|o| o.namespace.is_empty() || o.namespace == key.namespace)
-            })
-            .collect();
-        let waited_for = owners.iter().any(|owner| {
-            let held = store.by_uid(text(owner, &["uid"])).and_then(|key| store.get(key));
-            held.is_some_and(|o| object::finalizers(o).any(|f| f == "foregroundDeletion"))
-        });
-        let (gone, all) = (absent.len(), owners.len());
-        drop(store);
-        if gone == all || (waited_for && gone + 1 >= all) {
-            self.delete_quietly(key, object::uid(found), None);
-        } else if gone > 0 {
-            let absent: Vec<String> = absent.into_iter().map(str::to_owned).collect();
+        let (mut leaving, mut waited_for) = (Vec::new(), false);
+        {
+            let store = self.store();
+            for owner in owners {
+                let uid = text(owner, &["uid"]);
+                let here = |o: &&Key| o.namespace.is_empty() || o.namespace == key.namespace;
+                let held = store.by_uid(uid).filter(here).and_then(|key| store.get(key));
+                let waits = held.is_some_and(|o| object::finalizers(o).any(|f| f == FOREGROUND));
+                if held.is_none() || waits {
+                    leaving.push(uid.to_owned());
+                }
+                waited_for |= waits;
+            }
+        }
+        if leaving.len() == owners.len() {
+            self.delete_quietly(key, object::uid(found), waited_for.then_some("Foreground"));
+        } else if !leaving.is_empty() {
             self.modify(&key.ty, &key.namespace, &key.name, object::uid(found), |object| {
-                absent.iter().for_each(|uid| drop_owner(object, uid));
+                leaving.iter().for_each(|uid| drop_owner(object, uid));
                 true
             });
         }
     }
 
+    /// An owner that waits for its dependents goes when there are none.
     fn collect_foreground(&self, key: &Key, found: &Value) {
         let dependents = self.store().dependents(object::uid(found));
         if dependents.is_empty() {
             self.modify(&key.ty, &key.namespace, &key.name, object::uid(found), |object| {
-                object::remove_finalizer(object, "foregroundDeletion");
+                object::remove_finalizer(object, FOREGROUND);
                 true
             });
         }
-        for dependent in dependents {
-            let object = self.store().get(&dependent).cloned();
-            if let Some(object) = object.filter(|o| !object::is_deleting(o)) {
-                self.delete_quietly(&dependent, object::uid(&object), Some("Foreground"));
-            }
-        }
+        dependents.into_iter().for_each(|dependent| self.work.look_at(dependent));
     }
 
     fn collect_namespace(&self, key: &Key, found: &Value) {

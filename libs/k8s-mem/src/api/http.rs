@@ -180,7 +180,7 @@ impl Api {
             Method::GET => {
                 let (objects, metadata) =
                     self.list(&ty, target.namespace, &call.list_options(selector()?)?)?;
-                Ok(json_response(200, &renderer.list(&objects, &metadata, now)))
+                Ok(json_bytes(200, renderer.list(&objects, metadata, now)))
             }
             Method::POST => {
                 let object = call.object()?;
@@ -199,7 +199,7 @@ impl Api {
                         _ => {}
                     }
                 }
-                Ok(json_response(200, &renderer.list(&objects, &metadata, now)))
+                Ok(json_bytes(200, renderer.list(&objects, metadata, now)))
             }
             _ => Err(ApiError::method_not_allowed()),
         }
@@ -208,7 +208,10 @@ impl Api {
     fn object(&self, call: &Call, key: &Key, renderer: &Renderer, status: bool) -> ApiResult<Response<Body>> {
         let (ty, version, now) = (&renderer.ty, &renderer.version, self.clock.now());
         match call.method {
-            Method::GET => Ok(json_response(200, &renderer.one(&*self.get(ty, key)?, now))),
+            Method::GET => {
+                let found = self.get(ty, key)?;
+                Ok(json_response(200, &renderer.one(&found, now)))
+            }
             Method::PUT => {
                 let done = self.update(ty, version, key, call.object()?, status, call.write_options())?;
                 Ok(json_response(200, &renderer.one(&done, now)))
@@ -250,15 +253,18 @@ impl Api {
                 Ok(streamed("text/plain", self.log(&pod, &call.log_options()?)?))
             }
             ("pods", "binding", &Method::POST) => {
-                Ok(json_response(201, &*self.bind(ty, key, &call.object()?)?))
+                let bound = self.bind(ty, key, &call.object()?)?;
+                Ok(json_response(201, &bound))
             }
             ("pods", "eviction", &Method::POST) => {
                 let body = call.object()?;
                 let options = body.get("deleteOptions").map(delete_options).unwrap_or_default();
-                Ok(json_response(201, &*self.evict(ty, key, &options)?))
+                let evicted = self.evict(ty, key, &options)?;
+                Ok(json_response(201, &evicted))
             }
             ("namespaces", "finalize", &Method::PUT) => {
-                Ok(json_response(200, &renderer.one(&*self.get(ty, key)?, self.clock.now())))
+                let found = self.get(ty, key)?;
+                Ok(json_response(200, &renderer.one(&found, self.clock.now())))
             }
             ("pods", "log" | "binding" | "eviction", _) => Err(ApiError::method_not_allowed()),
             _ => Err(ApiError::no_such_path()),
@@ -400,7 +406,11 @@ fn response(code: u16, content_type: &'static str, body: Body) -> Response<Body>
 }
 
 fn json_response(code: u16, value: &Value) -> Response<Body> {
-    response(code, "application/json", Full::new(Bytes::from(value.to_string())).boxed_unsync())
+    json_bytes(code, value.to_string().into_bytes())
+}
+
+fn json_bytes(code: u16, json: Vec<u8>) -> Response<Body> {
+    response(code, "application/json", Full::new(Bytes::from(json)).boxed_unsync())
 }
 
 fn text_response(text: &'static str) -> Response<Body> {

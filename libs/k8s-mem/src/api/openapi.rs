@@ -24,7 +24,7 @@ fn schema(ty: &ResourceType, version: &str) -> Value {
         "x-kubernetes-group-version-kind": [gvk(ty, version)]})
 }
 
-fn each<'a>(types: &'a [Arc<ResourceType>]) -> impl Iterator<Item = (&'a ResourceType, &'a str)> {
+fn each(types: &[Arc<ResourceType>]) -> impl Iterator<Item = (&ResourceType, &str)> {
     types.iter().flat_map(|ty| ty.versions.iter().map(move |v| (&**ty, v.as_str())))
 }
 

@@ -1,5 +1,6 @@
 //! The forms in which an object leaves the server: as it is, as its metadata only, or as a row of a table.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -51,34 +52,41 @@ pub(crate) struct Renderer {
 }
 
 impl Renderer {
-    pub fn one(&self, object: &Value, now: Timestamp) -> Value {
+    pub fn one<'a>(&self, object: &'a Value, now: Timestamp) -> Cow<'a, Value> {
         match self.form {
-            Form::Object => self.versioned(object),
-            Form::Metadata => partial(object),
+            Form::Object if self.version == self.ty.storage_version => Cow::Borrowed(object),
+            Form::Object => Cow::Owned(in_version(&self.ty, &self.version, object)),
+            Form::Metadata => Cow::Owned(partial(object)),
             Form::Table => {
-                let version = object::version(object).to_owned();
-                self.table(&[self.row(object, now)], &json!({"resourceVersion": version}))
+                let metadata = json!({"resourceVersion": object::version(object)});
+                Cow::Owned(self.table(vec![self.row(object, now)], metadata))
             }
         }
     }
 
-    pub fn list(&self, objects: &[Arc<Value>], metadata: &Value, now: Timestamp) -> Value {
-        match self.form {
-            Form::Object => {
-                let items: Vec<Value> = objects.iter().map(|o| self.versioned(o)).collect();
-                json!({"apiVersion": self.ty.api_version(&self.version), "kind": self.ty.list_kind,
-                    "metadata": metadata, "items": items})
-            }
-            Form::Metadata => {
-                let items: Vec<Value> = objects.iter().map(|o| partial(o)).collect();
-                json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
-                    "metadata": metadata, "items": items})
-            }
+    /// A list as JSON text, written object by object: lists are what is large here.
+    pub fn list(&self, objects: &[Arc<Value>], metadata: Value, now: Timestamp) -> Vec<u8> {
+        let (version, kind) = match self.form {
+            Form::Object => (self.ty.api_version(&self.version), self.ty.list_kind.as_str()),
+            Form::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList"),
             Form::Table => {
-                let rows: Vec<Value> = objects.iter().map(|o| self.row(o, now)).collect();
-                self.table(&rows, metadata)
+                let rows = objects.iter().map(|o| self.row(o, now)).collect();
+                return self.table(rows, metadata).to_string().into_bytes();
             }
+        };
+        let head = json!({"apiVersion": version, "kind": kind, "metadata": metadata}).to_string();
+        let mut text = head.into_bytes();
+        text.pop();
+        text.extend_from_slice(b",\"items\":[");
+        for (i, object) in objects.iter().enumerate() {
+            if i > 0 {
+                text.push(b',');
+            }
+            // writing JSON into memory cannot go wrong
+            let _ = serde_json::to_writer(&mut text, &self.one(object, now));
         }
+        text.extend_from_slice(b"]}");
+        text
     }
 
     /// A bookmark: only a revision, in the form that the watch has.
@@ -96,23 +104,22 @@ impl Renderer {
                 let object = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
                     "metadata": metadata});
                 let cells: Vec<Value> = self.columns().iter().map(|_| Value::Null).collect();
-                self.table(&[json!({"cells": cells, "object": object})], &metadata)
+                self.table(vec![json!({"cells": cells, "object": object})], metadata)
             }
         }
-    }
-
-    fn versioned(&self, object: &Value) -> Value {
-        in_version(&self.ty, &self.version, object)
     }
 
     fn columns(&self) -> &[Column] {
         self.ty.columns.get(&self.version).map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn table(&self, rows: &[Value], metadata: &Value) -> Value {
+    fn table(&self, rows: Vec<Value>, metadata: Value) -> Value {
         let columns: Vec<Value> = self.columns().iter().map(columns::Column::definition).collect();
-        json!({"apiVersion": "meta.k8s.io/v1", "kind": "Table", "metadata": metadata,
-            "columnDefinitions": columns, "rows": rows})
+        let mut table =
+            json!({"apiVersion": "meta.k8s.io/v1", "kind": "Table", "columnDefinitions": columns});
+        table["metadata"] = metadata;
+        table["rows"] = Value::Array(rows);
+        table
     }
 
     fn row(&self, object: &Value, now: Timestamp) -> Value {

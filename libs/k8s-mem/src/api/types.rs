@@ -84,7 +84,8 @@ pub(crate) fn qualified(group: &str, plural: &str) -> Arc<str> {
     if group.is_empty() { plural.into() } else { format!("{plural}.{group}").into() }
 }
 
-fn typed<T: Serialize + DeserializeOwned>(value: Value) -> Result<Value, String> {
+/// Through the typed struct and back.
+pub(super) fn typed<T: Serialize + DeserializeOwned>(value: Value) -> Result<Value, String> {
     let object: T = serde_json::from_value(value).map_err(|e| e.to_string())?;
     serde_json::to_value(object).map_err(|e| e.to_string())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch as signal;
 
 use super::Api;
@@ -82,20 +82,17 @@ impl Api {
             options,
             renderer,
         };
-        if initial {
-            let ty = watcher.renderer.ty.clone();
-            for object in store.list(&ty.qualified, namespace) {
-                if watcher.options.selector.matches(object) {
-                    let shown = watcher.renderer.one(object, now);
-                    watcher.push("ADDED", &shown);
-                }
-            }
-            if watcher.options.initial_events == Some(true) && watcher.options.bookmarks {
-                let bookmark = watcher.renderer.bookmark(current, true);
-                watcher.push("BOOKMARK", &bookmark);
-            }
-        }
+        let ty = watcher.renderer.ty.clone();
+        let there: Vec<Arc<Value>> =
+            if initial { store.list(&ty.qualified, namespace).cloned().collect() } else { Vec::new() };
         drop(store);
+        for object in there.iter().filter(|object| watcher.options.selector.matches(object)) {
+            write_line(&mut watcher.pending, "ADDED", &watcher.renderer.one(object, now));
+        }
+        if watcher.options.initial_events == Some(true) && watcher.options.bookmarks {
+            let bookmark = watcher.renderer.bookmark(current, true);
+            watcher.push("BOOKMARK", &bookmark);
+        }
         Ok(futures::stream::unfold(watcher, Watcher::next))
     }
 }
@@ -151,12 +148,11 @@ impl Watcher {
             self.ended = true;
             return;
         };
-        let full = events.len() == BATCH;
+        let (full, now) = (events.len() == BATCH, self.api.clock.now());
         for event in &events {
             self.cursor = event.revision;
             if let Some((kind, object)) = self.seen(event) {
-                let shown = self.renderer.one(&object, self.api.clock.now());
-                self.push(kind, &shown);
+                write_line(&mut self.pending, kind, &self.renderer.one(&object, now));
             }
         }
         if full && self.pending.is_empty() {
@@ -191,9 +187,18 @@ impl Watcher {
     }
 
     fn push(&mut self, kind: &str, object: &Value) {
-        let line = json!({"type": kind, "object": object});
-        // writing JSON into memory cannot go wrong
-        let _ = serde_json::to_writer(&mut self.pending, &line);
-        self.pending.push(b'\n');
+        write_line(&mut self.pending, kind, object);
     }
+}
+
+fn write_line(out: &mut Vec<u8>, kind: &str, object: &Value) {
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        object: &'a Value,
+    }
+    // writing JSON into memory cannot go wrong
+    let _ = serde_json::to_writer(&mut *out, &Line { kind, object });
+    out.push(b'\n');
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::collector::FOREGROUND;
 use super::object::{self, at, text};
 use super::patch::{self, Format};
 use super::status::{self, ApiError, ApiResult, Cause};
@@ -298,6 +299,9 @@ impl Api {
         let had = object::finalizers(old).next().is_some();
         let done = deleting && had && grace == 0 && object::finalizers(&new).next().is_none();
         let stored = store.put(key, new);
+        if owners_changed {
+            self.look_at_owners(store, old);
+        }
         if done {
             return self.remove_now(store, ty, key).unwrap_or(stored);
         }
@@ -305,6 +309,11 @@ impl Api {
             self.work.look_at(key.clone());
         }
         stored
+    }
+
+    fn look_at_owners(&self, store: &Store, object: &Value) {
+        let owners = object::owners(object).iter().filter_map(|owner| store.by_uid(text(owner, &["uid"])));
+        owners.for_each(|owner| self.work.look_at(owner.clone()));
     }
 
     pub(super) fn remove_now(&self, store: &mut Store, ty: &ResourceType, key: &Key) -> Option<Arc<Value>> {
@@ -316,11 +325,7 @@ impl Api {
             self.work.look_at(dependent);
         }
         // an owner that is deleted in the foreground, or a namespace being emptied, may have waited for this one
-        for owner in object::owners(&gone) {
-            if let Some(owner) = store.by_uid(text(owner, &["uid"])) {
-                self.work.look_at(owner.clone());
-            }
-        }
+        self.look_at_owners(store, &gone);
         if !key.namespace.is_empty()
             && let Some(namespace) = store.lookup("namespaces", "", &key.namespace)
             && object::is_deleting(namespace)
@@ -384,7 +389,7 @@ impl Api {
                 let meta = object::metadata_mut(marked);
                 let list = meta.entry("finalizers").or_insert_with(|| json!([]));
                 if let Some(list) = list.as_array_mut() {
-                    list.push("foregroundDeletion".into());
+                    list.push(FOREGROUND.into());
                 }
                 tracing::debug!(kind = ty.kind, name = key.name, "waits for its dependents to be deleted");
             }

@@ -174,14 +174,15 @@ fn local_address(store: &Store, pod: &Value, value: &str) -> Option<String> {
         [host, service] => (Some(*host), *service, object::namespace(pod)),
         _ => return None,
     };
-    let short = labels.len() == 2;
     let known_service = store.lookup("services", namespace, service).is_some();
-    let known_pod = host.is_some_and(|host| {
-        let named = |p: &Value| [object::name(p), text(p, &["spec", "hostname"])].contains(&host);
-        let by_name = store.lookup("pods", namespace, host).is_some();
-        by_name || store.list("pods", namespace).any(|p| named(p))
-    });
-    let known = if short { known_service && known_pod } else { known_service || known_pod };
+    let known_pod = || {
+        host.is_some_and(|host| {
+            let named = |pod: &Value| [object::name(pod), text(pod, &["spec", "hostname"])].contains(&host);
+            store.list("pods", namespace).any(|pod| named(pod))
+        })
+    };
+    // a text of two words with a dot between them is often something else
+    let known = if labels.len() == 2 { known_service && known_pod() } else { known_service || known_pod() };
     known.then(|| "127.0.0.1".to_owned())
 }
 

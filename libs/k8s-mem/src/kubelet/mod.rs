@@ -7,6 +7,7 @@ mod env;
 mod ledger;
 mod local;
 mod play;
+mod record;
 mod report;
 
 use std::collections::{BTreeSet, HashMap};
@@ -19,10 +20,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use self::ledger::{Ledger, Share};
+use self::record::{Pod, asked_to_stop, deadline, deletion_time, ended, failed_to_start, grace};
 use self::report::{Life, Outcome};
 use crate::api::Api;
-use crate::api::object::{self, at};
-use crate::api::store::{Change, Event, Key};
+use crate::api::object;
+use crate::api::store::{Event, Key};
 use crate::api::write::DeleteOptions;
 use crate::clock::{later, stamp};
 use crate::node::{self, NodeSpec};
@@ -67,23 +69,6 @@ struct Node {
     ledger: Ledger,
     up: bool,
     address: String,
-}
-
-/// A Pod that a kubelet has admitted and not yet seen the last of.
-struct Pod {
-    key: Key,
-    node: String,
-    object: Arc<Value>,
-    admitted: Timestamp,
-    ip: String,
-    life: Life,
-    /// When the clock has to look at it again.
-    due: Option<Timestamp>,
-    /// The object is gone; only the process is left.
-    gone: bool,
-    deadline_passed: bool,
-    play: Option<play::Plan>,
-    local: Option<local::Handle>,
 }
 
 pub(crate) struct Kubelets {
@@ -231,9 +216,13 @@ impl Kubelets {
         if node.is_empty() || !self.is_up(node) {
             return;
         }
-        match event.change {
-            Change::Deleted => self.object_gone(object::uid(&event.object)),
-            Change::Added | Change::Modified => self.observe(event.object.clone()),
+        let uid = object::uid(&event.object);
+        // what is now counts, not what was: the pod may be gone already, or another of that name be there
+        let (namespace, name) = (object::namespace(&event.object), object::name(&event.object));
+        let current = self.api.store().lookup("pods", namespace, name).cloned();
+        match current.filter(|pod| object::uid(pod) == uid) {
+            Some(pod) => self.observe(pod),
+            None => self.object_gone(uid),
         }
     }
 
@@ -520,40 +509,4 @@ impl Kubelets {
             }
         }
     }
-}
-
-fn deletion_time(pod: &Value) -> Option<Timestamp> {
-    at(pod, &["metadata", "deletionTimestamp"]).and_then(Value::as_str).and_then(|t| t.parse().ok())
-}
-
-/// When the deletion was asked for, if it ends at `until`.
-fn asked_to_stop(pod: &Value, until: Timestamp) -> Timestamp {
-    until.checked_sub(grace(pod)).unwrap_or(until)
-}
-
-fn grace(pod: &Value) -> Duration {
-    let seconds = at(pod, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_u64);
-    Duration::from_secs(seconds.unwrap_or(0))
-}
-
-/// When `activeDeadlineSeconds` runs out.
-fn deadline(pod: &Value, admitted: Timestamp) -> Option<Timestamp> {
-    let seconds = at(pod, &["spec", "activeDeadlineSeconds"]).and_then(Value::as_u64)?;
-    Some(later(admitted, Duration::from_secs(seconds)))
-}
-
-fn ended(pod: &Value, since: Option<Timestamp>, at: Timestamp, outcome: Outcome, reason: &str) -> Life {
-    let containers = object::list(pod, &["spec", "containers"]).len();
-    Life::Ended {
-        since,
-        at,
-        outcomes: vec![outcome; containers],
-        reason: reason.into(),
-        message: String::new(),
-    }
-}
-
-fn failed_to_start(at: Timestamp, reason: &str, message: String) -> Life {
-    let outcomes = vec![Outcome::not_started(reason, message.clone())];
-    Life::Ended { since: None, at, outcomes, reason: reason.into(), message }
 }
