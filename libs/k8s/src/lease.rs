@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
@@ -76,7 +76,14 @@ pub struct EpochLease {
 
 impl EpochLease {
     /// `holder` must differ from that of every other process; `life` is how long a holder that says nothing stays in office.
-    pub fn new(client: Client, namespace: &str, name: &str, holder: String, life: Duration, clock: Clock) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        holder: String,
+        life: Duration,
+        clock: Clock,
+    ) -> Self {
         let api = Api::namespaced(client.clone(), namespace);
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         Self { api, client, namespace, name, holder, life, clock, epoch: None, seen: None }
@@ -100,7 +107,10 @@ impl EpochLease {
             _ => started,
         };
         self.seen = Some((version, since));
-        let life = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).map_or(self.life, Duration::from_secs);
+        let life = spec
+            .lease_duration_seconds
+            .and_then(|s| u64::try_from(s).ok())
+            .map_or(self.life, Duration::from_secs);
         let over = started.duration_since(since).unwrap_or_default() >= life;
         if !holder.is_empty() && !over {
             return Ok(Attempt::Foreign { holder });
@@ -114,7 +124,11 @@ impl EpochLease {
         if !self.is_ours(&lease, term.epoch) {
             return Err(doing("writing the list revision")(lost()));
         }
-        lease.metadata.annotations.get_or_insert_default().insert(LIST_REVISION.to_owned(), revision.to_owned());
+        lease
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(LIST_REVISION.to_owned(), revision.to_owned());
         let written = self.api.replace(&self.name, &PostParams::default(), &lease).await;
         written.map_err(doing("writing the list revision"))?;
         Ok(())

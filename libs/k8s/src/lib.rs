@@ -5,7 +5,11 @@
 
 pub mod aijob;
 pub mod allocation;
+pub mod build;
+pub mod lease;
 pub mod names;
+pub mod node;
+pub mod quantity;
 
 pub use aijob::{AIJob, AIJobSpec, AIJobStatus};
 pub use allocation::{Allocation, AllocationSpec, AllocationStatus};

@@ -103,9 +103,10 @@ fn requests(spec: &PodSpec) -> Resources {
                 first = first.max(beside.saturating_add(each));
             }
         }
-        let run = spec.containers.iter().fold(beside, |sum, c| {
-            sum.saturating_add(of(c.resources.as_ref()).unwrap_or(0))
-        });
+        let run = spec
+            .containers
+            .iter()
+            .fold(beside, |sum, c| sum.saturating_add(of(c.resources.as_ref()).unwrap_or(0)));
         let overhead = spec.overhead.as_ref().and_then(|o| o.get(name)).map_or(0, read);
         run.max(first).saturating_add(overhead)
     };

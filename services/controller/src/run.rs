@@ -1,0 +1,272 @@
+//! The loops: watches feed the indexes and the line; workers take a job from the line, plan, and act.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crater_k8s::{AIJob, Allocation, names};
+use crater_service::{Condition, Readiness, Shutdown, supervise};
+use futures::TryStreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::Notify;
+
+use crate::act::{Actor, Known, lock};
+use crate::fence::Fence;
+use crate::index::{Index, Key};
+use crate::plan::{self, View};
+use crate::pods::Replica;
+use crate::queue::Queue;
+
+/// AIJobs, Allocations, Pods, Nodes.
+const WATCHES: usize = 4;
+/// The first pause after the API refused a write; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// All that the loops share.
+pub struct Controller {
+    client: Client,
+    known: Arc<Known>,
+    /// Nodes whose kubelets report, or that are known to be off.
+    heard: Mutex<Arc<BTreeSet<String>>>,
+    queue: Queue,
+    synced: AtomicUsize,
+    all_synced: Notify,
+    pauses: Mutex<BTreeMap<Key, Duration>>,
+}
+
+impl Controller {
+    /// Knows nothing yet.
+    pub fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            known: Arc::new(Known {
+                jobs: Mutex::new(Index::new(|j: &AIJob| {
+                    Some(Key { namespace: j.namespace()?, job: j.name_any() })
+                })),
+                allocations: Mutex::new(Index::new(|a: &Allocation| {
+                    Some(Key { namespace: a.namespace()?, job: a.spec.job.clone() })
+                })),
+                pods: Mutex::new(Index::new(|p: &Pod| {
+                    Some(Key { namespace: p.namespace()?, job: p.labels().get(names::JOB)?.clone() })
+                })),
+            }),
+            heard: Mutex::default(),
+            queue: Queue::default(),
+            synced: AtomicUsize::new(0),
+            all_synced: Notify::new(),
+            pauses: Mutex::default(),
+        })
+    }
+
+    /// Starts the watches and the workers.
+    pub fn spawn(self: &Arc<Self>, workers: usize, readiness: &Readiness, shutdown: &Shutdown) {
+        let plain = watcher::Config::default;
+        self.watch(readiness, shutdown, "AIJobs", plain(), |c, event| lock(&c.known.jobs).apply(event));
+        self.watch(readiness, shutdown, "Allocations", plain(), |c, event| {
+            lock(&c.known.allocations).apply(event)
+        });
+        self.watch(readiness, shutdown, "Pods", plain().labels(names::JOB_UID), |c, event| {
+            lock(&c.known.pods).apply(event)
+        });
+        let nodes = Arc::new(Mutex::new(Nodes::default()));
+        self.watch(readiness, shutdown, "Nodes", plain(), move |c, event| c.nodes(&nodes, event));
+        for _ in 0..workers.max(1) {
+            let (controller, shutdown) = (self.clone(), shutdown.clone());
+            tokio::spawn(async move { shutdown.run_until_cancelled_owned(controller.work()).await });
+        }
+    }
+
+    fn watch<K, F>(
+        self: &Arc<Self>,
+        readiness: &Readiness,
+        shutdown: &Shutdown,
+        name: &str,
+        config: watcher::Config,
+        take: F,
+    ) where
+        K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default,
+        F: Fn(&Self, watcher::Event<K>) -> Vec<Key> + Send + Sync + 'static,
+    {
+        let (controller, take, first) = (self.clone(), Arc::new(take), Arc::new(AtomicUsize::new(0)));
+        supervise(&format!("watching {name}"), readiness, shutdown, move |condition| {
+            let (controller, take, config, first) =
+                (controller.clone(), take.clone(), config.clone(), first.clone());
+            async move { controller.follow(config, &*take, &first, &condition).await }
+        });
+    }
+
+    async fn follow<K, F>(
+        &self,
+        config: watcher::Config,
+        take: &F,
+        first: &AtomicUsize,
+        ready: &Condition,
+    ) -> Result<(), watcher::Error>
+    where
+        K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+        K::DynamicType: Default,
+        F: Fn(&Self, watcher::Event<K>) -> Vec<Key>,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => {
+                    let listed = matches!(event, watcher::Event::InitDone);
+                    for key in take(self, event) {
+                        self.queue.add(key);
+                    }
+                    if listed {
+                        ready.ready();
+                        if first.swap(1, Ordering::SeqCst) == 0
+                            && self.synced.fetch_add(1, Ordering::SeqCst) + 1 == WATCHES
+                        {
+                            self.all_synced.notify_waiters();
+                        }
+                    }
+                }
+                Ok(None) => return Ok(()),
+                // the watcher goes on by itself after its pause
+                Err(error) => ready.not_ready(error.to_string()),
+            }
+        }
+    }
+
+    /// A node that falls silent or speaks again changes what is known of every job on it.
+    fn nodes(&self, nodes: &Mutex<Nodes>, event: watcher::Event<Node>) -> Vec<Key> {
+        let mut nodes = lock(nodes);
+        if !nodes.apply(event) {
+            return Vec::new();
+        }
+        *lock(&self.heard) = Arc::new(nodes.heard.clone());
+        lock(&self.known.allocations).keys()
+    }
+
+    async fn work(self: Arc<Self>) {
+        while self.synced.load(Ordering::SeqCst) < WATCHES {
+            let synced = self.all_synced.notified();
+            if self.synced.load(Ordering::SeqCst) < WATCHES {
+                synced.await;
+            }
+        }
+        loop {
+            let key = self.queue.next().await;
+            match self.reconcile(&key).await {
+                Ok(again) => {
+                    lock(&self.pauses).remove(&key);
+                    if let Some(after) = again {
+                        self.queue.add_later(key.clone(), after);
+                    }
+                }
+                Err(error) => {
+                    let pause = {
+                        let mut pauses = lock(&self.pauses);
+                        let pause = pauses.get(&key).map_or(FIRST_PAUSE, |p| (*p * 2).min(LONGEST_PAUSE));
+                        pauses.insert(key.clone(), pause);
+                        pause
+                    };
+                    tracing::warn!(job = key.job, namespace = key.namespace, %error, ?pause, "writing what is to be");
+                    self.queue.add_later(key.clone(), pause);
+                }
+            }
+            self.queue.done(&key);
+        }
+    }
+
+    /// Brings one job nearer to what is wanted. Says when to look again though nothing changes.
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, kube::Error> {
+        let Some(job) = lock(&self.known.jobs).of(key).into_iter().next() else {
+            return Ok(None);
+        };
+        let uid = job.spec.job_uid.as_str();
+        let mut allocations = lock(&self.known.allocations).of(key);
+        allocations.retain(|a| a.spec.job_uid == uid);
+        let fence = if allocations.iter().any(|a| plan::undecided(a)) { self.fence().await? } else { None };
+        let pods: Vec<Replica> = lock(&self.known.pods)
+            .of(key)
+            .iter()
+            .filter(|p| p.labels().get(names::JOB_UID).is_some_and(|u| u == uid))
+            .filter_map(|p| Replica::of(p))
+            .collect();
+        let heard = lock(&self.heard).clone();
+        let view = View {
+            job: &job,
+            allocations: &allocations,
+            pods: &pods,
+            fence,
+            heard: &heard,
+            now_millis: now_millis(),
+        };
+        let plan = plan::plan(&view);
+        let actor =
+            Actor { client: &self.client, known: &self.known, key, job: &job, allocations: &allocations };
+        for action in &plan.actions {
+            tracing::debug!(job = key.job, ?action, "acting");
+            if !actor.act(action).await? {
+                return Ok(Some(FIRST_PAUSE));
+            }
+        }
+        // what was written may ask for more, and its own echo may be too early to tell
+        if !plan.actions.is_empty() {
+            self.queue.add(key.clone());
+        }
+        Ok(plan.look_again)
+    }
+
+    async fn fence(&self) -> Result<Option<Fence>, kube::Error> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), names::SYSTEM_NAMESPACE);
+        Ok(leases.get_opt(names::SCHEDULER_LEASE).await?.as_ref().and_then(Fence::of))
+    }
+}
+
+fn now_millis() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Which nodes are heard of.
+#[derive(Default)]
+struct Nodes {
+    heard: BTreeSet<String>,
+    listing: BTreeSet<String>,
+}
+
+impl Nodes {
+    /// Takes an event in; whether it changed who is heard of.
+    fn apply(&mut self, event: watcher::Event<Node>) -> bool {
+        match event {
+            watcher::Event::Init => {
+                self.listing.clear();
+                false
+            }
+            watcher::Event::InitApply(node) => {
+                if heard(&node) {
+                    self.listing.insert(node.name_any());
+                }
+                false
+            }
+            watcher::Event::InitDone => {
+                let changed = self.listing != self.heard;
+                self.heard = std::mem::take(&mut self.listing);
+                changed
+            }
+            watcher::Event::Apply(node) if heard(&node) => self.heard.insert(node.name_any()),
+            watcher::Event::Apply(node) | watcher::Event::Delete(node) => self.heard.remove(&node.name_any()),
+        }
+    }
+}
+
+/// Its kubelet reports, or an admin has said that it is off.
+fn heard(node: &Node) -> bool {
+    const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let ready = conditions.is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
+    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
+    ready || taints.is_some_and(|t| t.iter().any(|t| t.key == OUT_OF_SERVICE))
+}
