@@ -29,7 +29,7 @@ pub use limits::{CALL_DEADLINE, Limits, MAX_REQUEST, MAX_RESPONSE};
 pub use net::{Bind, InProcess, Peer};
 pub use readiness::{Condition, Missing, Readiness};
 pub use server::{Running, Server, ServerConfig};
-pub use signal::run_until_signal;
+pub use signal::{run_until_signal, stop_on_signal};
 pub use supervise::supervise;
 pub use target::{Channel, Target};
 pub use tls::Tls;

@@ -26,7 +26,8 @@ pub struct Kubernetes {
 pub async fn start(args: &Args, data: &DataDir, shutdown: &Shutdown) -> Result<Kubernetes> {
     let kubernetes = match &args.kubeconfig {
         Some(file) => {
-            let config = Kubeconfig::read_from(file).with_context(|| format!("--kubeconfig {}", file.display()))?;
+            let config =
+                Kubeconfig::read_from(file).with_context(|| format!("--kubeconfig {}", file.display()))?;
             let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
                 .await
                 .with_context(|| format!("--kubeconfig {}", file.display()))?;

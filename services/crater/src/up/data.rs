@@ -22,7 +22,11 @@ impl DataDir {
     /// It cannot be made, or another process has it.
     pub fn take(path: &Path) -> Result<Self> {
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(path).with_context(|| format!("--data {}", path.display()))?;
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("--data {}", path.display()))?;
         // commands run elsewhere, so every path that is handed on must be absolute
         let path = path.canonicalize().with_context(|| format!("--data {}", path.display()))?;
         let name = path.join("lock");

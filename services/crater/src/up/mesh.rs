@@ -100,7 +100,11 @@ impl Mesh {
         writeln!(out, "  command   crater login --server {url} --user admin --password-stdin")?;
         writeln!(out, "  cluster   {}", self.kubernetes.description)?;
         if self.kubernetes.embedded.is_some() {
-            writeln!(out, "  kubectl   kubectl --kubeconfig {} get aijobs -A", self.data.join("kubeconfig").display())?;
+            writeln!(
+                out,
+                "  kubectl   kubectl --kubeconfig {} get aijobs -A",
+                self.data.join("kubeconfig").display()
+            )?;
         }
         out.flush()
     }
@@ -157,6 +161,36 @@ impl Mount<'_> {
         Ok(())
     }
 
+    async fn job(&mut self) -> Result<()> {
+        let mut deps = crater_job::Deps::new(self.authority(), self.location.clone(), self.client.clone());
+        deps.user = Some(Target::InProcess(self.user.clone()));
+        deps.quota = Some(Target::InProcess(self.quota.clone()));
+        let service = crater_job::build(crater_job::Config::default(), deps).await?;
+        self.wanted.push(service.readiness().clone());
+        self.running.push(service.spawn(Bind::InProcess(self.job.clone()), self.shutdown.clone()).await?);
+        Ok(())
+    }
+
+    async fn scheduler(&mut self) -> Result<()> {
+        let mut deps = crater_scheduler::Deps::new(self.authority(), self.client.clone());
+        deps.user = Some(Target::InProcess(self.user.clone()));
+        deps.quota = Some(Target::InProcess(self.quota.clone()));
+        let service = crater_scheduler::build(crater_scheduler::Config::default(), deps)?;
+        self.wanted.push(service.readiness().clone());
+        self.running
+            .push(service.spawn(Bind::InProcess(self.scheduling.clone()), self.shutdown.clone()).await?);
+        Ok(())
+    }
+
+    async fn controller(&mut self) -> Result<()> {
+        let deps = crater_controller::Deps { client: self.client.clone() };
+        let service = crater_controller::build(crater_controller::Config::default(), deps);
+        self.wanted.push(service.readiness().clone());
+        let bind = Bind::InProcess(InProcess::new("controller"));
+        self.running.push(service.spawn(bind, self.shutdown.clone()).await?);
+        Ok(())
+    }
+
     async fn gateway(&mut self, args: &Args, listener: TcpListener) -> Result<()> {
         let mut config = crater_gateway::Config::default();
         config.allowed_origins.extend(DEVELOPMENT_ORIGINS.map(str::to_owned));
@@ -179,7 +213,7 @@ impl Mount<'_> {
 
 /// Waits until every condition of every service holds.
 async fn all_ready(wanted: &[Readiness], shutdown: &Shutdown) -> Result<()> {
-    let all = futures::future::join_all(wanted.iter().map(Readiness::wait));
+    let all = futures::future::join_all(wanted.iter().map(Readiness::ready));
     tokio::select! {
         _ = all => Ok(()),
         () = shutdown.cancelled() => bail!("stopped before all services were ready"),

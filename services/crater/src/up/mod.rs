@@ -6,13 +6,14 @@ mod data;
 mod mesh;
 mod nodes;
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use crater_service::run_until_signal;
+use crater_service::{Shutdown, stop_on_signal};
+
+use self::mesh::Mesh;
 
 /// Runs the whole of Crater on this machine
 #[derive(Debug, Clone, clap::Args)]
@@ -66,11 +67,13 @@ fn time_scale(text: &str) -> Result<f64, String> {
 pub fn run(args: Args) -> Result<ExitCode> {
     crater_telemetry::init(crater_telemetry::Options::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
-    runtime.block_on(run_until_signal(|shutdown| async move {
-        let (mesh, running) = mesh::start(&args, shutdown).await?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::new();
+        let signals = stop_on_signal(&shutdown)?;
+        let mesh = Box::pin(Mesh::start(&args, &shutdown)).await?;
         mesh.announce(&mut std::io::stdout().lock())?;
-        std::io::stdout().flush()?;
-        anyhow::Ok(mesh.follow(running))
-    }))?;
-    Ok(ExitCode::SUCCESS)
+        mesh.stopped().await?;
+        signals.abort();
+        Ok(ExitCode::SUCCESS)
+    })
 }

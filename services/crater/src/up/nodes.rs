@@ -57,7 +57,9 @@ pub fn parse(nodes: Option<&str>, run_local: bool) -> Result<Vec<NodeSpec>> {
     if Path::new(text).exists() {
         return from_file(Path::new(text)).with_context(|| format!("--nodes {text}"));
     }
-    bail!("--nodes {text}: must be COUNTxGPUS:MODEL (for example 2x8:A100, or 4x0 for nodes without GPUs) or a file that is there")
+    bail!(
+        "--nodes {text}: must be COUNTxGPUS:MODEL (for example 2x8:A100, or 4x0 for nodes without GPUs) or a file that is there"
+    )
 }
 
 fn demo() -> Vec<NodeSpec> {
@@ -88,7 +90,8 @@ fn from_shapes(shapes: &[Shape]) -> Result<Vec<NodeSpec>> {
         }
         let first = nodes.len();
         for i in 0..shape.count {
-            let name = if shapes.len() == 1 { format!("{stem}-{i}") } else { format!("{stem}-{}", first + i) };
+            let name =
+                if shapes.len() == 1 { format!("{stem}-{i}") } else { format!("{stem}-{}", first + i) };
             nodes.push(NodeSpec::gpu_server(name, shape.gpus, shape.model.clone()));
         }
     }
