@@ -109,3 +109,28 @@ pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
 pub(crate) fn stamp(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scaled_clock_reaches_its_hours_in_milliseconds() {
+        let clock = RealClock::new(1_000_000.0);
+        let (began, start) = (Instant::now(), clock.now());
+        clock.sleep_until(later(start, Duration::from_secs(3600))).await;
+        assert!(clock.now().duration_since(start).as_secs() >= 3600);
+        assert!(began.elapsed() < Duration::from_secs(10));
+        assert_eq!(RealClock::new(f64::NAN).scale, 1.0);
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_those_whose_time_has_come_and_no_others() {
+        let clock = ManualClock::default();
+        let soon = clock.sleep_until(later(clock.now(), Duration::from_secs(1)));
+        let late = clock.sleep_until(later(clock.now(), Duration::from_secs(3)));
+        clock.advance(Duration::from_secs(2));
+        soon.await;
+        assert!(late.now_or_never().is_none());
+    }
+}

@@ -18,7 +18,7 @@ use crate::serve;
 use crate::shim::{OLD_SHIMS_PATIENCE, wait_for_old_shims};
 
 /// How many events of each type are kept for watches that catch up.
-const HISTORY: usize = 8192;
+const HISTORY: usize = 4096;
 
 /// What a cluster is made of.
 #[derive(Debug)]

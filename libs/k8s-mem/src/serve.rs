@@ -28,7 +28,11 @@ pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener, stop: Cancellati
             () = stop.cancelled() => return,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => stream,
+            Ok((_, peer)) => {
+                tracing::warn!(%peer, "a caller from another machine was turned away");
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection");
                 // out of descriptors, most likely: yields so that others can close some

@@ -169,5 +169,8 @@ async fn ten_thousand_pods_on_many_nodes_are_played_to_their_end() {
             tokio::task::yield_now().await;
         }
     }
+    let memory = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let memory = memory.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().to_owned();
+    println!("{memory}");
     println!("{PODS} pods on {NODES} nodes: {:?}", began.elapsed());
 }
