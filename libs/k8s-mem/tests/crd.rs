@@ -129,3 +129,23 @@ async fn a_definition_takes_its_objects_with_it_and_ends_their_watches() {
     define(&client, definition()).await.unwrap();
     assert!(api.list(&ListParams::default()).await.unwrap().items.is_empty());
 }
+
+#[tokio::test]
+async fn the_definitions_that_this_project_ships_are_taken() {
+    let (cluster, _) = cluster([]).await;
+    let client = cluster.client();
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
+    let mut taken = 0;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let definition: Value = serde_yaml_ng::from_str(&text).unwrap();
+        let made = define(&client, definition).await.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert!(made.status.is_some());
+        taken += 1;
+    }
+    assert!(taken > 0, "there are definitions in {}", dir.display());
+}
