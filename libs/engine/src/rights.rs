@@ -99,8 +99,9 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
         }
         let strangers = siblings && claim.line != piece.line;
         if !inside && strangers && !never && !protected {
-            let after = tree.share(mine, &claim.demands, 1);
-            if after <= tree.share(theirs, &piece.demands, -1) {
+            // only from who has more, and not so that it then has less: no two can take from each other for ever
+            let has_less = tree.share(mine, &[], 0) < tree.share(theirs, &[], 0);
+            if has_less && tree.share(mine, &claim.demands, 1) <= tree.share(theirs, &piece.demands, -1) {
                 return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
             }
         }

@@ -315,16 +315,23 @@ impl Work {
             gpus: p.gpus.clone(),
         });
         let ix = self.push(snapshot, tree, job, spots.collect(), snapshot.now, (surplus, promised));
-        self.pieces[ix].fresh = true;
+        self.freshen(job);
         self.charge_new(tree, ix);
         ix
     }
 
+    /// A job that got something in this cycle loses nothing in it.
+    fn freshen(&mut self, job: usize) {
+        for ix in &self.has[job].pieces {
+            self.pieces[*ix].fresh = true;
+        }
+    }
+
     /// A promise whose room is free now: it is granted.
     pub fn keep_promise(&mut self, ix: PieceIx) {
+        self.freshen(self.pieces[ix].job);
         let piece = &mut self.pieces[ix];
         piece.promised = false;
-        piece.fresh = true;
         let has = &mut self.has[piece.job];
         has.node = piece.spots.first().map(|spot| spot.node);
         for spot in &piece.spots {

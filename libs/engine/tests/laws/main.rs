@@ -12,7 +12,7 @@ use cases::{Case, Event, case};
 use sim::Sim;
 
 fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(192);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(128);
     ProptestConfig { cases, ..ProptestConfig::default() }
 }
 
@@ -51,6 +51,7 @@ proptest! {
     fn without_a_new_event_everything_comes_to_rest(case in case()) {
         let mut sim = play(&case, |_| {});
         sim.happen(&Event::Release);
+        sim.happen(&Event::Wait(100_000));
         let mut log = Vec::new();
         for cycle in 0..60 {
             sim.decide();

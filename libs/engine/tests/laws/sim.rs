@@ -94,7 +94,8 @@ impl Sim {
         if at_once {
             snapshot.holdings.retain(|held| !held.going);
         }
-        snapshot.now += 1000;
+        // longer than any start protection, whose end is an event too
+        snapshot.now += if at_once { 100_000 } else { 1000 };
         snapshot.cycle += 1;
         moved
     }
