@@ -133,7 +133,7 @@ fn annotations(of: &PodOf<'_>) -> BTreeMap<String, String> {
 
 fn container(of: &PodOf<'_>, namespace: &str) -> Container {
     let role = of.role;
-    let or_none = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let or_none = |list: &[String]| (!list.is_empty()).then(|| list.iter().map(|t| literal(t)).collect());
     Container {
         name: "main".to_owned(),
         image: Some(if role.image.is_empty() { NO_IMAGE.to_owned() } else { role.image.clone() }),
@@ -167,12 +167,16 @@ fn environment(of: &PodOf<'_>, namespace: &str) -> Vec<EnvVar> {
         own.push(("RANK", r.rank.to_string()));
         own.push(("WORLD_SIZE", r.world.to_string()));
     }
-    // a user's value is what the user wrote: "$(X)" in it must not be expanded by the kubelet
-    let users = of.role.env.iter().map(|e| (e.name.as_str(), e.value.replace("$(", "$$(")));
+    let users = of.role.env.iter().map(|e| (e.name.as_str(), literal(&e.value)));
     users
         .chain(own)
         .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), ..Default::default() })
         .collect()
+}
+
+/// A kubelet expands `$(X)` and halves `$$`; what a user wrote reaches the program as it was written.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
 }
 
 /// What is asked of the kubelet. A share of a GPU is no amount of the extended resource: the annotation says it.
