@@ -1,1 +1,29 @@
-//! crater-scheduler
+//! The scheduler: who gets which GPUs, when, and why not yet. It owns the Allocations and `AIJob.status.scheduling`.
+//!
+//! One loop: what the watches say becomes a snapshot ([`snapshot`]), `crater-engine` decides, the writer writes. In use is what
+//! Allocations hold; nothing is counted up and down, so a restart knows as much as the process before it. It starts no Pods and
+//! follows none of its own: that is the controller's.
+
+mod app;
+mod bars;
+mod cache;
+mod config;
+mod cycle;
+mod grpc;
+mod jobs;
+mod leader;
+mod limits;
+mod page;
+mod reasons;
+mod service;
+mod setbacks;
+mod shared;
+mod snapshot;
+mod status;
+mod usage;
+mod watches;
+mod writer;
+
+pub use config::Config;
+pub use crater_k8s::lease::Clock;
+pub use service::{Deps, SchedulerService, build};

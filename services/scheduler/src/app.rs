@@ -1,0 +1,246 @@
+//! The use cases, on domain types, each taking the caller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crater_auth::{Caller, Role};
+use crater_domain::{AccountId, Error, JobName, Parent, ResourceKind, Resources, Result, UserId};
+use crater_k8s::allocation::Placement;
+use crater_k8s::node::Machine;
+
+use crate::cache::{Cache, Key};
+use crate::jobs::JobEntry;
+use crate::reasons::{Blocker, Told, Verdicts};
+use crate::shared::Shared;
+use crate::usage::{self, Held};
+
+/// A node, and what is held of it.
+pub struct NodeView {
+    /// The node.
+    pub machine: Machine,
+    /// By jobs of Crater.
+    pub held: Resources,
+    /// By Pods of others.
+    pub others: Resources,
+    /// For each device: thousandths held, and the jobs of the caller's accounts that hold it.
+    pub gpus: Vec<(i64, Vec<String>)>,
+}
+
+/// The cluster.
+pub struct ClusterView {
+    /// By name.
+    pub nodes: Vec<NodeView>,
+    /// Jobs that wait.
+    pub waiting: usize,
+    /// Jobs that hold something.
+    pub running: usize,
+}
+
+/// A job that waits.
+pub struct Waiting {
+    /// The job.
+    pub name: String,
+    /// Its place over all accounts, from 0.
+    pub rank: usize,
+    /// Its place in its account's queue, from 1.
+    pub position: i32,
+    /// Its priority.
+    pub priority: i32,
+    /// What all its replicas ask for.
+    pub requested: Resources,
+    /// Since when it waits, in milliseconds since 1970.
+    pub queued_ms: i64,
+    /// The first thing in its way.
+    pub blocker: Option<Blocker>,
+}
+
+/// Why a job waits, or what it holds.
+pub struct Explained {
+    /// The job.
+    pub name: String,
+    /// Why it waits, if it does.
+    pub told: Option<Told>,
+    /// Whether it waits.
+    pub waiting: bool,
+    /// One sentence.
+    pub message: String,
+    /// What it holds.
+    pub placements: Vec<Placement>,
+}
+
+/// The scheduler's answers. Clones share it.
+#[derive(Clone)]
+pub struct App {
+    shared: Arc<Shared>,
+}
+
+impl App {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// All nodes; who holds a GPU is told only for the caller's accounts.
+    pub fn cluster(&self, caller: &Caller) -> ClusterView {
+        let verdicts = self.shared.verdicts();
+        let cache = self.shared.cache();
+        let mut nodes: BTreeMap<&str, NodeView> = BTreeMap::new();
+        for (key, machine) in cache.nodes.iter() {
+            let gpus = vec![(0, Vec::new()); usize::from(machine.gpus)];
+            let (held, others) = (Resources::ZERO, Resources::ZERO);
+            nodes.insert(&key.name, NodeView { machine: machine.clone(), held, others, gpus });
+        }
+        for (_, other) in cache.others.iter() {
+            if let Some(node) = nodes.get_mut(other.node.as_str()) {
+                node.others = sum(node.others, other.requests);
+            }
+        }
+        let mut running: BTreeMap<&Key, ()> = BTreeMap::new();
+        let mut visible: BTreeMap<AccountId, bool> = BTreeMap::new();
+        for (_, given) in cache.given().filter(|(_, given)| !given.held.is_empty()) {
+            running.insert(&given.job, ());
+            let entry = cache.jobs.get(&given.job);
+            let name = entry.and_then(|entry| name_of(entry)).filter(|name| {
+                let account = &name.account;
+                *visible.entry(account.clone()).or_insert_with(|| caller.may(account, Role::Member))
+            });
+            for held in &given.held {
+                let Some(node) = nodes.get_mut(held.node.as_str()) else { continue };
+                node.held = sum(node.held, usage::of(entry, held));
+                for device in &held.gpus {
+                    let gpu = usize::try_from(*device).ok().and_then(|device| node.gpus.get_mut(device));
+                    let Some((millis, jobs)) = gpu else { continue };
+                    *millis = millis.saturating_add(held.gpu_millis);
+                    let name = name.as_ref().map(ToString::to_string);
+                    jobs.extend(name.filter(|name| !jobs.contains(name)));
+                }
+            }
+        }
+        let running = running.len();
+        ClusterView { nodes: nodes.into_values().collect(), waiting: verdicts.order.len(), running }
+    }
+
+    /// The waiting jobs of an account, or of all accounts of the caller, in the order in which they go.
+    pub async fn queue(&self, caller: &Caller, parent: &Parent) -> Result<Vec<Waiting>> {
+        if let Parent::Account(account) = parent {
+            self.must_see(caller, account, "account", account.resource_name()).await?;
+        }
+        let verdicts = self.shared.verdicts();
+        let cache = self.shared.cache();
+        let mut visible: BTreeMap<AccountId, bool> = BTreeMap::new();
+        let mut out = Vec::new();
+        for (rank, told) in verdicts.order.iter().enumerate() {
+            let mine = match parent {
+                Parent::Account(account) => told.account == *account,
+                Parent::All => *visible
+                    .entry(told.account.clone())
+                    .or_insert_with(|| caller.may(&told.account, Role::Member)),
+            };
+            // gone since the last cycle: it does not wait any more
+            let entry = cache.jobs.get(&told.key).filter(|e| mine && !e.over());
+            let Some(entry) = entry.filter(|e| e.object.spec.job_uid == told.uid) else { continue };
+            out.push(waiting(told, entry, rank));
+        }
+        Ok(out)
+    }
+
+    /// Why a job waits, or what it holds.
+    pub async fn explain(&self, caller: &Caller, name: &JobName) -> Result<Explained> {
+        self.must_see(caller, &name.account, "job", name.to_string()).await?;
+        let verdicts = self.shared.verdicts();
+        let cache = self.shared.cache();
+        let key = Key { namespace: name.account.namespace(), name: name.job.to_string() };
+        let entry = cache.jobs.get(&key).ok_or_else(|| Error::not_found("job", name))?;
+        Ok(explained(&cache, &verdicts, &key, entry, name))
+    }
+
+    /// What an account (all below it included) or a user in it holds.
+    pub fn usage(&self, account: &AccountId, user: Option<&UserId>) -> BTreeMap<ResourceKind, Held> {
+        let tree = self.shared.directory.account_tree();
+        usage::usage(&self.shared.cache(), &tree, account, user)
+    }
+
+    /// A stranger's account, and one that is not there, read alike; those who may see all accounts are told of absent ones too.
+    async fn must_see(&self, caller: &Caller, account: &AccountId, kind: &str, name: String) -> Result<()> {
+        caller.require_object(kind, &name, account, Role::Member)?;
+        if caller.is_platform_admin() && !caller.account_exists(account).await {
+            return Err(Error::not_found(kind, name));
+        }
+        Ok(())
+    }
+}
+
+fn name_of(entry: &JobEntry) -> Option<JobName> {
+    let account = entry.object.spec.account.parse().ok()?;
+    Some(JobName { account, job: entry.object.metadata.name.as_deref()?.parse().ok()? })
+}
+
+fn sum(a: Resources, b: Resources) -> Resources {
+    a.checked_add(b).unwrap_or(a)
+}
+
+fn waiting(told: &Told, entry: &JobEntry, rank: usize) -> Waiting {
+    let spec = &entry.object.spec;
+    let queued = entry.object.status.as_ref().and_then(|s| s.queued_millis);
+    let requested = entry.wanted.as_ref().ok().and_then(|wanted| wanted.spec.total_resources());
+    Waiting {
+        name: format!("accounts/{}/jobs/{}", told.account, told.key.name),
+        rank,
+        position: told.position,
+        priority: spec.priority,
+        requested: requested.unwrap_or_default(),
+        queued_ms: queued.unwrap_or(spec.submitted_millis),
+        blocker: told.blockers.first().cloned(),
+    }
+}
+
+fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, name: &JobName) -> Explained {
+    let mut placements = Vec::new();
+    for (_, given) in cache.given().filter(|(_, given)| given.job == *key) {
+        placements.extend(given.held.iter().map(|held| Placement {
+            node: held.node.clone(),
+            role: held.role.clone(),
+            first_replica: held.replica,
+            count: 1,
+            gpus: if held.gpus.is_empty() { Vec::new() } else { vec![held.gpus.clone()] },
+            gpu_millis: held.gpu_millis,
+        }));
+    }
+    let placements = runs(placements);
+    let state = entry.state();
+    let told = verdicts.get(entry).filter(|_| !entry.over()).cloned();
+    let replicas: i32 = placements.iter().map(|p| p.count).sum();
+    let nodes = placements.iter().map(|p| p.node.as_str()).collect::<std::collections::BTreeSet<_>>().len();
+    let many = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+    let holds = || format!("{} on {}", many(usize::try_from(replicas).unwrap_or(0), "replica"), many(nodes, "node"));
+    let message = match &told {
+        Some(told) => told.message.clone(),
+        None if state.is_final() && placements.is_empty() => format!("It has ended: {}.", state.as_str()),
+        None if entry.over() && placements.is_empty() => "It is being ended.".to_owned(),
+        None if entry.over() => format!("It is ending; it still holds {}.", holds()),
+        None if placements.is_empty() => "It has just come and is looked at in a moment.".to_owned(),
+        None => format!("It holds {}.", holds()),
+    };
+    let waiting = !entry.over() && placements.is_empty();
+    Explained { name: name.to_string(), waiting: waiting || told.is_some(), told, message, placements }
+}
+
+/// Consecutive replicas of a role on one node become one run.
+fn runs(mut single: Vec<Placement>) -> Vec<Placement> {
+    single.sort_by(|a, b| (&a.role, a.first_replica).cmp(&(&b.role, b.first_replica)));
+    let mut out: Vec<Placement> = Vec::new();
+    for next in single {
+        match out.last_mut() {
+            Some(run)
+                if run.role == next.role
+                    && run.node == next.node
+                    && run.gpu_millis == next.gpu_millis
+                    && run.first_replica + run.count == next.first_replica =>
+            {
+                run.count += 1;
+                run.gpus.extend(next.gpus);
+            }
+            _ => out.push(next),
+        }
+    }
+    out
+}

@@ -1,0 +1,358 @@
+//! What the scheduler knows of the cluster: indexes fed by watch events, synchronous, without IO.
+//!
+//! An Allocation that was written here and not yet seen in the watch is *assumed*: it counts as if it were there, until the watch
+//! shows it or a list that began after the write does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crater_domain::{Limits, QuotaSubject, Resources};
+use crater_k8s::allocation::Granted;
+use crater_k8s::node::{Machine, machine, occupied};
+use crater_k8s::{AIJob, Allocation, names};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+
+use crate::bars::Bars;
+use crate::jobs::{JobEntry, Models};
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Empty for what has none.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl Key {
+    /// Of an object.
+    pub fn of(object: &impl ResourceExt) -> Self {
+        Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+}
+
+/// One replica: its role and its number.
+pub type Replica = (String, i32);
+
+/// An Allocation with what is derived from it.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The object.
+    pub object: Arc<Allocation>,
+    /// The AIJob that it says it is for.
+    pub job: Key,
+    /// Granted and not known to be gone.
+    pub held: Vec<Granted>,
+    /// Granted, whatever became of it.
+    pub granted: Vec<Granted>,
+    /// Taken back by us.
+    pub revoked: BTreeSet<Replica>,
+    /// Turned away by a kubelet or by admission.
+    pub rejected: BTreeSet<Replica>,
+    /// Not taken by the controller: as if it had never been.
+    pub refused: bool,
+}
+
+impl Given {
+    /// Reads an Allocation.
+    pub fn new(object: Allocation) -> Self {
+        let status = object.status.as_ref();
+        let rejected = status.iter().flat_map(|s| &s.rejected).map(|r| (r.role.clone(), r.replica)).collect();
+        Self {
+            job: Key { namespace: object.namespace().unwrap_or_default(), name: object.spec.job.clone() },
+            held: object.held(),
+            granted: object.granted(),
+            revoked: object.revoked(),
+            rejected,
+            refused: status.is_some_and(|s| s.refused.is_some()),
+            object: Arc::new(object),
+        }
+    }
+}
+
+/// A Pod that is not ours and holds something.
+#[derive(Clone, Debug)]
+pub struct Other {
+    /// Its node.
+    pub node: String,
+    /// What it requests.
+    pub requests: Resources,
+}
+
+/// Objects of one kind, as the watch last said.
+#[derive(Debug)]
+pub struct Store<T> {
+    items: BTreeMap<Key, T>,
+    draft: Option<BTreeMap<Key, T>>,
+    synced: bool,
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        Self { items: BTreeMap::new(), draft: None, synced: false }
+    }
+}
+
+impl<T> Store<T> {
+    /// Takes in one event; what `read` drops counts as deleted.
+    fn apply<K: Resource>(&mut self, event: Event<K>, read: impl Fn(K) -> Option<T>) {
+        match event {
+            Event::Init => self.draft = Some(BTreeMap::new()),
+            Event::InitApply(object) => {
+                let key = Key::of(&object);
+                if let (Some(draft), Some(item)) = (&mut self.draft, read(object)) {
+                    draft.insert(key, item);
+                }
+            }
+            Event::InitDone => {
+                if let Some(draft) = self.draft.take() {
+                    self.items = draft;
+                    self.synced = true;
+                }
+            }
+            Event::Apply(object) => {
+                let key = Key::of(&object);
+                match read(object) {
+                    Some(item) => self.items.insert(key, item),
+                    None => self.items.remove(&key),
+                };
+            }
+            Event::Delete(object) => {
+                self.items.remove(&Key::of(&object));
+            }
+        }
+    }
+
+    /// By namespace and name.
+    pub fn get(&self, key: &Key) -> Option<&T> {
+        self.items.get(key)
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
+        self.items.iter()
+    }
+}
+
+/// A write that the watch has not shown yet.
+#[derive(Debug)]
+struct Assumed<T> {
+    what: T,
+    /// It was answered: a list that begins from now on shows it, if it is there.
+    answered: bool,
+    /// A list that began after the answer is under way.
+    covered: bool,
+}
+
+/// Everything that is known.
+#[derive(Debug, Default)]
+pub struct Cache {
+    pub(crate) jobs: Store<JobEntry>,
+    pub(crate) nodes: Store<Machine>,
+    pub(crate) others: Store<Other>,
+    allocations: Store<Given>,
+    assumed: BTreeMap<Key, Assumed<Given>>,
+    revoking: BTreeMap<Key, Assumed<BTreeSet<Replica>>>,
+    /// The greatest request for a list of Allocations that was met.
+    listed: u64,
+    pub(crate) models: Models,
+    pub(crate) bars: Bars,
+    limits: Option<BTreeMap<QuotaSubject, Limits>>,
+}
+
+impl Cache {
+    /// An event of the watch of AIJobs. Answers whether it matters to a decision: what we say of a job does not.
+    pub fn job(&mut self, event: Event<AIJob>) -> bool {
+        let matters = match &event {
+            Event::Apply(object) => self.jobs.get(&Key::of(object)).is_none_or(|before| before.differs(object)),
+            _ => true,
+        };
+        let models = &self.models;
+        self.jobs.apply(event, |object| Some(JobEntry::new(object, models)));
+        matters
+    }
+
+    /// An event of the watch of Allocations.
+    pub fn allocation(&mut self, event: Event<Allocation>, now_ms: i64) {
+        match &event {
+            Event::Init => {
+                self.assumed.values_mut().for_each(|a| a.covered = a.answered);
+                self.revoking.values_mut().for_each(|r| r.covered = r.answered);
+            }
+            Event::InitApply(object) | Event::Apply(object) => {
+                self.seen(object);
+                self.note_rejections(object, now_ms);
+            }
+            Event::Delete(object) => self.forget(&Key::of(object)),
+            Event::InitDone => {
+                self.assumed.retain(|_, a| !a.covered);
+                self.revoking.retain(|_, r| !r.covered);
+            }
+        }
+        self.allocations.apply(event, |object| Some(Given::new(object)));
+    }
+
+    fn seen(&mut self, object: &Allocation) {
+        let key = Key::of(object);
+        self.assumed.remove(&key);
+        if self.revoking.get(&key).is_some_and(|r| r.what.is_subset(&object.revoked())) {
+            self.revoking.remove(&key);
+        }
+    }
+
+    fn note_rejections(&mut self, object: &Allocation, now_ms: i64) {
+        let Some(status) = &object.status else { return };
+        let known = self.allocations.get(&Key::of(object)).map(|g| &g.rejected);
+        let job = Key { namespace: object.namespace().unwrap_or_default(), name: object.spec.job.clone() };
+        for rejected in &status.rejected {
+            let replica = (rejected.role.clone(), rejected.replica);
+            if known.is_some_and(|known| known.contains(&replica)) {
+                continue;
+            }
+            let shape = self.jobs.get(&job).and_then(|entry| entry.shape(&rejected.role));
+            if let Some(shape) = shape {
+                self.bars.add(&rejected.node, shape, &rejected.message, now_ms);
+            }
+        }
+    }
+
+    /// An event of the watch of Nodes.
+    pub fn node(&mut self, event: Event<Node>) {
+        if let Event::Apply(node) = &event {
+            let name = node.name_any();
+            let key = Key { namespace: String::new(), name };
+            if self.nodes.get(&key).is_some_and(|before| *before != machine(node)) {
+                self.bars.lift(&key.name);
+            }
+        }
+        let models = &self.models;
+        self.nodes.apply(event, |node| {
+            let machine = machine(&node);
+            models.intern(&machine.model);
+            Some(machine)
+        });
+    }
+
+    /// An event of the watch of Pods that are not ours.
+    pub fn pod(&mut self, event: Event<Pod>) {
+        self.others.apply(event, |pod| {
+            let ours = pod.labels().contains_key(names::JOB_UID);
+            let (node, requests) = occupied(&pod).filter(|_| !ours)?;
+            Some(Other { node, requests })
+        });
+    }
+
+    /// Which kinds have not been listed yet.
+    pub fn unsynced(&self) -> Vec<&'static str> {
+        let kinds = [
+            ("aijobs", self.jobs.synced),
+            ("allocations", self.allocations.synced),
+            ("nodes", self.nodes.synced),
+            ("pods", self.others.synced),
+        ];
+        kinds.into_iter().filter(|(_, synced)| !synced).map(|(kind, _)| kind).collect()
+    }
+
+    /// The greatest request for a list of Allocations that was met, see [`crate::shared::Shared::relist`].
+    pub fn listed(&self) -> u64 {
+        self.listed
+    }
+
+    /// A list that began after this request is in.
+    pub fn set_listed(&mut self, request: u64) {
+        self.listed = self.listed.max(request);
+    }
+
+    /// The limits, once known.
+    pub fn limits(&self) -> Option<&BTreeMap<QuotaSubject, Limits>> {
+        self.limits.as_ref()
+    }
+
+    /// Replaces all limits.
+    pub fn set_limits(&mut self, limits: BTreeMap<QuotaSubject, Limits>) {
+        self.limits = Some(limits);
+    }
+
+    /// Replaces the limits of one subject.
+    pub fn set_limit(&mut self, subject: QuotaSubject, limits: Limits) {
+        self.limits.get_or_insert_default().insert(subject, limits);
+    }
+
+    /// Counts an Allocation that is about to be created.
+    pub fn assume(&mut self, allocation: Allocation) {
+        let what = Given::new(allocation);
+        self.assumed.insert(Key::of(&*what.object), Assumed { what, answered: false, covered: false });
+    }
+
+    /// It was created as this object.
+    pub fn created(&mut self, allocation: Allocation) {
+        if let Some(assumed) = self.assumed.get_mut(&Key::of(&allocation)) {
+            assumed.what = Given::new(allocation);
+            assumed.answered = true;
+        }
+    }
+
+    /// Counts replicas of an Allocation that are about to be revoked.
+    pub fn assume_revoked(&mut self, key: &Key, replicas: BTreeSet<Replica>) {
+        self.revoking.insert(key.clone(), Assumed { what: replicas, answered: false, covered: false });
+    }
+
+    /// The revocation was written; the watch may have been faster.
+    pub fn revoked(&mut self, allocation: &Allocation) {
+        let key = Key::of(allocation);
+        let shown = self.allocations.get(&key).map(|g| g.revoked.clone()).unwrap_or_default();
+        if let Some(revoking) = self.revoking.get_mut(&key) {
+            revoking.answered = true;
+            if revoking.what.is_subset(&shown) {
+                self.revoking.remove(&key);
+            }
+        }
+        if let Some(assumed) = self.assumed.get_mut(&key) {
+            assumed.what = Given::new(allocation.clone());
+        }
+    }
+
+    /// A write did certainly not happen, or what it was about is gone.
+    pub fn forget(&mut self, key: &Key) {
+        self.assumed.remove(key);
+        self.revoking.remove(key);
+    }
+
+    /// A revocation did certainly not happen.
+    pub fn unrevoke(&mut self, key: &Key) {
+        self.revoking.remove(key);
+    }
+
+    /// A write may have happened or not: the next list tells.
+    pub fn doubt(&mut self, key: &Key) {
+        if let Some(assumed) = self.assumed.get_mut(key) {
+            assumed.answered = true;
+        }
+        if let Some(revoking) = self.revoking.get_mut(key) {
+            revoking.answered = true;
+        }
+    }
+
+    /// All Allocations, the assumed included, with what is being revoked.
+    pub fn given(&self) -> impl Iterator<Item = (&Key, &Given)> {
+        let shown = self.allocations.iter();
+        let assumed = self.assumed.iter().filter(|(key, _)| self.allocations.get(key).is_none());
+        shown.chain(assumed.map(|(key, a)| (key, &a.what)))
+    }
+
+    /// Whether a replica is taken back, or is about to be.
+    pub fn is_revoked(&self, key: &Key, given: &Given, replica: &Replica) -> bool {
+        given.revoked.contains(replica) || self.revoking.get(key).is_some_and(|r| r.what.contains(replica))
+    }
+
+    /// Everything by job, in order.
+    pub fn given_by_job(&self) -> BTreeMap<&Key, Vec<(&Key, &Given)>> {
+        let mut by_job: BTreeMap<&Key, Vec<(&Key, &Given)>> = BTreeMap::new();
+        for (key, given) in self.given() {
+            by_job.entry(&given.job).or_default().push((key, given));
+        }
+        by_job
+    }
+}

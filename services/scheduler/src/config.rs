@@ -1,0 +1,54 @@
+//! The service's configuration.
+
+use std::path::PathBuf;
+
+use crater_engine::Settings;
+use crater_service::{ServerConfig, Target};
+use serde::{Deserialize, Serialize};
+
+/// What can be set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How it listens.
+    pub server: ServerConfig,
+    /// The file with the key that the services share.
+    pub mesh_key: PathBuf,
+    /// The user service: `http://host:port`.
+    pub user: Option<Target>,
+    /// The quota service, which streams the limits: `http://host:port`.
+    pub quota: Option<Target>,
+    /// The kubeconfig file; without it the Pod's own service account, or the user's default file.
+    pub kubeconfig: Option<PathBuf>,
+    /// Seconds for which a job that just started is spared by all but those who are owed their guarantee.
+    pub protection_seconds: u32,
+    /// Whether preemptible jobs may be moved, so that a waiting one finds a place.
+    pub consolidate: bool,
+    /// Whether best-effort jobs count against limits, too.
+    pub best_effort_limited: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig::default(),
+            mesh_key: PathBuf::from("data/mesh.key"),
+            user: None,
+            quota: None,
+            kubeconfig: None,
+            protection_seconds: 60,
+            consolidate: true,
+            best_effort_limited: false,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            protection_ms: i64::from(self.protection_seconds) * 1000,
+            consolidate: self.consolidate,
+            best_effort_limited: self.best_effort_limited,
+        }
+    }
+}

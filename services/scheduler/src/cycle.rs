@@ -1,0 +1,115 @@
+//! The loop: when something is new, and now and then without that, look at everything, decide, say why, write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crater_engine::{Settings, decide};
+use tokio::time::Instant;
+
+use crate::cache::Cache;
+use crate::reasons::verdicts;
+use crate::shared::Shared;
+use crate::snapshot::{Beside, Promise, frame};
+use crate::writer::Writer;
+
+/// What comes within this time is decided on together.
+const GATHER: Duration = Duration::from_millis(10);
+/// Back-offs pass and clocks move without any event.
+const TICK: Duration = Duration::from_secs(1);
+/// The pause after a cycle whose writes did not all go well; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The loop's own memory. Losing it loses no law.
+struct Memory {
+    cycle: u64,
+    promises: Vec<Promise>,
+    /// The epoch, and the request for the list with which it began.
+    term: Option<(i64, u64)>,
+}
+
+/// Runs until it is dropped.
+pub async fn run(shared: Arc<Shared>, writer: Arc<Writer>, settings: Settings) -> Result<(), String> {
+    let mut changes = shared.changes();
+    let mut accounts = shared.directory.changes();
+    let mut terms = shared.leader.changes();
+    let mut memory = Memory { cycle: 0, promises: Vec::new(), term: None };
+    let mut pause = FIRST_PAUSE;
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            _ = changes.changed() => {}
+            _ = accounts.changed() => {}
+            _ = terms.changed() => {}
+            () = tokio::time::sleep_until(next) => {}
+        }
+        tokio::time::sleep(GATHER).await;
+        changes.mark_unchanged();
+        accounts.mark_unchanged();
+        terms.mark_unchanged();
+        let well = once(&shared, &writer, settings, &mut memory).await?;
+        if well {
+            pause = FIRST_PAUSE;
+        } else {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            shared.wake();
+        }
+        next = Instant::now() + TICK;
+    }
+}
+
+/// One cycle. Answers whether all writes went well.
+async fn once(
+    shared: &Arc<Shared>,
+    writer: &Writer,
+    settings: Settings,
+    memory: &mut Memory,
+) -> Result<bool, String> {
+    let Some(term) = shared.leader.term() else {
+        memory.promises.clear();
+        return Ok(true);
+    };
+    let listed = match memory.term {
+        Some((epoch, request)) if epoch == term.epoch => request,
+        _ => {
+            let request = shared.relist();
+            memory.term = Some((term.epoch, request));
+            memory.promises.clear();
+            request
+        }
+    };
+    if !known(&shared.cache(), listed) {
+        return Ok(true);
+    }
+    memory.cycle += 1;
+    let tree = shared.directory.account_tree();
+    let frame = {
+        let mut setbacks = shared.setbacks();
+        let cache = shared.cache();
+        setbacks.retain(|job| cache.jobs.get(job).is_some());
+        let beside = Beside {
+            tree: &tree,
+            setbacks: &setbacks,
+            promises: &memory.promises,
+            settings,
+            now_ms: shared.now_ms(),
+            cycle: memory.cycle,
+        };
+        frame(&cache, &beside)
+    };
+    let decided = tokio::task::spawn_blocking(move || {
+        let plan = decide(&frame.snapshot).map_err(|error| format!("deciding on a snapshot: {error}"))?;
+        let verdicts = verdicts(&frame, &plan);
+        Ok::<_, String>((frame, plan, verdicts))
+    });
+    let (frame, plan, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
+    memory.promises = frame.keep(&plan.holds);
+    shared.say(verdicts);
+    Ok(writer.carry_out(shared, &frame, &plan, term.epoch).await)
+}
+
+/// Is enough known to decide on?
+fn known(cache: &Cache, listed: u64) -> bool {
+    cache.unsynced().is_empty() && cache.listed() >= listed && cache.limits().is_some()
+}

@@ -1,0 +1,145 @@
+//! An AIJob as the engine needs it, read once when it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crater_domain::{AccountId, JobSpec, JobState, UserId};
+use crater_engine::{ModelIx, Request, Role, Shape};
+use crater_k8s::AIJob;
+use kube::ResourceExt;
+
+/// GPU models by number; a number once given stays, so that requests can be shared between snapshots.
+#[derive(Clone, Debug, Default)]
+pub struct Models(Arc<Mutex<(BTreeMap<String, u32>, Vec<String>)>>);
+
+impl Models {
+    /// The number of a model.
+    pub fn intern(&self, model: &str) -> ModelIx {
+        let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(both.1.len()).unwrap_or(u32::MAX);
+        if let Some(known) = both.0.get(model) {
+            return ModelIx(*known);
+        }
+        both.0.insert(model.to_owned(), next);
+        both.1.push(model.to_owned());
+        ModelIx(next)
+    }
+
+    /// All names, by number.
+    pub fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+}
+
+/// What the engine needs of a job that it can judge.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Whose queue.
+    pub account: AccountId,
+    /// Who submitted it.
+    pub creator: UserId,
+    /// What is wanted.
+    pub spec: Arc<JobSpec>,
+    /// The same in the engine's words.
+    pub request: Arc<Request>,
+}
+
+/// An AIJob, read.
+#[derive(Clone, Debug)]
+pub struct JobEntry {
+    /// The object.
+    pub object: Arc<AIJob>,
+    /// What it wants, or why that cannot be.
+    pub wanted: Result<Wanted, String>,
+}
+
+impl JobEntry {
+    /// Reads an AIJob. Somebody may have written it by hand, so it is checked.
+    pub fn new(object: AIJob, models: &Models) -> Self {
+        let wanted = read(&object, models);
+        Self { object: Arc::new(object), wanted }
+    }
+
+    /// Whether it wants nothing more: ended, cancelled, or being deleted.
+    pub fn over(&self) -> bool {
+        self.object.state().is_final()
+            || self.object.spec.cancelled
+            || self.object.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether anything but our own words about it is new.
+    pub fn differs(&self, object: &AIJob) -> bool {
+        let rest = |job: &AIJob| {
+            let status = job.status.as_ref();
+            (status.and_then(|s| s.phase), status.and_then(|s| s.queued_millis))
+        };
+        self.object.metadata.uid != object.metadata.uid
+            || self.object.metadata.deletion_timestamp != object.metadata.deletion_timestamp
+            || self.object.spec != object.spec
+            || rest(&self.object) != rest(object)
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> JobState {
+        self.object.state()
+    }
+
+    /// The version of the object, as a number.
+    pub fn version(&self) -> u64 {
+        version(&*self.object)
+    }
+
+    /// What a replica of a role needs.
+    pub fn shape(&self, role: &str) -> Option<Shape> {
+        let wanted = self.wanted.as_ref().ok()?;
+        let at = wanted.spec.roles.iter().position(|r| r.name.as_str() == role)?;
+        Some(wanted.request.roles.get(at)?.each)
+    }
+}
+
+/// The resourceVersion of an object, as a number; 0 where it is none.
+pub fn version(object: &impl ResourceExt) -> u64 {
+    object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+fn read(object: &AIJob, models: &Models) -> Result<Wanted, String> {
+    let account: AccountId =
+        object.spec.account.parse().map_err(|e| format!("spec.account {:?} {e}", object.spec.account))?;
+    if object.namespace().unwrap_or_default() != account.namespace() {
+        return Err(format!("spec.account: jobs of {account} belong into namespace {}", account.namespace()));
+    }
+    let creator: UserId =
+        object.spec.creator.parse().map_err(|e| format!("spec.creator {:?} {e}", object.spec.creator))?;
+    let spec = object.spec.parse().map_err(|e| e.to_string())?;
+    let request = request(&spec, models)?;
+    Ok(Wanted { account, creator, spec: Arc::new(spec), request: Arc::new(request) })
+}
+
+/// The engine knows one choice of models a job: what all roles with GPUs agree on.
+fn request(spec: &JobSpec, models: &Models) -> Result<Request, String> {
+    let mut agreed: Option<Vec<String>> = None;
+    for role in spec.roles.iter().filter(|r| r.resources.gpu_millis > 0 && !r.gpu_models.is_empty()) {
+        agreed = Some(match agreed {
+            None => role.gpu_models.clone(),
+            Some(before) => before.into_iter().filter(|m| role.gpu_models.contains(m)).collect(),
+        });
+    }
+    if agreed.as_ref().is_some_and(Vec::is_empty) {
+        return Err("spec.roles: all roles with GPUs must have a GPU model in common; submit them as \
+                    separate jobs otherwise"
+            .to_owned());
+    }
+    let count = |n: i32| u32::try_from(n.max(0)).unwrap_or(0);
+    let roles = spec.roles.iter().map(|role| Role {
+        each: Shape {
+            cpu: role.resources.cpu_millis,
+            memory: role.resources.memory_bytes,
+            gpu: role.resources.gpu_millis,
+        },
+        replicas: count(role.replicas),
+        min: count(role.min_replicas),
+    });
+    let mut seen = BTreeSet::new();
+    let models = agreed.unwrap_or_default().iter().map(|m| models.intern(m)).filter(|m| seen.insert(*m)).collect();
+    Ok(Request { roles: roles.collect(), models, selector: Vec::new(), topology: None })
+}

@@ -1,0 +1,89 @@
+//! What the loops and the calls share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crater_api::convert::to_unix_millis;
+use crater_auth::Directory;
+use crater_k8s::lease::Clock;
+use tokio::sync::watch;
+
+use crate::cache::Cache;
+use crate::leader::Leader;
+use crate::reasons::Verdicts;
+use crate::setbacks::Setbacks;
+
+/// Where two locks are needed, setbacks come before the cache.
+pub struct Shared {
+    cache: Mutex<Cache>,
+    setbacks: Mutex<Setbacks>,
+    verdicts: RwLock<Arc<Verdicts>>,
+    /// Who may write.
+    pub leader: Leader,
+    /// The accounts' tree.
+    pub directory: Directory,
+    clock: Clock,
+    changed: watch::Sender<()>,
+    relists: watch::Sender<u64>,
+}
+
+impl Shared {
+    /// Knows nothing yet.
+    pub fn new(directory: Directory, clock: Clock) -> Self {
+        Self {
+            cache: Mutex::default(),
+            setbacks: Mutex::default(),
+            verdicts: RwLock::default(),
+            leader: Leader::new(clock.clone()),
+            directory,
+            clock,
+            changed: watch::Sender::new(()),
+            relists: watch::Sender::new(0),
+        }
+    }
+
+    /// What is known of the cluster.
+    pub fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Jobs that are left aside.
+    pub fn setbacks(&self) -> MutexGuard<'_, Setbacks> {
+        self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was said in the last cycle.
+    pub fn verdicts(&self) -> Arc<Verdicts> {
+        self.verdicts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says something new.
+    pub fn say(&self, verdicts: Verdicts) {
+        *self.verdicts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verdicts);
+    }
+
+    /// Milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        to_unix_millis((self.clock)())
+    }
+
+    /// Something is new: the loop looks again.
+    pub fn wake(&self) {
+        self.changed.send_replace(());
+    }
+
+    /// Hears of what is new.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Asks for a new list of Allocations; [`Cache::listed`] reaches the answer once it is in.
+    pub fn relist(&self) -> u64 {
+        self.relists.send_modify(|request| *request += 1);
+        *self.relists.borrow()
+    }
+
+    /// Hears of requests for a new list.
+    pub fn relists(&self) -> watch::Receiver<u64> {
+        self.relists.subscribe()
+    }
+}

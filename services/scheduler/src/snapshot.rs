@@ -1,0 +1,550 @@
+//! The cache as the engine's snapshot: names become ordinals, and what each job holds, has spent and still wants is found.
+//!
+//! A replica that the controller released by itself has ended. It is *spent*, and not wanted again before the whole job is back
+//! in the queue: else the first worker to finish would be started once more. Spent replicas are told to the engine as holdings of
+//! nothing. A job is back in the queue when its status says so of an instant after the Allocation (see [`returned`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crater_domain::{AccountId, JobState, Limits, QuotaSubject, ResourceKind, ServiceClass, UserId};
+use crater_engine::{
+    Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx, Placement,
+    Preemptible, Request, Role, Settings, Shape, Snapshot, User, UserIx, ValueIx,
+};
+use crater_k8s::aijob::Phase;
+use crater_k8s::allocation::Granted;
+use crater_k8s::node::UNKNOWN_MODEL;
+
+use crate::cache::{Cache, Given, Key, Replica};
+use crate::jobs::{JobEntry, version};
+use crate::setbacks::Setbacks;
+
+/// Accounts, each with the one above it.
+pub type Tree = BTreeMap<AccountId, Option<AccountId>>;
+
+/// How deep the tree of accounts may be before it is cut.
+const DEPTH: usize = 40;
+
+/// Room promised in the last cycle, by name: ordinals change from one snapshot to the next.
+#[derive(Clone, Debug)]
+pub struct Promise {
+    job: Key,
+    uid: String,
+    since: i64,
+    places: Vec<(Placement, String)>,
+}
+
+/// What one cycle decides on, with the names of everything.
+#[derive(Debug, Default)]
+pub struct Frame {
+    /// For the engine.
+    pub snapshot: Snapshot,
+    /// By ordinal.
+    pub jobs: Vec<Key>,
+    /// The AIJob of each; none where only its Allocations are left.
+    pub entries: Vec<Option<JobEntry>>,
+    /// By ordinal.
+    pub nodes: Vec<String>,
+    /// By ordinal.
+    pub accounts: Vec<String>,
+    /// By ordinal.
+    pub users: Vec<String>,
+    /// By ordinal.
+    pub models: Vec<String>,
+    /// Jobs that wait for something that is not the engine's business: code and words.
+    pub aside: Vec<(JobEntry, &'static str, String)>,
+    /// Nodes that turned such a job's replicas away, in words.
+    pub barred: BTreeMap<usize, String>,
+    /// Allocations of which nothing is left to be known.
+    pub spent: Vec<(Key, String)>,
+}
+
+/// What is given in beside the cache.
+pub struct Beside<'a> {
+    /// The tree of accounts.
+    pub tree: &'a Tree,
+    /// Jobs whose writes were refused a moment ago.
+    pub setbacks: &'a Setbacks,
+    /// What was promised in the last cycle.
+    pub promises: &'a [Promise],
+    /// The engine's.
+    pub settings: Settings,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+    /// Grows with each cycle.
+    pub cycle: u64,
+}
+
+/// Whether the job went back to the queue after this Allocation, so that nothing of it is spent any more. Its status says when it
+/// last began to wait; where the clocks of two machines differ, the order of the writes tells.
+pub fn returned(entry: &JobEntry, given: &Given) -> bool {
+    let Some(status) = &entry.object.status else { return false };
+    status.phase == Some(Phase::Queued)
+        && (status.queued_millis.is_some_and(|at| at >= given.object.spec.granted_millis)
+            || entry.version() > version(&*given.object))
+}
+
+/// Granted, released, and neither taken back nor turned away: it ran to its end.
+fn ended<'a>(given: &'a Given) -> impl Iterator<Item = &'a Granted> {
+    let held: BTreeSet<(&str, i32)> = given.held.iter().map(|g| (g.role.as_str(), g.replica)).collect();
+    given.granted.iter().filter(move |g| {
+        let replica: Replica = (g.role.clone(), g.replica);
+        !given.refused
+            && !held.contains(&(g.role.as_str(), g.replica))
+            && !given.revoked.contains(&replica)
+            && !given.rejected.contains(&replica)
+    })
+}
+
+/// Builds the snapshot of this moment.
+pub fn frame(cache: &Cache, beside: &Beside<'_>) -> Frame {
+    let mut build = Build::new(cache, beside);
+    build.accounts();
+    build.nodes();
+    build.jobs();
+    build.promises();
+    let mut frame = build.frame;
+    frame.models = cache.models.names();
+    frame.snapshot.models = u32::try_from(frame.models.len()).unwrap_or(u32::MAX);
+    frame.snapshot.now = beside.now_ms;
+    frame.snapshot.cycle = beside.cycle;
+    frame.snapshot.settings = beside.settings;
+    frame
+}
+
+struct Build<'a> {
+    cache: &'a Cache,
+    beside: &'a Beside<'a>,
+    by_job: BTreeMap<&'a Key, Vec<(&'a Key, &'a Given)>>,
+    account_ix: BTreeMap<AccountId, AccountIx>,
+    user_ix: BTreeMap<(AccountId, UserId), UserIx>,
+    node_ix: BTreeMap<String, NodeIx>,
+    frame: Frame,
+}
+
+impl<'a> Build<'a> {
+    fn new(cache: &'a Cache, beside: &'a Beside<'a>) -> Self {
+        Self {
+            cache,
+            beside,
+            by_job: cache.given_by_job(),
+            account_ix: BTreeMap::new(),
+            user_ix: BTreeMap::new(),
+            node_ix: BTreeMap::new(),
+            frame: Frame::default(),
+        }
+    }
+
+    fn accounts(&mut self) {
+        let none = BTreeMap::new();
+        let limits = self.cache.limits().unwrap_or(&none);
+        let mut all: BTreeSet<AccountId> = self.beside.tree.keys().cloned().collect();
+        all.extend(limits.keys().map(|subject| subject.account.clone()));
+        all.extend(self.cache.jobs.iter().filter_map(|(_, e)| Some(e.wanted.as_ref().ok()?.account.clone())));
+        all.extend(self.by_job.values().flatten().filter_map(|(_, given)| orphans_account(given)));
+        for (index, account) in all.iter().enumerate() {
+            self.account_ix.insert(account.clone(), AccountIx::of(index));
+            self.frame.accounts.push(account.to_string());
+        }
+        for account in &all {
+            let parent = parent(self.beside.tree, account).and_then(|p| self.account_ix.get(p)).copied();
+            let subject = QuotaSubject { account: account.clone(), user: None };
+            let (guaranteed, limit) = self.amounts(limits.get(&subject));
+            self.frame.snapshot.accounts.push(Account { parent, weight: 1, guaranteed, limit });
+        }
+        for (subject, limits) in limits {
+            let Some(user) = &subject.user else { continue };
+            let Some(account) = self.account_ix.get(&subject.account).copied() else { continue };
+            let (guaranteed, limit) = self.amounts(Some(limits));
+            let index = UserIx::of(self.frame.snapshot.users.len());
+            self.user_ix.insert((subject.account.clone(), user.clone()), index);
+            self.frame.users.push(user.to_string());
+            self.frame.snapshot.users.push(User { account, guaranteed, limit });
+        }
+    }
+
+    fn amounts(&self, limits: Option<&Limits>) -> (Amounts, Amounts) {
+        let (mut guaranteed, mut limit) = (Amounts::default(), Amounts::default());
+        for (kind, of) in limits.into_iter().flatten() {
+            for (amounts, value) in [(&mut guaranteed, of.guaranteed), (&mut limit, of.limit)] {
+                match kind {
+                    ResourceKind::Cpu => amounts.cpu = value,
+                    ResourceKind::Memory => amounts.memory = value,
+                    ResourceKind::Gpu => amounts.gpu = value,
+                    ResourceKind::GpuModel(model) => {
+                        let model = self.cache.models.intern(model);
+                        amounts.gpu_models.extend(value.map(|value| (model, value)));
+                    }
+                    // the job service's: a job that is there already waits
+                    ResourceKind::JobsWaiting => {}
+                }
+            }
+        }
+        (guaranteed, limit)
+    }
+
+    /// Nodes by name; one that is gone and on which something is held is there as lost.
+    fn nodes(&mut self) {
+        let mut ghosts: BTreeMap<&str, i32> = BTreeMap::new();
+        for held in self.by_job.values().flatten().flat_map(|(_, given)| &given.granted) {
+            let most = ghosts.entry(&held.node).or_insert(0);
+            *most = held.gpus.iter().map(|device| device + 1).fold(*most, i32::max);
+        }
+        let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
+        for (key, machine) in self.cache.nodes.iter() {
+            let model = (machine.gpus > 0).then(|| self.cache.models.intern(&machine.model));
+            nodes.insert(
+                key.name.clone(),
+                Node {
+                    cpu: machine.allocatable.cpu_millis,
+                    memory: machine.allocatable.memory_bytes,
+                    gpus: machine.gpus,
+                    model,
+                    open: machine.closed.is_none(),
+                    lost: machine.lost,
+                    ..Node::default()
+                },
+            );
+        }
+        for (name, devices) in ghosts {
+            let devices = u16::try_from(devices).unwrap_or(0);
+            let node = nodes.entry(name.to_owned()).or_insert_with(|| Node { lost: true, ..Node::default() });
+            if node.gpus < devices {
+                // devices that the node does not report any more: held, and not to be given
+                node.bad_gpus.extend(node.gpus..devices);
+                node.gpus = devices;
+                node.model.get_or_insert_with(|| self.cache.models.intern(UNKNOWN_MODEL));
+            }
+        }
+        for (index, (name, node)) in nodes.into_iter().enumerate() {
+            self.node_ix.insert(name.clone(), NodeIx::of(index));
+            self.frame.nodes.push(name);
+            self.frame.snapshot.nodes.push(node);
+        }
+        let mut devices: BTreeMap<NodeIx, i64> = BTreeMap::new();
+        for (_, other) in self.cache.others.iter() {
+            let Some(ix) = self.node_ix.get(&other.node).copied() else { continue };
+            let node = &mut self.frame.snapshot.nodes[ix.at()];
+            node.others_cpu = node.others_cpu.saturating_add(other.requests.cpu_millis);
+            node.others_memory = node.others_memory.saturating_add(other.requests.memory_bytes);
+            *devices.entry(ix).or_default() += other.requests.gpu_millis;
+        }
+        self.others_devices(devices);
+    }
+
+    /// Which devices the Pods of others got is not told: those that we did not give, from the last one down.
+    fn others_devices(&mut self, wanted: BTreeMap<NodeIx, i64>) {
+        if wanted.is_empty() {
+            return;
+        }
+        let mut ours: BTreeSet<(&str, i32)> = BTreeSet::new();
+        for held in self.by_job.values().flatten().flat_map(|(_, given)| &given.held) {
+            ours.extend(held.gpus.iter().map(|device| (held.node.as_str(), *device)));
+        }
+        for (ix, millis) in wanted {
+            let name = &self.frame.nodes[ix.at()];
+            let node = &mut self.frame.snapshot.nodes[ix.at()];
+            let whole = usize::try_from(millis / 1000).unwrap_or(0);
+            let free = (0..node.gpus).rev().filter(|d| !ours.contains(&(name.as_str(), i32::from(*d))));
+            node.others_gpus = free.take(whole).map(|device| (device, 1000)).collect();
+        }
+    }
+
+    fn jobs(&mut self) {
+        let cache = self.cache;
+        let mut order: Vec<(i64, &str, &Key, Option<&JobEntry>)> = Vec::new();
+        for (key, entry) in cache.jobs.iter() {
+            let spec = &entry.object.spec;
+            order.push((spec.submitted_millis, &spec.job_uid, key, Some(entry)));
+        }
+        for (key, given) in &self.by_job {
+            if cache.jobs.get(key).is_none()
+                && let Some((_, first)) = given.first()
+            {
+                order.push((first.object.spec.granted_millis, &first.object.spec.job_uid, key, None));
+            }
+        }
+        order.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+        let bars = cache.bars.now(self.beside.now_ms);
+        let mut selectors: BTreeMap<Shape, KeyIx> = BTreeMap::new();
+        for (shape, nodes) in &bars {
+            // a label that all nodes have but those that are barred for this shape
+            let label = KeyIx::of(selectors.len());
+            selectors.insert(*shape, label);
+            for (name, node) in self.frame.nodes.iter().zip(&mut self.frame.snapshot.nodes) {
+                if !nodes.contains_key(name.as_str()) {
+                    node.labels.push((label, ValueIx(0)));
+                }
+            }
+        }
+        for (_, _, key, entry) in order {
+            let given = self.by_job.get(key).cloned().unwrap_or_default();
+            match entry {
+                Some(entry) => self.job(key, entry, &given),
+                None => self.orphan(key, &given),
+            }
+        }
+        for ix in 0..self.frame.jobs.len() {
+            let request = &self.frame.snapshot.jobs[ix].request;
+            let shapes: BTreeSet<Shape> = request.roles.iter().map(|role| role.each).collect();
+            let barring: Vec<KeyIx> = shapes.iter().filter_map(|shape| selectors.get(shape)).copied().collect();
+            if barring.is_empty() {
+                continue;
+            }
+            let told = shapes.iter().filter_map(|shape| bars.get(shape)).flatten();
+            let told: Vec<String> = told
+                .map(|(node, bar)| {
+                    let left = (bar.until_ms - self.beside.now_ms).max(0).div_euclid(1000) + 1;
+                    format!("node {node} turned it away ({}) and is asked again in {left} s", bar.message)
+                })
+                .take(3)
+                .collect();
+            self.frame.barred.insert(ix, told.join("; "));
+            let mut request: Request = (**request).clone();
+            request.selector.extend(barring.into_iter().map(|key| (key, ValueIx(0))));
+            self.frame.snapshot.jobs[ix].request = Arc::new(request);
+        }
+    }
+
+    fn job(&mut self, key: &Key, entry: &JobEntry, given: &[(&Key, &Given)]) {
+        let over = entry.over();
+        for (name, of) in given {
+            let done = over || returned(entry, of) || ended(of).next().is_none();
+            if of.held.is_empty() && done {
+                self.spent(name, of);
+            }
+        }
+        let wanted = match &entry.wanted {
+            Ok(wanted) => wanted,
+            Err(why) => {
+                if !over {
+                    self.frame.aside.push((entry.clone(), "Invalid", format!("it cannot be scheduled: {why}")));
+                }
+                self.orphan_holdings(key, given);
+                return;
+            }
+        };
+        let nothing = given.iter().all(|(_, of)| of.held.is_empty());
+        if over && nothing {
+            return;
+        }
+        if let Some(why) = self.beside.setbacks.now(key, self.beside.now_ms).filter(|_| nothing) {
+            self.frame.aside.push((entry.clone(), "WriteRefused", why));
+            return;
+        }
+        let running = matches!(entry.state(), JobState::Starting | JobState::Running);
+        if running && given.is_empty() {
+            let why = "its replicas are gone and the controller has not yet said what comes of it";
+            self.frame.aside.push((entry.clone(), "Settling", why.to_owned()));
+            return;
+        }
+        let Some(account) = self.account_ix.get(&wanted.account).copied() else { return };
+        let spec = &entry.object.spec;
+        let queued = entry.object.status.as_ref().and_then(|s| s.queued_millis);
+        let job = Job {
+            account,
+            user: self.user_ix.get(&(wanted.account.clone(), wanted.creator.clone())).copied(),
+            class: match wanted.spec.class {
+                ServiceClass::Guaranteed => Class::Guaranteed,
+                ServiceClass::BestEffort => Class::BestEffort,
+            },
+            priority: wanted.spec.priority,
+            submitted: spec.submitted_millis,
+            queued_since: queued.unwrap_or(spec.submitted_millis),
+            expected_ms: wanted.spec.expected_seconds.map(|s| s.saturating_mul(1000)),
+            preemptible: Preemptible::default(),
+            closed: over,
+            request: wanted.request.clone(),
+        };
+        let ix = self.push(key, Some(entry.clone()), job);
+        for (name, of) in given {
+            self.holdings(ix, (entry, over), name, of);
+        }
+    }
+
+    fn holdings(&mut self, ix: JobIx, (entry, over): (&JobEntry, bool), name: &Key, of: &Given) {
+        let returned = returned(entry, of);
+        let started = of.object.spec.granted_millis;
+        for held in &of.held {
+            let replica: Replica = (held.role.clone(), held.replica);
+            let going = over || returned || self.cache.is_revoked(name, of, &replica);
+            let each = entry.shape(&held.role).unwrap_or_default();
+            self.hold(ix, held, each, (started, going));
+        }
+        if over || returned {
+            return;
+        }
+        for past in ended(of) {
+            self.hold(ix, &Granted { gpus: Vec::new(), ..past.clone() }, Shape::default(), (started, false));
+        }
+    }
+
+    fn hold(&mut self, job: JobIx, held: &Granted, each: Shape, (started, going): (i64, bool)) {
+        let roles = self.frame.entries[job.at()].as_ref().and_then(|entry| entry.wanted.as_ref().ok());
+        let role = roles.map_or(Some(0), |w| w.spec.roles.iter().position(|r| r.name.as_str() == held.role));
+        let (Some(role), Some(node)) = (role, self.node_ix.get(&held.node).copied()) else { return };
+        let gpus = held.gpus.iter().filter_map(|device| Some((u16::try_from(*device).ok()?, held.gpu_millis)));
+        self.frame.snapshot.holdings.push(Holding {
+            job,
+            role: u16::try_from(role).unwrap_or(u16::MAX),
+            replica: u32::try_from(held.replica).unwrap_or(0),
+            node,
+            each,
+            gpus: gpus.collect(),
+            started,
+            going,
+        });
+    }
+
+    /// Allocations whose AIJob is gone: what they hold is only waited for.
+    fn orphan(&mut self, key: &Key, given: &[(&Key, &Given)]) {
+        for (name, of) in given {
+            if of.held.is_empty() {
+                self.spent(name, of);
+            }
+        }
+        self.orphan_holdings(key, given);
+    }
+
+    /// Nothing is known of cpu and memory where no spec can be read; the GPUs are.
+    fn orphan_holdings(&mut self, key: &Key, given: &[(&Key, &Given)]) {
+        let account = given.iter().find_map(|(_, of)| orphans_account(of)).and_then(|a| self.account_ix.get(&a).copied());
+        let (Some(account), Some((_, first))) = (account, given.iter().find(|(_, of)| !of.held.is_empty())) else {
+            return;
+        };
+        let started = first.object.spec.granted_millis;
+        let role = Role { each: Shape::default(), replicas: 1, min: 1 };
+        let job = Job {
+            account,
+            user: None,
+            class: Class::BestEffort,
+            priority: 0,
+            submitted: started,
+            queued_since: started,
+            expected_ms: None,
+            preemptible: Preemptible::default(),
+            closed: true,
+            request: Arc::new(Request { roles: vec![role], ..Request::default() }),
+        };
+        let ix = self.push(key, None, job);
+        for held in given.iter().flat_map(|(_, of)| &of.held) {
+            let devices = i64::try_from(held.gpus.len()).unwrap_or(0);
+            let each = Shape { cpu: 0, memory: 0, gpu: held.gpu_millis.saturating_mul(devices) };
+            self.hold(ix, held, each, (started, true));
+        }
+    }
+
+    fn push(&mut self, key: &Key, entry: Option<JobEntry>, job: Job) -> JobIx {
+        let ix = JobIx::of(self.frame.jobs.len());
+        self.frame.jobs.push(key.clone());
+        self.frame.entries.push(entry);
+        self.frame.snapshot.jobs.push(job);
+        ix
+    }
+
+    fn spent(&mut self, name: &Key, given: &Given) {
+        if let Some(uid) = given.object.metadata.uid.clone() {
+            self.frame.spent.push((name.clone(), uid));
+        }
+    }
+
+    fn promises(&mut self) {
+        let by_key: BTreeMap<&Key, usize> = self.frame.jobs.iter().enumerate().map(|(ix, key)| (key, ix)).collect();
+        let mut holds = Vec::new();
+        for promise in self.beside.promises {
+            let Some(ix) = by_key.get(&promise.job).copied() else { continue };
+            let same = self.frame.entries[ix].as_ref().is_some_and(|e| e.object.spec.job_uid == promise.uid);
+            if !same {
+                continue;
+            }
+            let roles = &self.frame.snapshot.jobs[ix].request.roles;
+            let stands = |p: &Placement, node: NodeIx| {
+                roles.get(usize::from(p.role)).is_some_and(|role| p.replica < role.replicas)
+                    && p.gpus.iter().all(|(device, _)| *device < self.frame.snapshot.nodes[node.at()].gpus)
+            };
+            let placements = promise.places.iter().filter_map(|(p, node)| {
+                let node = self.node_ix.get(node).copied()?;
+                stands(p, node).then(|| Placement { node, ..p.clone() })
+            });
+            let placements: Vec<Placement> = placements.collect();
+            if !placements.is_empty() {
+                holds.push(Hold { job: JobIx::of(ix), since: promise.since, placements });
+            }
+        }
+        self.frame.snapshot.holds = holds;
+    }
+}
+
+fn orphans_account(given: &Given) -> Option<AccountId> {
+    given.job.namespace.strip_prefix("crater-")?.parse().ok()
+}
+
+/// The account above, unless the tree is too deep or runs in a circle there.
+fn parent<'a>(tree: &'a Tree, account: &AccountId) -> Option<&'a AccountId> {
+    let parent = tree.get(account)?.as_ref()?;
+    let mut above = Some(parent);
+    for _ in 0..DEPTH {
+        match above {
+            None => return Some(parent),
+            Some(next) if next == account => return None,
+            Some(next) => above = tree.get(next).and_then(Option::as_ref),
+        }
+    }
+    None
+}
+
+impl Frame {
+    /// Promises by name, for the next cycle.
+    pub fn keep(&self, holds: &[Hold]) -> Vec<Promise> {
+        let keep = |hold: &Hold| {
+            let entry = self.entries[hold.job.at()].as_ref()?;
+            let places = hold.placements.iter().map(|p| (p.clone(), self.nodes[p.node.at()].clone()));
+            Some(Promise {
+                job: self.jobs[hold.job.at()].clone(),
+                uid: entry.object.spec.job_uid.clone(),
+                since: hold.since,
+                places: places.collect(),
+            })
+        };
+        holds.iter().filter_map(keep).collect()
+    }
+
+    /// Names as somebody of this account may hear them.
+    pub fn names_for(&self, account: AccountIx) -> NamesFor<'_> {
+        NamesFor { frame: self, account }
+    }
+}
+
+/// The names of a frame, without the jobs of other accounts.
+pub struct NamesFor<'a> {
+    frame: &'a Frame,
+    account: AccountIx,
+}
+
+impl Names for NamesFor<'_> {
+    fn node(&self, node: NodeIx) -> &str {
+        self.frame.nodes.get(node.at()).map_or("?", String::as_str)
+    }
+    fn job(&self, job: JobIx) -> &str {
+        match (self.frame.snapshot.jobs.get(job.at()), self.frame.jobs.get(job.at())) {
+            (Some(of), Some(key)) if of.account == self.account => &key.name,
+            _ => "of another account",
+        }
+    }
+    fn account(&self, account: AccountIx) -> &str {
+        self.frame.accounts.get(account.at()).map_or("?", String::as_str)
+    }
+    fn user(&self, user: UserIx) -> &str {
+        self.frame.users.get(user.at()).map_or("?", String::as_str)
+    }
+    fn model(&self, model: ModelIx) -> &str {
+        self.frame.models.get(model.at()).map_or("?", String::as_str)
+    }
+    fn key(&self, _: KeyIx) -> &str {
+        "label"
+    }
+    fn value(&self, _: ValueIx) -> &str {
+        ""
+    }
+}
