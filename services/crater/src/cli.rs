@@ -1,0 +1,432 @@
+//! The words of the command line: every command and flag, nothing of what they do.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{EXIT_CODES, Error};
+use crate::output::Format;
+
+/// Crater: submit jobs to a shared GPU cluster, and see who gets which GPUs, when, and why.
+#[derive(Debug, Parser)]
+#[command(name = "crater", version, about, after_help = EXIT_CODES, disable_help_subcommand = false)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command that calls the server understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The server [default: the one of the last login, else http://127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "URL", env = "CRATER_SERVER")]
+    pub server: Option<String>,
+    /// Certificates to trust besides the system's (PEM)
+    #[arg(long, global = true, value_name = "FILE", env = "CRATER_CA")]
+    pub ca: Option<PathBuf>,
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// Give up after this time, with exit code 124: 30s, 10m, 2h
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole of Crater in this process
+    Up(crate::up::Args),
+    /// Sign in, and remember it for the commands that follow
+    Login(Login),
+    /// Sign out, here and at the server
+    Logout,
+    /// Show who you are and which accounts you are in
+    Whoami,
+    /// Submit a job; prints its id
+    Submit(Box<Submit>),
+    /// List jobs, newest first
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// Show jobs with their events
+    Get(Jobs),
+    /// Print what a job wrote, line for line
+    Logs(Logs),
+    /// List what happened to a job
+    Events(OneJob),
+    /// Say why a job waits, or what it holds
+    Why(OneJob),
+    /// Ask for the end of jobs
+    Cancel(Jobs),
+    /// Delete ended jobs
+    Delete(Jobs),
+    /// Show or change what an account or a user may use
+    Quota(Quota),
+    /// List the nodes and who holds their GPUs
+    Nodes,
+    /// List the jobs that wait, in the order in which they go
+    Queue(Queue),
+    /// Administer users
+    #[command(subcommand)]
+    User(User),
+    /// Administer accounts
+    #[command(subcommand)]
+    Account(Account),
+    /// Print the completion script of a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Command {
+    /// The word by which errors name the command.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "up",
+            Self::Login(_) => "login",
+            Self::Logout => "logout",
+            Self::Whoami => "whoami",
+            Self::Submit(_) => "submit",
+            Self::Ls(_) => "ls",
+            Self::Get(_) => "get",
+            Self::Logs(_) => "logs",
+            Self::Events(_) => "events",
+            Self::Why(_) => "why",
+            Self::Cancel(_) => "cancel",
+            Self::Delete(_) => "delete",
+            Self::Quota(_) => "quota",
+            Self::Nodes => "nodes",
+            Self::Queue(_) => "queue",
+            Self::User(_) => "user",
+            Self::Account(_) => "account",
+            Self::Completion { .. } => "completion",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Login {
+    /// The user's name
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// How a job stands to quota and preemption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Counts against quota; never preempted inside the guarantee
+    Guaranteed,
+    /// Uses what is idle, may be preempted, is queued again by itself
+    #[serde(alias = "best_effort")]
+    BestEffort,
+}
+
+// Quantities are texts here: they are read where a file's are, so that both are refused in the same words.
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// The job's id, unique in its account [default: made up by the server]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The account [default: CRATER_ACCOUNT, else "default" if you are in it, else your first one]
+    #[arg(short = 'A', long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// How it stands to quota and preemption [default: guaranteed]
+    #[arg(long, value_enum)]
+    pub class: Option<Class>,
+    /// Higher goes first within the account: -1000 to 1000
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub priority: Option<i32>,
+    /// How many equal replicas [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub replicas: Option<i32>,
+    /// How many of them must start together [default: all]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub min_replicas: Option<i32>,
+    /// GPUs of each replica: 1, 8, or a share such as 0.5 [default: 0]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub gpu: Option<String>,
+    /// A GPU model that will do; may be repeated [default: any]
+    #[arg(long, value_name = "MODEL")]
+    pub gpu_model: Vec<String>,
+    /// CPU of each replica: 2, 0.5, 500m [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub cpu: Option<String>,
+    /// Memory of each replica: 512Mi, 16Gi [default: 1Gi]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub memory: Option<String>,
+    /// The container image
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// An environment variable; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// How long it may run in your estimate; helps it to start earlier: 30m, 2h
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub duration: Option<String>,
+    /// A label; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// How often it is started again when it fails [default: 0]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub retries: Option<i32>,
+    /// Where it runs inside the container
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Follow the job and leave with its exit code; Ctrl-C detaches
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
+    /// Check only, submit nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A job in YAML ("-" for standard input); flags override it
+    #[arg(short, long, value_name = "FILE.yaml")]
+    pub file: Option<PathBuf>,
+    /// What is run, after "--"
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// A state to filter by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum State {
+    Queued,
+    Starting,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Only jobs of this account [default: all of yours]
+    #[arg(short = 'A', long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// Only jobs in this state; may be repeated or separated by commas
+    #[arg(long, value_enum, ignore_case = true, value_delimiter = ',')]
+    pub state: Vec<State>,
+    /// At most so many, 0 for all
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+    /// Go on with every change, until interrupted
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Jobs {
+    /// Jobs: ID, ACCOUNT/ID or accounts/ACCOUNT/jobs/ID
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct OneJob {
+    /// The job: ID, ACCOUNT/ID or accounts/ACCOUNT/jobs/ID
+    #[arg(value_name = "JOB")]
+    pub job: String,
+}
+
+/// When lines name the replica that wrote them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Prefix {
+    /// When more than one replica is shown
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The job: ID, ACCOUNT/ID or accounts/ACCOUNT/jobs/ID
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Go on until the job ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only this role
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+    /// Only this replica of each role
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub replica: Option<i32>,
+    /// Only the last so many lines of each replica, to begin with
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub tail: Option<i32>,
+    /// Only lines newer than this: a time ago (10m) or a moment (2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Put the time before each line
+    #[arg(long)]
+    pub timestamps: bool,
+    /// Whether lines name the replica that wrote them
+    #[arg(long, value_enum, default_value_t)]
+    pub prefix: Prefix,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Quota {
+    #[command(subcommand)]
+    pub command: Option<QuotaCommand>,
+    #[command(flatten)]
+    pub subject: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QuotaCommand {
+    /// Show what may be used and what is used
+    Get(Subject),
+    /// Change limits (platform admins)
+    Set(QuotaSet),
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct Subject {
+    /// The account [default: CRATER_ACCOUNT, else "default" if you are in it, else your first one]
+    #[arg(short = 'A', long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// One user's share of the account
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct QuotaSet {
+    #[command(flatten)]
+    pub subject: Subject,
+    /// Always reachable: cpu=64, memory=1Ti, gpu=8, gpu/A100=4; "none" removes it; may be repeated
+    #[arg(long, value_name = "RESOURCE=AMOUNT")]
+    pub guaranteed: Vec<String>,
+    /// Never exceeded: like --guaranteed, and jobs.waiting=1000
+    #[arg(long, value_name = "RESOURCE=AMOUNT")]
+    pub limit: Vec<String>,
+    /// Check only, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Queue {
+    /// Only this account [default: all of yours]
+    #[arg(short = 'A', long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Create a user
+    Create(UserCreate),
+    /// Refuse a user everywhere, at once
+    Suspend {
+        /// The user
+        user: String,
+    },
+    /// Let a suspended user in again
+    Resume {
+        /// The user
+        user: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct UserCreate {
+    /// The user's name: lower-case letters, digits and hyphens
+    pub user: String,
+    /// A name to show
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub display_name: String,
+    /// May do everything
+    #[arg(long)]
+    pub admin: bool,
+    /// An account to be a member of at once; may be repeated
+    #[arg(short = 'A', long, value_name = "ACCOUNT")]
+    pub account: Vec<String>,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Create an account
+    Create {
+        /// The account's name: lower-case letters, digits and hyphens
+        account: String,
+        /// A name to show
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        display_name: String,
+        /// The account above it
+        #[arg(long, value_name = "ACCOUNT")]
+        parent: Option<String>,
+    },
+    /// Put a user into an account, or change the role there
+    AddMember {
+        /// The account
+        account: String,
+        /// The user
+        user: String,
+        /// What the user may do there
+        #[arg(long, value_enum, default_value_t)]
+        role: Role,
+    },
+}
+
+/// A member's role.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Submits jobs and sees the account's jobs
+    #[default]
+    Member,
+    /// Manages members and everybody's jobs
+    Manager,
+}
+
+/// Reads the duration of a flag.
+pub fn duration(flag: &str, text: &str) -> Result<Duration, Error> {
+    crater_domain::parse_duration(text).map_err(|e| Error::flag(flag, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_of_the_command_come_after_two_hyphens() {
+        let cli =
+            Cli::try_parse_from(["crater", "submit", "--gpu", "-1", "--", "python", "-u", "a.py"]).unwrap();
+        let Command::Submit(submit) = cli.command else { panic!("not submit") };
+        assert_eq!(submit.command, ["python", "-u", "a.py"]);
+        assert_eq!(submit.gpu.as_deref(), Some("-1"));
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        for args in [["crater", "-o", "json", "ls"], ["crater", "ls", "-o", "json"]] {
+            assert_eq!(Cli::try_parse_from(args).unwrap().global.output, Format::Json);
+        }
+    }
+
+    #[test]
+    fn waiting_for_a_dry_run_is_refused() {
+        assert!(Cli::try_parse_from(["crater", "submit", "--wait", "--dry-run", "--", "true"]).is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! What each command does.
+
+mod admin;
+mod cluster;
+mod describe;
+mod follow;
+mod jobs;
+mod logs;
+mod quota;
+mod session;
+mod submit;
+mod why;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command, Global};
+use crate::client::Api;
+use crate::error::Error;
+use crate::output::Format;
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub struct Context {
+    pub api: Api,
+    pub format: Format,
+}
+
+/// Runs a command of the client; the exit code is 0 unless a job's own code is passed on.
+pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
+    if let Command::Completion { shell } = command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "crater", &mut script);
+        crate::output::print(&String::from_utf8_lossy(&script))?;
+        return Ok(0);
+    }
+    let context = Context { api: Api::new(&global)?, format: global.output };
+    match command {
+        // main runs these
+        Command::Up(_) | Command::Completion { .. } => {}
+        Command::Login(args) => session::login(&context, args).await?,
+        Command::Logout => session::logout(&context).await?,
+        Command::Whoami => session::whoami(&context).await?,
+        Command::Submit(args) => return submit::submit(&context, *args).await,
+        Command::Ls(args) => jobs::ls(&context, args).await?,
+        Command::Get(args) => jobs::get(&context, args).await?,
+        Command::Logs(args) => logs::logs(&context, args).await?,
+        Command::Events(args) => jobs::events(&context, args).await?,
+        Command::Why(args) => why::why(&context, args).await?,
+        Command::Cancel(args) => jobs::cancel(&context, args).await?,
+        Command::Delete(args) => jobs::delete(&context, args).await?,
+        Command::Quota(args) => quota::quota(&context, args).await?,
+        Command::Nodes => cluster::nodes(&context).await?,
+        Command::Queue(args) => cluster::queue(&context, args).await?,
+        Command::User(args) => admin::user(&context, args).await?,
+        Command::Account(args) => admin::account(&context, args).await?,
+    }
+    Ok(0)
+}

@@ -1,0 +1,5 @@
+//! The `crater` program; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    crater::main()
+}
