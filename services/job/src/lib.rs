@@ -1,1 +1,26 @@
-//! crater-job
+//! The job service: what people submit, from the accepted request to the recorded end. It owns the jobs' rows, their event log, and the
+//! specs of the AIJobs.
+//!
+//! It starts nothing and places nothing: it writes what is wanted into the cluster ([`apply`]) and reads back what is ([`observe`]). Who
+//! gets GPUs is the scheduler's business, what a Pod does the controller's.
+
+mod app;
+mod apply;
+mod cluster;
+mod config;
+mod create;
+mod feasible;
+mod grpc;
+mod limits;
+mod logs;
+mod observe;
+mod parse;
+mod replica_log;
+mod service;
+mod show;
+mod status;
+mod watch;
+
+pub use app::{App, Caller, Clock};
+pub use config::Config;
+pub use service::{Deps, JobService, build};

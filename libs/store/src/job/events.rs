@@ -33,8 +33,7 @@ fn event((_, sequence, time_ms, reason, message): Row) -> Event {
 pub fn add_event(conn: &mut Conn, job: JobUid, time_ms: i64, reason: &str, message: &str) -> Result<()> {
     let job = job.to_string();
     let mine = job_events::table.filter(job_events::job.eq(&job));
-    let last: Option<i64> =
-        query!(conn, |c| mine.select(diesel::dsl::max(job_events::sequence)).first(c))?;
+    let last: Option<i64> = query!(conn, |c| mine.select(diesel::dsl::max(job_events::sequence)).first(c))?;
     let sequence = last.unwrap_or(0) + 1;
     let row = (
         job_events::job.eq(&job),

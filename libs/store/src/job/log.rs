@@ -28,7 +28,13 @@ pub fn position(conn: &mut Conn) -> Result<i64> {
 }
 
 /// What changed after `after` in the accounts that are visible, at most `limit` jobs.
-pub fn changes(conn: &mut Conn, after: i64, visible: &Visible, id: Option<&str>, limit: usize) -> Result<Changes> {
+pub fn changes(
+    conn: &mut Conn,
+    after: i64,
+    visible: &Visible,
+    id: Option<&str>,
+    limit: usize,
+) -> Result<Changes> {
     let position = revision::current(conn)?;
     let forgotten = meta::pruned(conn)?;
     if position <= after || forgotten > after {

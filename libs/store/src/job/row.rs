@@ -157,8 +157,24 @@ pub(super) type Row = (
 );
 
 pub(super) fn job(row: Row) -> Result<Job> {
-    let (uid, account, id, _live_id, creator, body, state, cancelled, revision, dirty, kube_uid, status, created_ms, ended_ms, deleted_ms, change) =
-        row;
+    let (
+        uid,
+        account,
+        id,
+        _live_id,
+        creator,
+        body,
+        state,
+        cancelled,
+        revision,
+        dirty,
+        kube_uid,
+        status,
+        created_ms,
+        ended_ms,
+        deleted_ms,
+        change,
+    ) = row;
     let body: Body = serde_json::from_slice(&body).map_err(Error::internal)?;
     let state = JobState::from_word(&state).ok_or_else(|| Error::internal(format!("state {state:?}")))?;
     Ok(Job {

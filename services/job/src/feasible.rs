@@ -1,0 +1,201 @@
+//! What no node of the cluster can ever run is refused when it is submitted. While no node is known, nothing is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crater_domain::{Error, FieldViolation, JobSpec, Resources, Result, Role, format_bytes, format_millis};
+use crater_k8s::node::machine;
+use crater_service::Condition;
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+
+/// The shape of a node: nodes of one shape are alike here.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    /// Empty without GPUs.
+    model: String,
+    gpu_millis: i64,
+    cpu_millis: i64,
+    memory_bytes: i64,
+}
+
+impl Shape {
+    fn of(node: &Node) -> Self {
+        let machine = machine(node);
+        let Resources { cpu_millis, memory_bytes, gpu_millis } = machine.allocatable;
+        Self { model: machine.model, gpu_millis, cpu_millis, memory_bytes }
+    }
+}
+
+/// The shapes of the nodes that there are. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Nodes {
+    shapes: Arc<RwLock<Arc<BTreeSet<Shape>>>>,
+}
+
+impl Nodes {
+    fn publish(&self, nodes: &BTreeMap<String, Shape>) {
+        let shapes: BTreeSet<Shape> = nodes.values().cloned().collect();
+        *self.shapes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shapes);
+    }
+
+    /// Refuses a job of which a replica fits no node, by the path of its field.
+    pub fn check(&self, spec: &JobSpec) -> Result<()> {
+        let shapes = self.shapes.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if shapes.is_empty() {
+            return Ok(());
+        }
+        let mut wrong = Vec::new();
+        for (i, role) in spec.roles.iter().enumerate() {
+            check_role(role, &format!("job.spec.roles[{i}]"), &shapes, &mut wrong);
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::fields(wrong)) }
+    }
+}
+
+fn check_role(role: &Role, at: &str, shapes: &BTreeSet<Shape>, wrong: &mut Vec<FieldViolation>) {
+    let mut refuse = |field: String, description: String| wrong.push(FieldViolation { field, description });
+    let models: BTreeSet<&str> = shapes.iter().map(|s| s.model.as_str()).filter(|m| !m.is_empty()).collect();
+    let there = match models.len() {
+        0 => "there are no GPUs in the cluster".to_owned(),
+        _ => format!("there are {}", models.iter().copied().collect::<Vec<_>>().join(", ")),
+    };
+    let mut known = true;
+    for (j, model) in role.gpu_models.iter().enumerate() {
+        if !models.contains(model.as_str()) {
+            known = false;
+            refuse(
+                format!("{at}.gpu_models[{j}]"),
+                format!("no node has GPUs of the model {model:?}: {there}"),
+            );
+        }
+    }
+    if !known {
+        return;
+    }
+    let asked = |s: &&Shape| role.gpu_models.is_empty() || role.gpu_models.contains(&s.model);
+    let fitting: Vec<&Shape> = shapes.iter().filter(asked).collect();
+    let r = role.resources;
+    let of = if role.gpu_models.is_empty() {
+        String::new()
+    } else {
+        format!(" with {}", role.gpu_models.join(" or "))
+    };
+    let most = |amount: fn(&Shape) -> i64| fitting.iter().map(|s| amount(s)).max().unwrap_or(0);
+    let amounts = [
+        ("gpu_millis", "GPUs", r.gpu_millis, most(|s| s.gpu_millis), format_millis as fn(i64) -> String),
+        ("cpu_millis", "cores", r.cpu_millis, most(|s| s.cpu_millis), format_millis),
+        ("memory_bytes", "bytes of memory", r.memory_bytes, most(|s| s.memory_bytes), format_bytes),
+    ];
+    let mut each_fits = true;
+    for (field, what, ask, has, show) in amounts {
+        if ask > has {
+            each_fits = false;
+            let text =
+                format!("{} {what} a replica are more than any node{of} has: {}", show(ask), show(has));
+            refuse(format!("{at}.resources.{field}"), text);
+        }
+    }
+    let whole = |s: &&Shape| {
+        s.gpu_millis >= r.gpu_millis && s.cpu_millis >= r.cpu_millis && s.memory_bytes >= r.memory_bytes
+    };
+    if each_fits && !fitting.iter().any(whole) {
+        refuse(format!("{at}.resources"), format!("no node{of} has so much CPU, memory and GPUs together"));
+    }
+}
+
+/// Follows the cluster's nodes.
+pub async fn follow(client: Client, nodes: Nodes, known: Condition) -> Result<(), watcher::Error> {
+    let mut events = std::pin::pin!(watcher(Api::<Node>::all(client), watcher::Config::default()));
+    let mut all = BTreeMap::new();
+    let mut listing = false;
+    while let Some(event) = events.try_next().await? {
+        let before = all.clone();
+        match event {
+            watcher::Event::Init => {
+                listing = true;
+                all.clear();
+                continue;
+            }
+            watcher::Event::InitApply(node) | watcher::Event::Apply(node) => {
+                all.insert(node.metadata.name.clone().unwrap_or_default(), Shape::of(&node));
+            }
+            watcher::Event::Delete(node) => {
+                all.remove(&node.metadata.name.unwrap_or_default());
+            }
+            watcher::Event::InitDone => {
+                listing = false;
+                nodes.publish(&all);
+                known.ready();
+            }
+        }
+        if !listing && all != before {
+            nodes.publish(&all);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crater_domain::ServiceClass;
+
+    fn nodes(shapes: &[(&str, i64, i64)]) -> Nodes {
+        let nodes = Nodes::default();
+        let shape = |(model, gpus, cores): &(&str, i64, i64)| Shape {
+            model: (*model).to_owned(),
+            gpu_millis: gpus * 1000,
+            cpu_millis: cores * 1000,
+            memory_bytes: 1 << 40,
+        };
+        let all = shapes.iter().enumerate().map(|(i, s)| (format!("n{i}"), shape(s))).collect();
+        nodes.publish(&all);
+        nodes
+    }
+
+    fn asking(gpus: i64, cores: i64, models: &[&str]) -> JobSpec {
+        let role = Role {
+            name: "worker".parse().unwrap(),
+            replicas: 1,
+            min_replicas: 1,
+            resources: Resources { cpu_millis: cores * 1000, memory_bytes: 1, gpu_millis: gpus * 1000 },
+            gpu_models: models.iter().map(ToString::to_string).collect(),
+            image: "i".into(),
+            command: vec![],
+            args: vec![],
+            env: vec![],
+            working_dir: String::new(),
+            mounts: vec![],
+        };
+        JobSpec {
+            class: ServiceClass::Guaranteed,
+            priority: 0,
+            roles: vec![role],
+            expected_seconds: None,
+            max_retries: 0,
+            grace_seconds: 30,
+        }
+    }
+
+    #[test]
+    fn what_fits_no_node_is_refused_by_its_field() {
+        let cluster = nodes(&[("A100", 8, 64), ("V100", 4, 128), ("", 0, 256)]);
+        let field = |spec: &JobSpec| cluster.check(spec).map_err(|e| e.violations[0].field.clone());
+        assert_eq!(field(&asking(8, 64, &["A100"])), Ok(()));
+        assert_eq!(field(&asking(0, 256, &[])), Ok(()));
+        let cases = [
+            (asking(1, 1, &["A100", "H100"]), "job.spec.roles[0].gpu_models[1]"),
+            (asking(8, 1, &["V100"]), "job.spec.roles[0].resources.gpu_millis"),
+            (asking(9, 1, &[]), "job.spec.roles[0].resources.gpu_millis"),
+            (asking(1, 257, &[]), "job.spec.roles[0].resources.cpu_millis"),
+            (asking(8, 100, &[]), "job.spec.roles[0].resources"),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(field(&spec), Err(expected.to_owned()), "{spec:?}");
+        }
+        assert_eq!(nodes(&[]).check(&asking(9, 9, &["H100"])).map_err(drop), Ok(()));
+    }
+}

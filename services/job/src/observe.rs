@@ -1,0 +1,265 @@
+//! What is: the watch on AIJobs brings every status into its row, its events and the open streams, and lets an AIJob go once its end
+//! is recorded.
+//!
+//! Level-triggered: any error ends the watch, and the next one begins with a list of everything.
+
+use std::collections::{HashMap, HashSet};
+
+use crater_domain::{Error, JobUid};
+use crater_k8s::AIJob;
+use crater_k8s::names::RECORD_FINALIZER;
+use crater_store::job::{self, Job};
+use crater_store::{Conn, Tx};
+use futures::{StreamExt, TryStreamExt};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use crate::app::App;
+use crate::cluster::{Trouble, in_time};
+use crate::status::{WAITING, happened, seen, version};
+
+/// Events that are taken into one transaction, if they are there.
+const BATCH: usize = 128;
+/// Writes to the cluster at one time.
+const WRITES: usize = 8;
+/// Why a job goes on waiting makes an event no more often than this, in milliseconds.
+const WAITING_EVERY_MS: i64 = 30_000;
+
+/// What is to be done with an AIJob.
+#[derive(Debug)]
+enum Action {
+    /// Its end is recorded, or nobody waits for it: it may go.
+    Release(AIJob),
+    /// Its job is deleted.
+    Discard(AIJob),
+}
+
+/// What the rows made of some AIJobs.
+#[derive(Debug, Default)]
+struct Outcome {
+    actions: Vec<Action>,
+    changed: bool,
+    dirty: bool,
+}
+
+/// Follows the AIJobs of all namespaces.
+pub async fn run(app: &App) -> Result<(), Trouble> {
+    let api = Api::<AIJob>::all(app.client.clone());
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).ready_chunks(BATCH));
+    let mut listed: Option<Listing> = None;
+    while let Some(chunk) = events.next().await {
+        let mut batch = Vec::new();
+        for event in chunk {
+            match event? {
+                watcher::Event::Apply(object) => batch.push(object),
+                watcher::Event::InitApply(object) => {
+                    if let (Some(listing), Ok(uid)) = (&mut listed, object.spec.job_uid.parse()) {
+                        listing.found.insert(uid);
+                    }
+                    batch.push(object);
+                }
+                // told before the list is asked for: what is expected of it is known from before it, too
+                watcher::Event::Init => listed = Some(Listing::begin(app).await?),
+                watcher::Event::InitDone => {
+                    record(app, std::mem::take(&mut batch)).await?;
+                    if let Some(listing) = listed.take() {
+                        listing.end(app).await?;
+                    }
+                }
+                watcher::Event::Delete(object) => {
+                    record(app, std::mem::take(&mut batch)).await?;
+                    if let (Ok(uid), Some(kube_uid)) = (object.spec.job_uid.parse(), object.uid()) {
+                        lost(app, uid, kube_uid).await?;
+                    }
+                }
+            }
+        }
+        record(app, batch).await?;
+    }
+    Ok(())
+}
+
+/// A list of AIJobs while it comes in.
+struct Listing {
+    expected: Vec<Job>,
+    found: HashSet<JobUid>,
+}
+
+impl Listing {
+    async fn begin(app: &App) -> Result<Self, Trouble> {
+        let expected = app.db.read::<_, Error, _>(Tx::ObserveJob, |c| Ok(job::in_cluster(c)?)).await?;
+        Ok(Self { expected, found: HashSet::new() })
+    }
+
+    /// A job that was applied to this very cluster and is not in it was deleted by somebody.
+    async fn end(self, app: &App) -> Result<(), Trouble> {
+        for job in self.expected {
+            let Some(kube_uid) = job.kube_uid.filter(|_| !self.found.contains(&job.uid)) else { continue };
+            let api = Api::<AIJob>::namespaced(app.client.clone(), &job.name.account.namespace());
+            let there = in_time("reading an AIJob", api.get_opt(job.name.job.as_str())).await?;
+            if there.and_then(|object| object.uid()).as_deref() != Some(&kube_uid) {
+                lost(app, job.uid, kube_uid).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The AIJob is gone from the cluster that it was made in: somebody's delete, which means cancel.
+pub async fn lost(app: &App, uid: JobUid, kube_uid: String) -> Result<(), Trouble> {
+    let now_ms = app.now_ms();
+    let changed = app
+        .db
+        .transaction::<_, Error, _>(Tx::ObserveJob, move |c| {
+            let Some(mut job) = job::by_uid(c, uid)? else { return Ok(false) };
+            if job.state.is_final() || job.kube_uid.as_deref() != Some(kube_uid.as_str()) {
+                return Ok(false);
+            }
+            job.state = crater_domain::JobState::Cancelled;
+            job.ended_ms = Some(now_ms);
+            job.kube_uid = None;
+            job.dirty = false;
+            job.status.roles.clear();
+            job.status.reason = "DeletedInCluster".to_owned();
+            job.status.message = "its AIJob was deleted from the cluster".to_owned();
+            job::save(c, &mut job)?;
+            job::add_event(c, uid, now_ms, "Cancelled", &job.status.message)?;
+            Ok(true)
+        })
+        .await?;
+    if changed {
+        app.tell();
+    }
+    Ok(())
+}
+
+/// Brings the statuses into the rows, in one transaction, then does what follows from it in the cluster.
+async fn record(app: &App, batch: Vec<AIJob>) -> Result<(), Trouble> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    // the newest of each object counts
+    let mut newest: HashMap<String, AIJob> = HashMap::new();
+    for object in batch {
+        newest.insert(object.uid().unwrap_or_default(), object);
+    }
+    let objects: Vec<AIJob> = newest.into_values().collect();
+    let now_ms = app.now_ms();
+    let outcome = app
+        .db
+        .transaction::<_, Error, _>(Tx::ObserveJob, move |c| {
+            let mut outcome = Outcome::default();
+            for object in &objects {
+                observe(c, object, now_ms, &mut outcome)?;
+            }
+            Ok(outcome)
+        })
+        .await?;
+    if outcome.dirty {
+        app.tell_dirty();
+    } else if outcome.changed {
+        app.tell();
+    }
+    futures::stream::iter(outcome.actions.into_iter().map(Ok))
+        .try_for_each_concurrent(WRITES, |action| act(app, action))
+        .await
+}
+
+fn observe(c: &mut Conn, object: &AIJob, now_ms: i64, outcome: &mut Outcome) -> Result<(), Error> {
+    let Ok(uid) = object.spec.job_uid.parse::<JobUid>() else { return Ok(()) };
+    let release = |outcome: &mut Outcome| {
+        if object.finalizers().iter().any(|f| f == RECORD_FINALIZER) {
+            outcome.actions.push(Action::Release(object.clone()));
+        }
+    };
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    // a row is there before its AIJob is made: no row means that the job is long deleted
+    let Some(job) = job::by_uid(c, uid)? else {
+        release(outcome);
+        return Ok(());
+    };
+    if job.kube_uid.is_some() && job.kube_uid != object.uid() {
+        return Ok(());
+    }
+    if job.deleted_ms.is_some() {
+        if deleting {
+            release(outcome);
+        } else {
+            outcome.actions.push(Action::Discard(object.clone()));
+        }
+        return Ok(());
+    }
+    if job.state.is_final() {
+        release(outcome);
+        return Ok(());
+    }
+    if version(object) < job.status.seen_version {
+        return Ok(());
+    }
+    let mut new = seen(&job, object, now_ms);
+    let mut events = happened(&job, &new);
+    if deleting && !new.cancelled && !new.state.is_final() {
+        new.cancelled = true;
+        new.revision += 1;
+        new.dirty = true;
+        outcome.dirty = true;
+        events.push(("CancelRequested", "its AIJob was deleted in the cluster".to_owned()));
+    }
+    if new != job {
+        new.status.seen_version = version(object);
+        job::save(c, &mut new)?;
+        outcome.changed = true;
+        for (reason, message) in events {
+            let late = |last: job::Event| now_ms - last.time_ms >= WAITING_EVERY_MS;
+            if reason != WAITING || job::last_event(c, uid, WAITING)?.is_none_or(late) {
+                job::add_event(c, uid, now_ms, reason, &message)?;
+            }
+        }
+    }
+    if new.state.is_final() {
+        release(outcome);
+    }
+    Ok(())
+}
+
+/// A conflict is no error: who was faster made an event that comes next.
+async fn act(app: &App, action: Action) -> Result<(), Trouble> {
+    let (object, done) = match action {
+        Action::Release(object) => {
+            let api = namespaced(app, &object);
+            let left: Vec<&String> = object.finalizers().iter().filter(|f| *f != RECORD_FINALIZER).collect();
+            let patch =
+                json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": left}});
+            let name = object.name_any();
+            let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+            let done = in_time("releasing an AIJob", api.patch(&name, &params, &patch)).await.map(drop);
+            (object, done)
+        }
+        Action::Discard(object) => {
+            let api = namespaced(app, &object);
+            let done = in_time("deleting an AIJob", api.delete(&object.name_any(), &exactly(&object))).await;
+            (object, done.map(drop))
+        }
+    };
+    match done {
+        Err(Trouble::Kube { source: kube::Error::Api(status), .. })
+            if status.is_not_found() || status.is_conflict() =>
+        {
+            tracing::debug!(aijob = object.name_any(), status.message, "somebody was faster");
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// This object and no other of its name.
+pub fn exactly(object: &AIJob) -> DeleteParams {
+    let uid = object.uid();
+    DeleteParams::background().preconditions(Preconditions { uid, resource_version: None })
+}
+
+fn namespaced(app: &App, object: &AIJob) -> Api<AIJob> {
+    Api::namespaced(app.client.clone(), &object.namespace().unwrap_or_default())
+}

@@ -1,0 +1,151 @@
+//! Requests → domain types. What is wrong is said by the path of its field.
+
+use std::collections::BTreeMap;
+
+use crater_api::convert::{parse_job_spec, unix_millis};
+use crater_api::job::v1 as pb;
+use crater_auth::Principal;
+use crater_domain::{AccountId, Error, IdError, JobId, JobName, JobUid, Parent, RequestId, Result, bounds};
+use crater_store::Once;
+use crater_store::idempotency::Request;
+use prost::Message;
+
+use crate::create::Draft;
+use crate::logs::Wanted;
+
+fn at(field: &str) -> impl Fn(IdError) -> Error {
+    move |e| Error::field(field, e.to_string())
+}
+
+/// `accounts/{account}/jobs/{job}`.
+pub fn name(name: &str, field: &str) -> Result<JobName> {
+    name.parse().map_err(at(field))
+}
+
+/// The same, or `accounts/-/jobs/{job}`.
+pub fn name_anywhere(name: &str) -> Result<(Parent, JobId)> {
+    JobName::parse_with_wildcard(name).map_err(at("name"))
+}
+
+/// `accounts/{account}` or `accounts/-`.
+pub fn parent(name: &str) -> Result<Parent> {
+    Parent::parse_name(name).map_err(at("parent"))
+}
+
+/// How a mutation is to be done. `body` is equal for equal requests; neither that a request names itself nor that it is a check only makes
+/// it another one.
+pub fn once(
+    principal: &Principal,
+    method: &'static str,
+    request_id: &str,
+    validate_only: bool,
+    now_ms: i64,
+    body: &[u8],
+) -> Result<Once> {
+    let who = match principal {
+        Principal::User { user, .. } => user.resource_name(),
+        Principal::Service { name } => format!("services/{name}"),
+    };
+    let request = RequestId::parse_optional(request_id)?.map(|id| Request::new(who, method, id, body));
+    Ok(Once { request, validate_only, now_ms })
+}
+
+/// The bytes of a creation, equal for equal ones: a map has no order of its own on the wire.
+pub fn create_body(request: &pb::CreateJobRequest) -> Vec<u8> {
+    let mut plain = pb::CreateJobRequest { validate_only: false, ..request.clone() };
+    let labels: BTreeMap<String, String> = plain
+        .job
+        .as_mut()
+        .map(|job| std::mem::take(&mut job.labels))
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
+    let mut body = plain.encode_to_vec();
+    for (key, value) in labels {
+        for text in [key, value] {
+            body.extend_from_slice(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            body.extend_from_slice(text.as_bytes());
+        }
+    }
+    body
+}
+
+/// The job that is to be created.
+pub fn draft(request: pb::CreateJobRequest) -> Result<Draft> {
+    let mut wrong = Vec::new();
+    let mut keep = |e: Error| wrong.extend(e.violations);
+    let account = AccountId::parse_name(&request.parent).map_err(at("parent")).map_err(&mut keep).ok();
+    let id = match request.job_id.as_str() {
+        "" => None,
+        text => text.parse::<JobId>().map_err(at("job_id")).map_err(&mut keep).ok(),
+    };
+    if request.job.is_none() {
+        keep(Error::field("job", "must be set"));
+    }
+    let job = request.job.unwrap_or_default();
+    let spec = parse_job_spec(job.spec.as_ref(), "job.spec").map_err(&mut keep).ok();
+    let labels: BTreeMap<String, String> = job.labels.into_iter().collect();
+    if let Err(e) = check_labels(&labels) {
+        keep(e);
+    }
+    match (account, spec) {
+        (Some(account), Some(spec)) if wrong.is_empty() => Ok(Draft { account, id, spec, labels }),
+        _ => Err(Error::fields(wrong)),
+    }
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > bounds::MAX_LABELS {
+        return Err(Error::field("job.labels", format!("must be at most {}", bounds::MAX_LABELS)));
+    }
+    for (key, value) in labels {
+        let good = |text: &str| {
+            text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b))
+        };
+        if key.is_empty() || !good(key) {
+            let text = format!("the key {key:?} must be 1 to 63 letters, digits, '-', '_', '.' or '/'");
+            return Err(Error::field("job.labels", text));
+        }
+        if !good(value) {
+            let text = "must be at most 63 letters, digits, '-', '_', '.' or '/'";
+            return Err(Error::field(format!("job.labels[{key:?}]"), text));
+        }
+    }
+    Ok(())
+}
+
+/// Which output is wanted.
+pub fn logs(request: &pb::StreamLogsRequest) -> Result<Wanted> {
+    let negative = |field: &str| Error::field(field, "must not be negative");
+    if request.replica.is_some_and(|r| r < 0) {
+        return Err(negative("replica"));
+    }
+    if request.tail_lines.is_some_and(|n| n < 0) {
+        return Err(negative("tail_lines"));
+    }
+    if request.replica.is_some() && request.role.is_empty() {
+        return Err(Error::field("role", "must be set when a replica is named"));
+    }
+    let since = match &request.since_time {
+        None => None,
+        Some(t) => {
+            let bad = || Error::field("since_time", "is no time");
+            unix_millis(t).ok_or_else(bad)?;
+            Some(jiff::Timestamp::new(t.seconds, t.nanos).map_err(|_| bad())?)
+        }
+    };
+    Ok(Wanted {
+        role: Some(request.role.clone()).filter(|r| !r.is_empty()),
+        replica: request.replica,
+        follow: request.follow,
+        tail: request.tail_lines.map(i64::from),
+        since,
+    })
+}
+
+/// The key of a job in a page token.
+pub fn job_key(key: Option<String>) -> Result<Option<(i64, JobUid)>> {
+    let Some(key) = key else { return Ok(None) };
+    let parsed = key.split_once('/').and_then(|(ms, uid)| Some((ms.parse().ok()?, uid.parse().ok()?)));
+    parsed.map(Some).ok_or_else(|| Error::field("page_token", "is no token of ours: begin without one"))
+}

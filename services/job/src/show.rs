@@ -1,0 +1,55 @@
+//! What is told: rows → messages.
+
+use crater_api::convert::{job_spec, state, timestamp};
+use crater_api::job::v1 as pb;
+use crater_store::job::{Event, Job, RoleCounts};
+
+use crate::app::etag;
+
+/// A job.
+pub fn job(job: &Job) -> pb::Job {
+    let status = &job.status;
+    pb::Job {
+        name: job.name.to_string(),
+        uid: job.uid.to_string(),
+        creator: job.creator.resource_name(),
+        spec: Some(job_spec(&job.spec)),
+        labels: job.labels.clone().into_iter().collect(),
+        state: state(job.state).into(),
+        reason: status.reason.clone(),
+        message: status.message.clone(),
+        exit_code: status.exit_code,
+        attempts: status.attempts,
+        preemptions: status.preemptions,
+        cancelling: job.cancelled && !job.state.is_final(),
+        roles: status.roles.iter().map(role).collect(),
+        nodes: status.nodes.clone(),
+        create_time: Some(timestamp(job.created_ms)),
+        queue_time: Some(timestamp(status.queued_ms)),
+        start_time: status.started_ms.map(timestamp),
+        end_time: job.ended_ms.map(timestamp),
+        revision: job.revision,
+        etag: etag(job),
+    }
+}
+
+fn role(r: &RoleCounts) -> pb::RoleStatus {
+    pb::RoleStatus {
+        role: r.role.clone(),
+        waiting: r.waiting,
+        starting: r.starting,
+        running: r.running,
+        succeeded: r.succeeded,
+        failed: r.failed,
+    }
+}
+
+/// Something that happened.
+pub fn event(e: &Event) -> pb::JobEvent {
+    pb::JobEvent {
+        sequence: e.sequence,
+        time: Some(timestamp(e.time_ms)),
+        reason: e.reason.clone(),
+        message: e.message.clone(),
+    }
+}
