@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Class, NodeIx, Placement, RevokeCause, Snapshot, ValueIx};
-use crate::place::{Choice, Misfit, Part, Pool, Shapes, Try, Want, place, place_some, redo, undo};
+use crate::place::{Choice, Part, Pool, Shapes, Try, Want, place, place_some, redo, undo};
 use crate::rights::{Claim, Key, Loss, Right, key, movable, right};
 use crate::room::{Rooms, View};
 use crate::tree::{Tree, demand_of};
@@ -37,7 +37,15 @@ pub(crate) struct Ground<'a> {
 
 struct Victim {
     piece: PieceIx,
+    /// What is above the minimum and cannot stay without its gang.
+    along: Vec<PieceIx>,
     right: Right,
+}
+
+impl Victim {
+    fn pieces(&self) -> impl Iterator<Item = PieceIx> + '_ {
+        self.along.iter().copied().chain([self.piece])
+    }
 }
 
 /// Smaller is the better node to make room on.
@@ -59,22 +67,36 @@ impl Ground<'_> {
     }
 
     fn evict(&mut self, victims: &mut Vec<Victim>, piece: PieceIx, right: Right) {
-        // what is above the minimum cannot stay without its gang
-        let mut all = Vec::new();
-        if !self.work.pieces[piece].surplus {
-            all = self.work.surplus_of(self.work.pieces[piece].job);
-        }
-        all.push(piece);
-        for piece in all {
+        let of = &self.work.pieces[piece];
+        let along = if of.surplus { Vec::new() } else { self.work.surplus_of(of.job) };
+        let victim = Victim { piece, along, right };
+        self.go(&victim);
+        victims.push(victim);
+    }
+
+    fn go(&mut self, victim: &Victim) {
+        for piece in victim.pieces() {
             self.work.evict(self.tree, self.rooms, piece);
-            victims.push(Victim { piece, right });
         }
     }
 
-    fn restore_all(&mut self, victims: &mut Vec<Victim>) {
-        while let Some(victim) = victims.pop() {
-            self.work.restore(self.tree, self.rooms, victim.piece);
+    fn back(&mut self, victim: &Victim) {
+        for piece in victim.pieces() {
+            self.work.restore(self.tree, self.rooms, piece);
         }
+    }
+
+    fn back_to(&mut self, victims: &mut Vec<Victim>, len: usize) {
+        for victim in victims.drain(len..).rev() {
+            self.back(&victim);
+        }
+    }
+
+    /// Is it above the minimum of a gang that is itself a victim?
+    fn follows(&self, victims: &[Victim], at: usize) -> bool {
+        let piece = &self.work.pieces[victims[at].piece];
+        let gang = |v: &Victim| self.work.pieces[v.piece].job == piece.job && !self.work.pieces[v.piece].surplus;
+        piece.surplus && victims.iter().any(gang)
     }
 
     /// The pieces that may be taken, by node; with moves only where all that is free would be enough.
@@ -135,22 +157,22 @@ impl Ground<'_> {
         for _ in 0..TRIES {
             let mut victims = Vec::new();
             if over_limit && !self.relieve_limits(claim, &banned, &mut victims) {
-                self.restore_all(&mut victims);
+                self.back_to(&mut victims, 0);
                 return None;
             }
             let Some(placements) = self.make_room(claim, want, how, &by_node, &banned, &mut victims) else {
-                self.restore_all(&mut victims);
+                self.back_to(&mut victims, 0);
                 return None;
             };
             let placements = self.spare(claim, want, how, &mut victims, placements);
-            match self.stranded(claim, want, &victims, &placements) {
+            match self.stranded(claim, &victims, &placements) {
                 None => {
-                    let victims = victims.into_iter().map(|v| (v.piece, v.right.cause)).collect();
-                    return Some(Taken { placements, victims });
+                    let flat = victims.iter().flat_map(|v| v.pieces().map(|piece| (piece, v.right.cause)));
+                    return Some(Taken { placements, victims: flat.collect() });
                 }
                 Some(stuck) => {
                     undo(self.rooms, want, View::Soon, &placements);
-                    self.restore_all(&mut victims);
+                    self.back_to(&mut victims, 0);
                     banned.insert(stuck);
                 }
             }
@@ -195,11 +217,7 @@ impl Ground<'_> {
             if let Some(placed) = self.make_room_in(claim, want, how, domain, by_node, banned, victims) {
                 return Some(placed);
             }
-            while victims.len() > before {
-                if let Some(victim) = victims.pop() {
-                    self.work.restore(self.tree, self.rooms, victim.piece);
-                }
-            }
+            self.back_to(victims, before);
         }
         None
     }
@@ -279,7 +297,8 @@ impl Ground<'_> {
 
     /// Nodes on which victims so far gave room, and which the part may use.
     fn opened(&self, victims: &[Victim], how: Try<'_>, part: &Part, domain: Option<ValueIx>) -> Vec<NodeIx> {
-        let spots = victims.iter().flat_map(|v| &self.work.pieces[v.piece].spots).map(|spot| spot.node);
+        let pieces = victims.iter().flat_map(Victim::pieces);
+        let spots = pieces.flat_map(|piece| &self.work.pieces[piece].spots).map(|spot| spot.node);
         let mut nodes: Vec<NodeIx> = spots.collect();
         nodes.sort_unstable();
         nodes.dedup();
@@ -306,7 +325,7 @@ impl Ground<'_> {
     ) -> Option<(Cost, Vec<PieceIx>)> {
         let here = by_node.get(&node)?;
         let mut chosen: Vec<Victim> = Vec::new();
-        let mut picked: Vec<(PieceIx, Key)> = Vec::new();
+        let mut keys: Vec<Key> = Vec::new();
         let fits = |ground: &Self| ground.rooms.capacity(View::Soon, node, &part.each, 1) > 0;
         while !fits(self) {
             let open = here.iter().copied().filter(|ix| self.work.pieces[*ix].alive && !banned.contains(ix));
@@ -314,40 +333,34 @@ impl Ground<'_> {
                 .filter_map(|ix| self.right(claim, ix, true).map(|right| (self.key(ix, &right), ix, right)))
                 .min_by_key(|(key, ix, _)| (*key, *ix));
             let Some((key, ix, right)) = next else { break };
-            picked.push((ix, key));
+            keys.push(key);
             self.evict(&mut chosen, ix, right);
         }
         let mut found = None;
-        if fits(self) && !picked.is_empty() {
+        if fits(self) {
             // spare what is not needed after all, the dearest first
-            let mut kept = picked.clone();
-            let mut spared: BTreeSet<PieceIx> = BTreeSet::new();
-            for (ix, _) in picked.iter().rev() {
-                let gang_is_gone = self.work.pieces[*ix].surplus && {
-                    let job = self.work.pieces[*ix].job;
-                    kept.iter().any(|(k, _)| self.work.pieces[*k].job == job && !self.work.pieces[*k].surplus)
-                };
-                if gang_is_gone || kept.len() == 1 {
+            for at in (0..chosen.len()).rev() {
+                if self.follows(&chosen, at) {
                     continue;
                 }
-                self.work.restore(self.tree, self.rooms, *ix);
+                let victim = chosen.remove(at);
+                self.back(&victim);
                 if fits(self) {
-                    kept.retain(|(k, _)| k != ix);
-                    spared.insert(*ix);
+                    keys.remove(at);
                 } else {
-                    self.work.evict(self.tree, self.rooms, *ix);
+                    self.go(&victim);
+                    chosen.insert(at, victim);
                 }
             }
-            chosen.retain(|victim| !spared.contains(&victim.piece));
-            let worst = kept.iter().map(|(_, key)| *key).max();
-            found = worst.map(|worst| {
-                let amount = chosen.iter().flat_map(|v| &self.work.pieces[v.piece].demands);
+            found = keys.iter().max().map(|worst| {
+                let pieces = chosen.iter().flat_map(Victim::pieces);
+                let amount = pieces.flat_map(|piece| &self.work.pieces[piece].demands);
                 let amount = amount.map(crate::tree::Demand::weight).fold(0, i64::saturating_add);
                 let score = self.rooms.score(View::Soon, node, &part.each);
-                ((worst.loss(), amount, worst, score, node), kept.iter().map(|(ix, _)| *ix).collect())
+                ((worst.loss(), amount, *worst, score, node), chosen.iter().map(|v| v.piece).collect())
             });
         }
-        self.restore_all(&mut chosen);
+        self.back_to(&mut chosen, 0);
         found
     }
 
@@ -358,33 +371,39 @@ impl Ground<'_> {
         let mut placed = placed;
         let search = victims.len() <= SPARED_BY_SEARCH;
         for at in (0..victims.len()).rev() {
-            let ix = victims[at].piece;
-            let job = self.work.pieces[ix].job;
-            let ran_gang = !self.work.has[job].pieces.iter().any(|p| self.work.pieces[*p].alive && !self.work.pieces[*p].surplus);
-            if self.work.pieces[ix].surplus && ran_gang {
+            if self.follows(victims, at) {
                 continue;
             }
             undo(self.rooms, want, View::Soon, &placed);
-            self.work.restore(self.tree, self.rooms, ix);
+            let victim = victims.remove(at);
+            self.back(&victim);
             let limited = self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
-            let again = if limited || !search { Err(Misfit::default()) } else { place(self.rooms, want, how) };
-            match again {
-                Ok(elsewhere) => {
-                    placed = elsewhere;
-                    victims.remove(at);
-                }
-                Err(_) => {
-                    let still = !limited && !search && self.untouched(want, &placed);
-                    if still {
-                        victims.remove(at);
-                    } else {
-                        self.work.evict(self.tree, self.rooms, ix);
-                    }
-                    redo(self.rooms, want, View::Soon, &placed);
-                }
+            let again = if limited || !search { None } else { self.place_any(claim, want, how) };
+            if let Some(elsewhere) = again {
+                placed = elsewhere;
+                continue;
             }
+            if limited || search || !self.untouched(want, &placed) {
+                self.go(&victim);
+                victims.insert(at, victim);
+            }
+            redo(self.rooms, want, View::Soon, &placed);
         }
         placed
+    }
+
+    /// A place on any of the models that the request allows, those of this try first.
+    fn place_any(&mut self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<Vec<Placement>> {
+        let others = how.pool.choices(&want.largest()).into_iter().filter(|choice| *choice != how.choice);
+        for choice in [how.choice].into_iter().chain(others) {
+            let Ok(placed) = place(self.rooms, want, Try { choice, ..how }) else { continue };
+            let demands = demand_of(self.snapshot, &self.snapshot.jobs[claim.job].request, &placed);
+            if self.tree.bound(claim.leaf, &demands, self.best_effort(claim), false).is_none() {
+                return Some(placed);
+            }
+            undo(self.rooms, want, View::Soon, &placed);
+        }
+        None
     }
 
     /// Do these placements (now undone) still fit as they are?
@@ -406,26 +425,28 @@ impl Ground<'_> {
 
     /// A piece that must move and finds no place once the beneficiary has its own; everything is as it was afterwards.
     fn stranded(
-        &mut self, claim: &Claim, want: &Want, victims: &[Victim], placed: &[Placement],
+        &mut self, claim: &Claim, victims: &[Victim], placed: &[Placement],
     ) -> Option<PieceIx> {
         let must: Vec<&Victim> = victims.iter().filter(|v| v.right.loss == Loss::Moved).collect();
-        let replicas: usize = must.iter().map(|v| self.work.pieces[v.piece].spots.len()).sum();
+        let pieces = must.iter().flat_map(|v| v.pieces());
+        let replicas: usize = pieces.map(|piece| self.work.pieces[piece].spots.len()).sum();
         if replicas > MOVES {
             return must.first().map(|v| v.piece);
         }
         let request = &self.snapshot.jobs[claim.job].request;
         let demands = demand_of(self.snapshot, request, placed);
         let charge = crate::tree::Charge { inside: 0, best_effort: self.best_effort(claim) };
-        let _ = want;
         self.tree.add(claim.leaf, &demands, charge);
         let mut again: Vec<(Want, Vec<Placement>)> = Vec::new();
         let mut stuck = None;
-        for victim in must {
-            match self.rehouse(victim.piece) {
-                Some(found) => again.push(found),
-                None => {
-                    stuck = Some(victim.piece);
-                    break;
+        'victims: for victim in must {
+            for piece in [victim.piece].into_iter().chain(victim.along.iter().copied()) {
+                match self.rehouse(piece) {
+                    Some(found) => again.push(found),
+                    None => {
+                        stuck = Some(victim.piece);
+                        break 'victims;
+                    }
                 }
             }
         }
