@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crater_api::job::v1::JobState;
 
-use crate::harness::{Cli, Ended, Mesh, PASSWORD, PATIENCE, is_alive, processes_of, run, until};
+use crate::harness::{Cli, Ended, Mesh, PASSWORD, PATIENCE, command, is_alive, processes_of, run, until};
 
 fn refused(command: &mut std::process::Command) -> Ended {
     let ended = run(command, "", PATIENCE);
@@ -52,7 +52,8 @@ fn a_flag_that_makes_no_sense_is_named() {
         (vec!["--no-such-flag"], "--no-such-flag"),
     ];
     for (args, flag) in table {
-        let ended = refused(&mut Mesh::command(&data, &args));
+        // flags that do not go together would be refused for that
+        let ended = refused(command().arg("up").arg("--data").arg(&data).args(&args));
         assert!(ended.err.contains(flag), "{args:?}: {ended:?}");
     }
     let ended = refused(&mut Mesh::command(&file, &[]));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 pub use api::{Api, simple_job};
 pub use cli::Cli;
-pub use mesh::{Mesh, PASSWORD};
+pub use mesh::{Mesh, PASSWORD, command};
 pub use process::{Ended, Follower, run};
 
 /// How long anything may take that is not measured: far above what a busy machine needs.
