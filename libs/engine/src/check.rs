@@ -88,7 +88,9 @@ impl Snapshot {
             let mut depth = 0;
             let mut above = account.parent;
             while let Some(parent) = above {
-                let Some(next) = self.accounts.get(parent.at()) else { return Err(out("accounts", i, "parent")) };
+                let Some(next) = self.accounts.get(parent.at()) else {
+                    return Err(out("accounts", i, "parent"));
+                };
                 above = next.parent;
                 depth += 1;
                 if depth > MAX_DEPTH {
@@ -115,7 +117,12 @@ impl Snapshot {
                 return Err(invalid("jobs", i, "request.roles", "needs 1 <= replicas and min <= replicas"));
             }
             if !valid_shape(&role.each) {
-                return Err(invalid("jobs", i, "request.roles.each", "must not be negative, nor part of several gpus"));
+                return Err(invalid(
+                    "jobs",
+                    i,
+                    "request.roles.each",
+                    "must not be negative, nor part of several gpus",
+                ));
             }
         }
         if request.roles.iter().all(|role| role.min == 0) {
@@ -148,7 +155,8 @@ impl Snapshot {
                 let Some(role) = job.request.roles.get(usize::from(place.role)) else {
                     return Err(out("holds", i, "role"));
                 };
-                if place.replica >= role.replicas || place.gpus.iter().any(|(device, _)| *device >= node.gpus) {
+                if place.replica >= role.replicas || place.gpus.iter().any(|(device, _)| *device >= node.gpus)
+                {
                     return Err(out("holds", i, "replica or gpus"));
                 }
             }

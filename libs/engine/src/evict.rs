@@ -3,13 +3,15 @@
 //! The search is in thought only: pieces are evicted and restored in [`Work`], [`Tree`] and [`Rooms`], and either
 //! everything is undone or what remains is the decision.
 
+mod proof;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Class, NodeIx, Placement, RevokeCause, Snapshot, ValueIx};
-use crate::place::{Choice, Part, Pool, Shapes, Try, Want, place, place_some, redo, undo};
+use crate::place::{Choice, Part, Pool, Shapes, Try, Want, place_some, undo};
 use crate::rights::{Claim, Key, Loss, Right, key, movable, right};
 use crate::room::{Rooms, View};
-use crate::tree::{Tree, demand_of};
+use crate::tree::Tree;
 use crate::work::{PieceIx, Work};
 
 /// How often a set is searched anew after a piece that had to move found no place.
@@ -24,6 +26,15 @@ pub(crate) struct Taken {
     pub placements: Vec<Placement>,
     /// Pieces that lose their place, and why.
     pub victims: Vec<(PieceIx, RevokeCause)>,
+    /// Where those go that had to find another place; not charged.
+    pub moves: Vec<Move>,
+}
+
+/// Another place for a piece.
+pub(crate) struct Move {
+    pub piece: PieceIx,
+    pub want: Want,
+    pub placements: Vec<Placement>,
 }
 
 /// What a search works on.
@@ -95,7 +106,8 @@ impl Ground<'_> {
     /// Is it above the minimum of a gang that is itself a victim?
     fn follows(&self, victims: &[Victim], at: usize) -> bool {
         let piece = &self.work.pieces[victims[at].piece];
-        let gang = |v: &Victim| self.work.pieces[v.piece].job == piece.job && !self.work.pieces[v.piece].surplus;
+        let gang =
+            |v: &Victim| self.work.pieces[v.piece].job == piece.job && !self.work.pieces[v.piece].surplus;
         piece.surplus && victims.iter().any(gang)
     }
 
@@ -119,7 +131,8 @@ impl Ground<'_> {
             }
             if right(self.snapshot, self.tree, claim, piece).is_some() {
                 let here = piece.spots.iter().filter(|spot| usable[spot.node.at()]);
-                takable += here.map(|spot| if each.gpu > 0 { spot.each.gpu } else { spot.each.cpu }).sum::<i64>();
+                takable +=
+                    here.map(|spot| if each.gpu > 0 { spot.each.gpu } else { spot.each.cpu }).sum::<i64>();
                 rights.push(ix);
             }
         }
@@ -146,9 +159,17 @@ impl Ground<'_> {
     }
 
     /// Finds victims so that all of `want` is placed on what will be free; `None` leaves everything as it was.
-    pub fn reclaim(&mut self, claim: &Claim, want: &Want, pool: &Pool, choice: Choice, pin: Option<ValueIx>) -> Option<Taken> {
+    pub fn reclaim(
+        &mut self,
+        claim: &Claim,
+        want: &Want,
+        pool: &Pool,
+        choice: Choice,
+        pin: Option<ValueIx>,
+    ) -> Option<Taken> {
         let how = Try { pool, view: View::Soon, choice, pin };
-        let over_limit = self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
+        let over_limit =
+            self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
         let by_node = match self.candidates(claim, want, how) {
             Some(by_node) => by_node,
             None => return None,
@@ -166,11 +187,11 @@ impl Ground<'_> {
             };
             let placements = self.spare(claim, want, how, &mut victims, placements);
             match self.stranded(claim, &victims, &placements) {
-                None => {
+                Ok(moves) => {
                     let flat = victims.iter().flat_map(|v| v.pieces().map(|piece| (piece, v.right.cause)));
-                    return Some(Taken { placements, victims: flat.collect() });
+                    return Some(Taken { placements, victims: flat.collect(), moves });
                 }
-                Some(stuck) => {
+                Err(stuck) => {
                     undo(self.rooms, want, View::Soon, &placements);
                     self.back_to(&mut victims, 0);
                     banned.insert(stuck);
@@ -181,7 +202,12 @@ impl Ground<'_> {
     }
 
     /// Takes pieces below the vertex whose limit binds until it no longer does.
-    fn relieve_limits(&mut self, claim: &Claim, banned: &BTreeSet<PieceIx>, victims: &mut Vec<Victim>) -> bool {
+    fn relieve_limits(
+        &mut self,
+        claim: &Claim,
+        banned: &BTreeSet<PieceIx>,
+        victims: &mut Vec<Victim>,
+    ) -> bool {
         let best_effort = self.best_effort(claim);
         while let Some(bound) = self.tree.bound(claim.leaf, &claim.demands, best_effort, false) {
             if bound.wanted > bound.limit {
@@ -201,8 +227,13 @@ impl Ground<'_> {
     }
 
     fn make_room(
-        &mut self, claim: &Claim, want: &Want, how: Try<'_>, by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
-        banned: &BTreeSet<PieceIx>, victims: &mut Vec<Victim>,
+        &mut self,
+        claim: &Claim,
+        want: &Want,
+        how: Try<'_>,
+        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
+        banned: &BTreeSet<PieceIx>,
+        victims: &mut Vec<Victim>,
     ) -> Option<Vec<Placement>> {
         let domains = match how.pin {
             Some(value) => vec![Some(value)],
@@ -224,12 +255,19 @@ impl Ground<'_> {
 
     #[allow(clippy::too_many_arguments)]
     fn make_room_in(
-        &mut self, claim: &Claim, want: &Want, how: Try<'_>, domain: Option<ValueIx>,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>, banned: &BTreeSet<PieceIx>, victims: &mut Vec<Victim>,
+        &mut self,
+        claim: &Claim,
+        want: &Want,
+        how: Try<'_>,
+        domain: Option<ValueIx>,
+        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
+        banned: &BTreeSet<PieceIx>,
+        victims: &mut Vec<Victim>,
     ) -> Option<Vec<Placement>> {
         let mut placed = place_some(self.rooms, want, how, domain);
         for part in &want.parts {
-            let done: BTreeSet<u32> = placed.iter().filter(|p| p.role == part.role).map(|p| p.replica).collect();
+            let done: BTreeSet<u32> =
+                placed.iter().filter(|p| p.role == part.role).map(|p| p.replica).collect();
             let left: Vec<u32> = part.replicas.iter().copied().filter(|r| !done.contains(r)).collect();
             if left.is_empty() {
                 continue;
@@ -244,7 +282,8 @@ impl Ground<'_> {
                 self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
             }
             for replica in left {
-                let mut spot = open.iter().copied().find(|n| self.rooms.capacity(View::Soon, *n, &part.each, 1) > 0);
+                let mut spot =
+                    open.iter().copied().find(|n| self.rooms.capacity(View::Soon, *n, &part.each, 1) > 0);
                 while spot.is_none() {
                     let Some((cost, set)) = options.pop_first() else {
                         undo(self.rooms, want, View::Soon, &placed);
@@ -303,14 +342,22 @@ impl Ground<'_> {
         nodes.sort_unstable();
         nodes.dedup();
         let allowed = how.pool.nodes(&part.each, how.choice);
-        nodes.retain(|n| allowed.binary_search(n).is_ok() && (domain.is_none() || how.pool.value(*n) == domain));
+        nodes.retain(|n| {
+            allowed.binary_search(n).is_ok() && (domain.is_none() || how.pool.value(*n) == domain)
+        });
         nodes
     }
 
     #[allow(clippy::too_many_arguments)]
     fn option(
-        &mut self, claim: &Claim, part: &Part, node: NodeIx, by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
-        banned: &BTreeSet<PieceIx>, options: &mut BTreeSet<(Cost, usize)>, sets: &mut Vec<Vec<PieceIx>>,
+        &mut self,
+        claim: &Claim,
+        part: &Part,
+        node: NodeIx,
+        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
+        banned: &BTreeSet<PieceIx>,
+        options: &mut BTreeSet<(Cost, usize)>,
+        sets: &mut Vec<Vec<PieceIx>>,
     ) {
         if let Some((cost, set)) = self.judge(claim, part, node, by_node, banned) {
             options.insert((cost, sets.len()));
@@ -320,7 +367,11 @@ impl Ground<'_> {
 
     /// The pieces to take so that one replica fits on one node, and what that costs. Leaves everything as it was.
     fn judge(
-        &mut self, claim: &Claim, part: &Part, node: NodeIx, by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
+        &mut self,
+        claim: &Claim,
+        part: &Part,
+        node: NodeIx,
+        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
     ) -> Option<(Cost, Vec<PieceIx>)> {
         let here = by_node.get(&node)?;
@@ -362,131 +413,5 @@ impl Ground<'_> {
         }
         self.back_to(&mut chosen, 0);
         found
-    }
-
-    /// Restores every victim without whom the job can be placed too, so that none is left to spare.
-    fn spare(
-        &mut self, claim: &Claim, want: &Want, how: Try<'_>, victims: &mut Vec<Victim>, placed: Vec<Placement>,
-    ) -> Vec<Placement> {
-        let mut placed = placed;
-        let search = victims.len() <= SPARED_BY_SEARCH;
-        for at in (0..victims.len()).rev() {
-            if self.follows(victims, at) {
-                continue;
-            }
-            undo(self.rooms, want, View::Soon, &placed);
-            let victim = victims.remove(at);
-            self.back(&victim);
-            let limited = self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
-            let again = if limited || !search { None } else { self.place_any(claim, want, how) };
-            if let Some(elsewhere) = again {
-                placed = elsewhere;
-                continue;
-            }
-            if limited || search || !self.untouched(want, &placed) {
-                self.go(&victim);
-                victims.insert(at, victim);
-            }
-            redo(self.rooms, want, View::Soon, &placed);
-        }
-        placed
-    }
-
-    /// A place on any of the models that the request allows, those of this try first.
-    fn place_any(&mut self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<Vec<Placement>> {
-        let others = how.pool.choices(&want.largest()).into_iter().filter(|choice| *choice != how.choice);
-        for choice in [how.choice].into_iter().chain(others) {
-            let Ok(placed) = place(self.rooms, want, Try { choice, ..how }) else { continue };
-            let demands = demand_of(self.snapshot, &self.snapshot.jobs[claim.job].request, &placed);
-            if self.tree.bound(claim.leaf, &demands, self.best_effort(claim), false).is_none() {
-                return Some(placed);
-            }
-            undo(self.rooms, want, View::Soon, &placed);
-        }
-        None
-    }
-
-    /// Do these placements (now undone) still fit as they are?
-    fn untouched(&mut self, want: &Want, placed: &[Placement]) -> bool {
-        let mut charged = 0;
-        for placement in placed {
-            let part = want.parts.iter().find(|part| part.role == placement.role);
-            let fits = part
-                .is_some_and(|part| self.rooms.has(View::Soon, placement.node, &part.each, &placement.gpus));
-            if !fits {
-                break;
-            }
-            redo(self.rooms, want, View::Soon, std::slice::from_ref(placement));
-            charged += 1;
-        }
-        undo(self.rooms, want, View::Soon, &placed[..charged]);
-        charged == placed.len()
-    }
-
-    /// A piece that must move and finds no place once the beneficiary has its own; everything is as it was afterwards.
-    fn stranded(
-        &mut self, claim: &Claim, victims: &[Victim], placed: &[Placement],
-    ) -> Option<PieceIx> {
-        let must: Vec<&Victim> = victims.iter().filter(|v| v.right.loss == Loss::Moved).collect();
-        let pieces = must.iter().flat_map(|v| v.pieces());
-        let replicas: usize = pieces.map(|piece| self.work.pieces[piece].spots.len()).sum();
-        if replicas > MOVES {
-            return must.first().map(|v| v.piece);
-        }
-        let request = &self.snapshot.jobs[claim.job].request;
-        let demands = demand_of(self.snapshot, request, placed);
-        let charge = crate::tree::Charge { inside: 0, best_effort: self.best_effort(claim) };
-        self.tree.add(claim.leaf, &demands, charge);
-        let mut again: Vec<(Want, Vec<Placement>)> = Vec::new();
-        let mut stuck = None;
-        'victims: for victim in must {
-            for piece in [victim.piece].into_iter().chain(victim.along.iter().copied()) {
-                match self.rehouse(piece) {
-                    Some(found) => again.push(found),
-                    None => {
-                        stuck = Some(victim.piece);
-                        break 'victims;
-                    }
-                }
-            }
-        }
-        for (want, placements) in &again {
-            undo(self.rooms, want, View::Soon, placements);
-        }
-        self.tree.remove(claim.leaf, &demands, charge);
-        stuck
-    }
-
-    /// Another place for an evicted piece, charged to the rooms.
-    pub fn rehouse(&mut self, ix: PieceIx) -> Option<(Want, Vec<Placement>)> {
-        let piece = &self.work.pieces[ix];
-        let job = piece.job;
-        let mut parts: Vec<Part> = Vec::new();
-        for spot in &piece.spots {
-            match parts.iter_mut().find(|part| part.role == spot.role) {
-                Some(part) => part.replicas.push(spot.replica),
-                None => parts.push(Part {
-                    role: spot.role,
-                    each: self.snapshot.jobs[job].request.roles[usize::from(spot.role)].each,
-                    replicas: vec![spot.replica],
-                }),
-            }
-        }
-        let want = Want { parts };
-        let pool = self.shapes.pool(job);
-        let anchor = self.work.has[job].anchor();
-        let pin = if pool.bound() { anchor.and_then(|node| pool.value(node)) } else { None };
-        let (leaf, best_effort) = (piece.leaf, piece.charge.best_effort);
-        for choice in pool.choices(&want.largest()) {
-            let Ok(placements) = place(self.rooms, &want, Try { pool, view: View::Soon, choice, pin }) else {
-                continue;
-            };
-            let demands = demand_of(self.snapshot, &self.snapshot.jobs[job].request, &placements);
-            if self.tree.bound(leaf, &demands, best_effort, false).is_none() {
-                return Some((want, placements));
-            }
-            undo(self.rooms, &want, View::Soon, &placements);
-        }
-        None
     }
 }

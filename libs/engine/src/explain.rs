@@ -1,11 +1,10 @@
 //! Why a job waits, found at the end of the cycle, once for each shape.
 
 use crate::feasible::check_feasible;
-use crate::model::{JobIx, Request, Snapshot};
+use crate::model::{JobIx, Request, Shape, Snapshot};
 use crate::place::{Choice, Misfit, Pool, Shapes, Try, Want, place, undo};
 use crate::reason::{Reason, Resource};
 use crate::room::{Rooms, View};
-use crate::model::Shape;
 
 /// Judged for the gang of one shape.
 pub(crate) struct Explainer<'a> {
@@ -38,7 +37,8 @@ impl<'a> Explainer<'a> {
         if let Some(reason) = &self.room[shape] {
             return reason.clone();
         }
-        let reason = if let (Some(first), true) = (kept_for.first(), fits(self.shapes.pool(job), rooms, want)) {
+        let reason = if let (Some(first), true) = (kept_for.first(), fits(self.shapes.pool(job), rooms, want))
+        {
             let jobs = u32::try_from(kept_for.len()).unwrap_or(u32::MAX);
             Reason::KeptForOthers { first: *first, jobs }
         } else {
@@ -58,7 +58,13 @@ pub(crate) fn fits(pool: &Pool, rooms: &mut Rooms, want: &Want) -> bool {
 }
 
 /// How much of a gang fits now, and what is short.
-pub(crate) fn short_of(snapshot: &Snapshot, pool: &Pool, rooms: &mut Rooms, job: usize, want: &Want) -> Reason {
+pub(crate) fn short_of(
+    snapshot: &Snapshot,
+    pool: &Pool,
+    rooms: &mut Rooms,
+    job: usize,
+    want: &Want,
+) -> Reason {
     let each = want.largest();
     let mut best = Misfit::default();
     for choice in pool.choices(&each) {

@@ -1,7 +1,7 @@
 //! Could this ever run, were the cluster empty?
 
-use crate::model::{Node, NodeIx, Request, WHOLE_GPU};
-use crate::place::{Part, Pool, Try, Want, place};
+use crate::model::{Node, NodeIx, Request, Shape, WHOLE_GPU};
+use crate::place::{Choice, Part, Pool, Try, Want, place};
 use crate::reason::{Infeasible, Resource};
 use crate::room::{Room, Rooms, View};
 
@@ -21,13 +21,13 @@ pub fn check_feasible(request: &Request, nodes: &[Node]) -> Result<(), Infeasibl
             Infeasible::NoSuchModel { models: request.models.clone() }
         });
     }
-    let widest = crate::model::Shape::default();
-    if pool.nodes(&widest, crate::place::Choice::Mixed).is_empty() {
+    let widest = Shape::default();
+    if pool.nodes(&widest, Choice::Mixed).is_empty() {
         return Err(Infeasible::NoSuchNode);
     }
     let rooms: Vec<Room> = nodes.iter().map(|node| Room::empty(node, true)).collect();
     for (index, role) in request.roles.iter().enumerate() {
-        let candidates = pool.nodes(&role.each, crate::place::Choice::Mixed);
+        let candidates = pool.nodes(&role.each, Choice::Mixed);
         if candidates.iter().any(|node| rooms[node.at()].capacity(&role.each, 1) > 0) {
             continue;
         }
@@ -39,7 +39,7 @@ pub fn check_feasible(request: &Request, nodes: &[Node]) -> Result<(), Infeasibl
 }
 
 /// Which resource of a replica no node has; if each alone would fit somewhere, the one fewest nodes have.
-fn too_large(each: &crate::model::Shape, candidates: &[NodeIx], nodes: &[Node]) -> (Resource, i64, i64) {
+fn too_large(each: &Shape, candidates: &[NodeIx], nodes: &[Node]) -> (Resource, i64, i64) {
     let of = |node: &Node| [i64::from(node.gpus) * WHOLE_GPU, node.memory, node.cpu];
     let wanted = [each.gpu, each.memory, each.cpu];
     let names = [Resource::Gpu, Resource::Memory, Resource::Cpu];
@@ -61,7 +61,7 @@ fn gang_fits(request: &Request, pool: &Pool, rooms: Vec<Room>) -> Result<(), Inf
     }
     let key = request.topology.filter(|topology| topology.required).map(|topology| topology.key);
     if let (Some(key), 0) = (key, best)
-        && pool.domains(&rooms, View::Raw, &want.largest(), crate::place::Choice::Mixed).is_empty()
+        && pool.domains(&rooms, View::Raw, &want.largest(), Choice::Mixed).is_empty()
     {
         return Err(Infeasible::NoSuchTopology { key });
     }

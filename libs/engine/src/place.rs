@@ -179,7 +179,10 @@ pub(crate) fn place(rooms: &mut Rooms, want: &Want, how: Try<'_>) -> Result<Vec<
 }
 
 fn place_within(
-    rooms: &mut Rooms, want: &Want, how: Try<'_>, domain: Option<ValueIx>,
+    rooms: &mut Rooms,
+    want: &Want,
+    how: Try<'_>,
+    domain: Option<ValueIx>,
 ) -> Result<Vec<Placement>, u32> {
     let mut placed = Vec::new();
     let mut fit = 0;
@@ -198,7 +201,10 @@ fn place_within(
 
 /// Places as many replicas as find room within one domain, and charges them.
 pub(crate) fn place_some(
-    rooms: &mut Rooms, want: &Want, how: Try<'_>, domain: Option<ValueIx>,
+    rooms: &mut Rooms,
+    want: &Want,
+    how: Try<'_>,
+    domain: Option<ValueIx>,
 ) -> Vec<Placement> {
     let mut placed = Vec::new();
     for part in by_size(want) {
@@ -229,12 +235,17 @@ pub(crate) fn redo(rooms: &mut Rooms, want: &Want, view: View, placed: &[Placeme
 /// The parts, those that are hardest to place first.
 fn by_size(want: &Want) -> Vec<&Part> {
     let mut parts: Vec<&Part> = want.parts.iter().collect();
-    parts.sort_by_key(|part| (std::cmp::Reverse((part.each.gpu, part.each.cpu, part.each.memory)), part.role));
+    parts
+        .sort_by_key(|part| (std::cmp::Reverse((part.each.gpu, part.each.cpu, part.each.memory)), part.role));
     parts
 }
 
 fn capacities(
-    rooms: &Rooms, each: &Shape, most: usize, how: Try<'_>, domain: Option<ValueIx>,
+    rooms: &Rooms,
+    each: &Shape,
+    most: usize,
+    how: Try<'_>,
+    domain: Option<ValueIx>,
 ) -> Vec<(u32, NodeIx)> {
     let most = u32::try_from(most).unwrap_or(u32::MAX);
     let nodes = how.pool.nodes(each, how.choice).iter();
@@ -246,7 +257,13 @@ fn capacities(
 }
 
 /// The fewest nodes: one that holds all that remains, the tightest of those; else the one that holds most.
-fn fill(rooms: &mut Rooms, part: &Part, mut caps: Vec<(u32, NodeIx)>, view: View, placed: &mut Vec<Placement>) {
+fn fill(
+    rooms: &mut Rooms,
+    part: &Part,
+    mut caps: Vec<(u32, NodeIx)>,
+    view: View,
+    placed: &mut Vec<Placement>,
+) {
     let mut replicas = part.replicas.iter().copied();
     let mut left = u32::try_from(part.replicas.len()).unwrap_or(u32::MAX);
     let score = |rooms: &Rooms, cap: u32, node: NodeIx| (rooms.score(view, node, &part.each), cap, node);

@@ -34,7 +34,11 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue of the turns of one class.
     pub fn new(
-        snapshot: &Snapshot, tree: &Tree, class: Class, turns: Vec<Turn>, demand: &impl Fn(Turn) -> Vec<Vec<Demand>>,
+        snapshot: &Snapshot,
+        tree: &Tree,
+        class: Class,
+        turns: Vec<Turn>,
+        demand: &impl Fn(Turn) -> Vec<Vec<Demand>>,
     ) -> Self {
         let mut queue = Self {
             lines: vec![Vec::new(); tree.len()],
@@ -70,7 +74,11 @@ impl Queue {
     }
 
     fn head(
-        &self, snapshot: &Snapshot, tree: &Tree, vertex: Vertex, demand: &impl Fn(Turn) -> Vec<Vec<Demand>>,
+        &self,
+        snapshot: &Snapshot,
+        tree: &Tree,
+        vertex: Vertex,
+        demand: &impl Fn(Turn) -> Vec<Vec<Demand>>,
     ) -> Option<Head> {
         let turn = match self.front(snapshot, tree, vertex, demand) {
             Some(turn) => turn,
@@ -91,7 +99,11 @@ impl Queue {
 
     /// The next of one line: a person below the own guarantee goes first.
     fn front(
-        &self, snapshot: &Snapshot, tree: &Tree, line: Vertex, demand: &impl Fn(Turn) -> Vec<Vec<Demand>>,
+        &self,
+        snapshot: &Snapshot,
+        tree: &Tree,
+        line: Vertex,
+        demand: &impl Fn(Turn) -> Vec<Vec<Demand>>,
     ) -> Option<Turn> {
         let turns = &self.lines[line];
         if tree.has_users() && self.class == Class::Guaranteed {
@@ -115,14 +127,19 @@ impl Queue {
     /// Takes a turn out of its line.
     pub fn done(&mut self, turn: Turn) {
         let line = &mut self.lines[turn.line];
-        if let Some(at) = line.iter().rposition(|other| other.job == turn.job && other.growth == turn.growth) {
+        if let Some(at) = line.iter().rposition(|other| other.job == turn.job && other.growth == turn.growth)
+        {
             line.remove(at);
         }
     }
 
     /// Ranks a line and all above it anew, after its use or its turns changed.
     pub fn refresh(
-        &mut self, snapshot: &Snapshot, tree: &Tree, line: Vertex, demand: &impl Fn(Turn) -> Vec<Vec<Demand>>,
+        &mut self,
+        snapshot: &Snapshot,
+        tree: &Tree,
+        line: Vertex,
+        demand: &impl Fn(Turn) -> Vec<Vec<Demand>>,
     ) {
         let path: Vec<Vertex> = tree.path(line).chain([0]).collect();
         for vertex in path {

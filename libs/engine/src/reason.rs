@@ -182,7 +182,11 @@ fn bytes(amount: i64) -> String {
     match units.into_iter().find(|(_, size)| amount >= *size) {
         Some((unit, size)) => {
             let tenths = i128::from(amount) * 10 / i128::from(size);
-            if tenths % 10 == 0 { format!("{}{unit}", tenths / 10) } else { format!("{}.{}{unit}", tenths / 10, tenths % 10) }
+            if tenths % 10 == 0 {
+                format!("{}{unit}", tenths / 10)
+            } else {
+                format!("{}.{}{unit}", tenths / 10, tenths % 10)
+            }
         }
         None => format!("{amount} B"),
     }
@@ -242,7 +246,9 @@ impl Reason {
             ),
             Reason::NoRoom { fit, need, short, candidates, best, domain } => {
                 let place = match domain {
-                    Some((key, Some(value))) => format!(" in one {} (best: {})", names.key(*key), names.value(*value)),
+                    Some((key, Some(value))) => {
+                        format!(" in one {} (best: {})", names.key(*key), names.value(*value))
+                    }
                     Some((key, None)) => format!(" in one {}", names.key(*key)),
                     None => String::new(),
                 };
@@ -258,7 +264,9 @@ impl Reason {
             Reason::KeptForOthers { first, jobs } => {
                 format!("what is free is kept for job {} and {} more before it", names.job(*first), jobs - 1)
             }
-            Reason::RoomIsComing { going } => format!("room is being made for it: {going} replicas are still ending"),
+            Reason::RoomIsComing { going } => {
+                format!("room is being made for it: {going} replicas are still ending")
+            }
             Reason::StillEnding { going } => format!("{going} of its own former replicas are still ending"),
             Reason::NodeUnconfirmed { node } => format!(
                 "node {} does not answer, and its former replicas may still run there",

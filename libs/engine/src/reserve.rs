@@ -46,7 +46,13 @@ pub(crate) fn same_line(a: &[ModelIx], b: &[ModelIx]) -> bool {
 
 /// Where a job that cannot start now will wait: what has room now first, then the nodes that are free soonest. What is
 /// free there is charged.
-pub(crate) fn reserve(snapshot: &Snapshot, shapes: &Shapes, rooms: &mut Rooms, job: usize, want: &Want) -> Option<Kept> {
+pub(crate) fn reserve(
+    snapshot: &Snapshot,
+    shapes: &Shapes,
+    rooms: &mut Rooms,
+    job: usize,
+    want: &Want,
+) -> Option<Kept> {
     let pool = shapes.pool(job);
     let request: &Request = &snapshot.jobs[job].request;
     let empty: Vec<Room> = snapshot.nodes.iter().map(|node| Room::empty(node, false)).collect();
@@ -113,7 +119,8 @@ pub(crate) fn reserve(snapshot: &Snapshot, shapes: &Shapes, rooms: &mut Rooms, j
 /// As much of one replica's needs as a node has free.
 fn available(room: &Room, each: &Shape) -> (Shape, Vec<(u16, i64)>) {
     let mut need = each.gpu;
-    let mut free: Vec<(i64, u16)> = room.gpus.iter().copied().zip(0u16..).filter(|(free, _)| *free > 0).collect();
+    let mut free: Vec<(i64, u16)> =
+        room.gpus.iter().copied().zip(0u16..).filter(|(free, _)| *free > 0).collect();
     free.sort_by_key(|(free, device)| (-free, *device));
     if each.gpu < WHOLE_GPU {
         free.truncate(1);
@@ -128,8 +135,11 @@ fn available(room: &Room, each: &Shape) -> (Shape, Vec<(u16, i64)>) {
             need -= take;
         }
     }
-    let shape =
-        Shape { cpu: room.cpu.clamp(0, each.cpu), memory: room.memory.clamp(0, each.memory), gpu: each.gpu - need };
+    let shape = Shape {
+        cpu: room.cpu.clamp(0, each.cpu),
+        memory: room.memory.clamp(0, each.memory),
+        gpu: each.gpu - need,
+    };
     (shape, gpus)
 }
 

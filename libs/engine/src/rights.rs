@@ -87,7 +87,11 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
     if piece.charge.best_effort {
         let covered = tree.covers(claim.line, &claim.demands);
         let yields = owed || covered || !protected;
-        return yields.then_some(Right { loss: Loss::Spare, cause: RevokeCause::BestEffortYields, level: own_level });
+        return yields.then_some(Right {
+            loss: Loss::Spare,
+            cause: RevokeCause::BestEffortYields,
+            level: own_level,
+        });
     }
     if let Some((mine, theirs)) = parted {
         // work of an account's own queue has no guarantee beside people who have one
@@ -123,7 +127,12 @@ pub(crate) fn movable(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &P
     let claimant = &snapshot.jobs[claim.job];
     let protected = snapshot.now - piece.started < snapshot.settings.protection_ms;
     let out = !piece.alive || piece.fresh || piece.promised || piece.job == claim.job || victim.closed;
-    if out || protected || claim.growth || !snapshot.settings.consolidate || claimant.class == Class::BestEffort {
+    if out
+        || protected
+        || claim.growth
+        || !snapshot.settings.consolidate
+        || claimant.class == Class::BestEffort
+    {
         return None;
     }
     let own_account = if tree.is_account(piece.line) { piece.line } else { tree.parent(piece.line) };

@@ -103,7 +103,8 @@ impl Free<'_> {
             Some(vec![(device, each.gpu)])
         } else {
             let want = usize::try_from(each.gpu / WHOLE_GPU).ok()?;
-            let whole = numbered().filter(|(free, _)| *free >= WHOLE_GPU).map(|(_, device)| (device, WHOLE_GPU));
+            let whole =
+                numbered().filter(|(free, _)| *free >= WHOLE_GPU).map(|(_, device)| (device, WHOLE_GPU));
             let devices: Vec<_> = whole.take(want).collect();
             (devices.len() == want).then_some(devices)
         }

@@ -32,7 +32,10 @@ impl Demand {
 
     fn amounts(&self) -> impl Iterator<Item = (usize, i64)> {
         let model = self.model.map(|m| (MODELS + m.at(), self.gpu));
-        [(CPU, self.cpu), (MEMORY, self.memory), (GPU, self.gpu)].into_iter().chain(model).filter(|(_, n)| *n > 0)
+        [(CPU, self.cpu), (MEMORY, self.memory), (GPU, self.gpu)]
+            .into_iter()
+            .chain(model)
+            .filter(|(_, n)| *n > 0)
     }
 
     /// In the unit by which work is compared: milli-GPU, or milli-cores where there are none.
@@ -314,7 +317,8 @@ impl Tree {
             judged |= r >= GPU || !wants_gpus;
         }
         // each model must be named, or GPUs in total
-        let named = |d: &Demand| d.gpu == 0 || d.model.is_some_and(|m| entry.guaranteed.0[MODELS + m.at()].is_some());
+        let named =
+            |d: &Demand| d.gpu == 0 || d.model.is_some_and(|m| entry.guaranteed.0[MODELS + m.at()].is_some());
         judged && (entry.guaranteed.0[GPU].is_some() || demands.iter().all(named))
     }
 
@@ -406,8 +410,12 @@ impl Tree {
 
     /// The dominant share of what runs as best effort beside what is borrowed.
     pub fn share_with_spare(&self, vertex: Vertex) -> i64 {
-        self.dominant(vertex, &self.entries[vertex].borrowed, &[], 0)
-            .saturating_add(self.dominant(vertex, &self.entries[vertex].spare, &[], 0))
+        self.dominant(vertex, &self.entries[vertex].borrowed, &[], 0).saturating_add(self.dominant(
+            vertex,
+            &self.entries[vertex].spare,
+            &[],
+            0,
+        ))
     }
 
     fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {

@@ -144,7 +144,12 @@ impl Work {
 
     /// Makes pieces of a job's replicas: the gang as one, each above it by itself.
     fn split(
-        &mut self, snapshot: &Snapshot, tree: &Tree, job: usize, spots: Vec<(Millis, Spot)>, left: &mut [u32],
+        &mut self,
+        snapshot: &Snapshot,
+        tree: &Tree,
+        job: usize,
+        spots: Vec<(Millis, Spot)>,
+        left: &mut [u32],
         promised: bool,
     ) {
         let mut gang: Vec<Spot> = Vec::new();
@@ -165,7 +170,12 @@ impl Work {
     }
 
     fn push(
-        &mut self, snapshot: &Snapshot, tree: &Tree, job: usize, spots: Vec<Spot>, started: Millis,
+        &mut self,
+        snapshot: &Snapshot,
+        tree: &Tree,
+        job: usize,
+        spots: Vec<Spot>,
+        started: Millis,
         (surplus, promised): (bool, bool),
     ) -> PieceIx {
         let of = &snapshot.jobs[job];
@@ -230,7 +240,12 @@ impl Work {
 
     /// A promise of the last cycle stands while its room is there or coming, and limits allow it.
     fn promise_again(
-        &mut self, snapshot: &Snapshot, tree: &mut Tree, rooms: &mut Rooms, hold: &Hold, shapes: &Shapes,
+        &mut self,
+        snapshot: &Snapshot,
+        tree: &mut Tree,
+        rooms: &mut Rooms,
+        hold: &Hold,
+        shapes: &Shapes,
     ) {
         let job = hold.job.at();
         let of = &snapshot.jobs[job];
@@ -258,7 +273,8 @@ impl Work {
                 continue;
             }
             rooms.take(View::Soon, place.node, &each, &place.gpus);
-            let spot = Spot { role: place.role, replica: place.replica, node: place.node, each, gpus: place.gpus };
+            let spot =
+                Spot { role: place.role, replica: place.replica, node: place.node, each, gpus: place.gpus };
             taken.push(spot.clone());
             spots.push((hold.since, spot));
         }
@@ -303,7 +319,11 @@ impl Work {
 
     /// Adds what was decided in this cycle (its room is charged already).
     pub fn decided(
-        &mut self, snapshot: &Snapshot, tree: &mut Tree, job: usize, placements: &[Placement],
+        &mut self,
+        snapshot: &Snapshot,
+        tree: &mut Tree,
+        job: usize,
+        placements: &[Placement],
         (surplus, promised): (bool, bool),
     ) -> PieceIx {
         let roles = &snapshot.jobs[job].request.roles;
@@ -389,7 +409,11 @@ impl Work {
                 (0..role.replicas).filter(free).partition(|r| !has.going[index].contains(r));
             ready.extend(going);
             ready.truncate(count);
-            parts.push(Part { role: u16::try_from(index).unwrap_or(u16::MAX), each: role.each, replicas: ready });
+            parts.push(Part {
+                role: u16::try_from(index).unwrap_or(u16::MAX),
+                each: role.each,
+                replicas: ready,
+            });
             if growth {
                 break;
             }

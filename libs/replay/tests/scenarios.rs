@@ -26,7 +26,10 @@ fn the_shared_worlds_come_out_right() {
     if folder.is_dir() {
         all_pass(&folder);
     } else {
-        println!("note: {} is absent; set CRATER_SCENARIOS to a folder of scenarios to run them", folder.display());
+        println!(
+            "note: {} is absent; set CRATER_SCENARIOS to a folder of scenarios to run them",
+            folder.display()
+        );
     }
 }
 
@@ -53,7 +56,8 @@ fn a_key_that_is_not_known_is_refused_by_file_and_name() {
     assert_eq!(code, 2);
     assert!(out.is_empty());
     assert!(err.contains("world.yaml") && err.contains("placd"), "{err}");
-    let (code, _, err) = main_on(&format!("{WORLD}expect: {{}}\n").replace("gpu: 1, gpu_model", "gpus: 1, gpu_model"));
+    let (code, _, err) =
+        main_on(&format!("{WORLD}expect: {{}}\n").replace("gpu: 1, gpu_model", "gpus: 1, gpu_model"));
     assert_eq!(code, 2);
     assert!(err.contains("world.yaml") && err.contains("gpus") && err.contains("nodes[0]"), "{err}");
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crater_engine::{
-    AccountIx, Class, Infeasible, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reason, RevokeCause, Snapshot,
-    UserIx, ValueIx, WHOLE_GPU,
+    AccountIx, Class, Infeasible, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reason, RevokeCause,
+    Snapshot, UserIx, ValueIx, WHOLE_GPU,
 };
 
 struct Numbers;
@@ -48,7 +48,8 @@ pub fn audit(s: &Snapshot, plan: &Plan) {
 fn rooms_are_never_overfull(s: &Snapshot, plan: &Plan) {
     let mut cpu: Vec<i64> = s.nodes.iter().map(|node| node.cpu).collect();
     let mut memory: Vec<i64> = s.nodes.iter().map(|node| node.memory).collect();
-    let mut gpus: Vec<Vec<i64>> = s.nodes.iter().map(|node| vec![WHOLE_GPU; usize::from(node.gpus)]).collect();
+    let mut gpus: Vec<Vec<i64>> =
+        s.nodes.iter().map(|node| vec![WHOLE_GPU; usize::from(node.gpus)]).collect();
     for held in &s.holdings {
         cpu[held.node.at()] -= held.each.cpu;
         memory[held.node.at()] -= held.each.memory;
@@ -60,18 +61,34 @@ fn rooms_are_never_overfull(s: &Snapshot, plan: &Plan) {
             let each = request.roles[usize::from(place.role)].each;
             let node = &s.nodes[place.node.at()];
             assert!(node.open, "{grant:?} on a closed node");
-            assert!(request.selector.iter().all(|label| node.labels.contains(label)), "{grant:?} against its selector");
+            assert!(
+                request.selector.iter().all(|label| node.labels.contains(label)),
+                "{grant:?} against its selector"
+            );
             if each.gpu > 0 {
                 let model = node.model.unwrap();
-                assert!(request.models.is_empty() || request.models.contains(&model), "{grant:?} on a wrong model");
+                assert!(
+                    request.models.is_empty() || request.models.contains(&model),
+                    "{grant:?} on a wrong model"
+                );
             }
             let whole = each.gpu >= WHOLE_GPU;
             assert_eq!(place.gpus.iter().map(|(_, milli)| milli).sum::<i64>(), each.gpu, "{grant:?}");
-            assert!(if whole { place.gpus.iter().all(|(_, m)| *m == WHOLE_GPU) } else { place.gpus.len() <= 1 });
+            assert!(if whole {
+                place.gpus.iter().all(|(_, m)| *m == WHOLE_GPU)
+            } else {
+                place.gpus.len() <= 1
+            });
             cpu[place.node.at()] -= each.cpu;
             memory[place.node.at()] -= each.memory;
-            place.gpus.iter().for_each(|(device, milli)| gpus[place.node.at()][usize::from(*device)] -= milli);
-            assert!(cpu[place.node.at()] >= 0 && memory[place.node.at()] >= 0, "{grant:?} overfills its node");
+            place
+                .gpus
+                .iter()
+                .for_each(|(device, milli)| gpus[place.node.at()][usize::from(*device)] -= milli);
+            assert!(
+                cpu[place.node.at()] >= 0 && memory[place.node.at()] >= 0,
+                "{grant:?} overfills its node"
+            );
             assert!(gpus[place.node.at()].iter().all(|free| *free >= 0), "{grant:?} promises a gpu twice");
         }
         if let Some(topology) = request.topology.filter(|topology| topology.required) {
@@ -96,7 +113,9 @@ fn live_after(s: &Snapshot, plan: &Plan) -> Replicas {
     let mut live = live_before(s);
     for revocation in &plan.revocations {
         for replica in &revocation.replicas {
-            let was = live.get_mut(&revocation.job).is_some_and(|held| held.remove(&(replica.role, replica.replica)));
+            let was = live
+                .get_mut(&revocation.job)
+                .is_some_and(|held| held.remove(&(replica.role, replica.replica)));
             assert!(was, "{revocation:?} takes what is not there");
         }
     }
@@ -112,7 +131,8 @@ fn live_after(s: &Snapshot, plan: &Plan) -> Replicas {
 
 fn whole(s: &Snapshot, job: JobIx, live: &BTreeSet<(u16, u32)>) -> bool {
     let roles = s.jobs[job.at()].request.roles.iter().zip(0u16..);
-    let mut roles = roles.map(|(role, ix)| live.iter().filter(|(r, _)| *r == ix).count() >= role.min as usize);
+    let mut roles =
+        roles.map(|(role, ix)| live.iter().filter(|(r, _)| *r == ix).count() >= role.min as usize);
     roles.all(|enough| enough)
 }
 
@@ -122,7 +142,10 @@ fn gangs_are_whole(s: &Snapshot, plan: &Plan) {
         let was_broken = before.get(&job).is_some_and(|live| !whole(s, job, live));
         // a gang whose members died may wait for its own replicas, or for room that is coming, but gets no more in part
         let no_more = before.get(&job).is_some_and(|before| live.is_subset(before));
-        assert!(whole(s, job, &live) || (was_broken && no_more) || s.jobs[job.at()].closed, "{job:?} runs in part");
+        assert!(
+            whole(s, job, &live) || (was_broken && no_more) || s.jobs[job.at()].closed,
+            "{job:?} runs in part"
+        );
     }
     let mut seen = BTreeSet::new();
     assert!(plan.grants.iter().all(|grant| seen.insert(grant.job)), "one grant a job");
@@ -140,8 +163,12 @@ fn limits_hold(s: &Snapshot, plan: &Plan) {
     };
     let judge = |limit: Option<i64>, inside: &dyn Fn(JobIx) -> bool, whose: &dyn std::fmt::Debug| {
         let Some(limit) = limit else { return };
-        let held: i64 =
-            s.holdings.iter().filter(|held| counted(held.job) && inside(held.job)).map(|held| held.each.gpu).sum();
+        let held: i64 = s
+            .holdings
+            .iter()
+            .filter(|held| counted(held.job) && inside(held.job))
+            .map(|held| held.each.gpu)
+            .sum();
         let given: i64 = plan.grants.iter().filter(|g| counted(g.job) && inside(g.job)).map(gpu_of).sum();
         assert!(given == 0 || held + given <= limit, "{whose:?}: {held} + {given} is over its limit {limit}");
     };
@@ -165,7 +192,9 @@ fn every_waiting_job_is_told_why(s: &Snapshot, plan: &Plan) {
         assert!(!verdict.reasons.is_empty());
         for reason in &verdict.reasons {
             assert!(!reason.render(s.now, &Numbers).is_empty());
-            if let Reason::NoRoom { fit, need, .. } | Reason::Infeasible(Infeasible::GangTooLarge { fit, need, .. }) = reason {
+            if let Reason::NoRoom { fit, need, .. }
+            | Reason::Infeasible(Infeasible::GangTooLarge { fit, need, .. }) = reason
+            {
                 assert!(fit < need, "{verdict:?} waits though all of it fits");
             }
         }

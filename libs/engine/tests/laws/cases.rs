@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Job, KeyIx, ModelIx, Node, Preemptible, Request, Role, Settings, Shape,
-    Snapshot, Topology, User, UserIx, ValueIx,
+    Account, AccountIx, Amounts, Class, Job, KeyIx, ModelIx, Node, Preemptible, Request, Role, Settings,
+    Shape, Snapshot, Topology, User, UserIx, ValueIx,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -55,10 +55,12 @@ fn amounts(most: i64) -> impl Strategy<Value = Amounts> {
 }
 
 fn account(index: usize) -> impl Strategy<Value = Account> {
-    (option::of(0..index.max(1)), 1i64..=2, amounts(3), amounts(6)).prop_map(move |(parent, weight, guaranteed, limit)| {
-        let parent = parent.filter(|_| index > 0).map(AccountIx::of);
-        Account { parent, weight, guaranteed, limit }
-    })
+    (option::of(0..index.max(1)), 1i64..=2, amounts(3), amounts(6)).prop_map(
+        move |(parent, weight, guaranteed, limit)| {
+            let parent = parent.filter(|_| index > 0).map(AccountIx::of);
+            Account { parent, weight, guaranteed, limit }
+        },
+    )
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -86,11 +88,10 @@ fn request() -> impl Strategy<Value = Request> {
 
 fn job(accounts: usize) -> impl Strategy<Value = Job> {
     let class = prop_oneof![3 => Just(Class::Guaranteed), 1 => Just(Class::BestEffort)];
-    let preemptible =
-        prop_oneof![4 => Just(Preemptible::WhenBorrowing), 2 => Just(Preemptible::Always), 1 => Just(Preemptible::Never)];
+    let preemptible = prop_oneof![4 => Just(Preemptible::WhenBorrowing), 2 => Just(Preemptible::Always), 1 => Just(Preemptible::Never)];
     let expected = option::weighted(0.4, 1_000i64..600_000);
-    (0..accounts, option::weighted(0.3, Just(())), class, -1i32..=1, preemptible, expected, request()).prop_map(
-        |(account, user, class, priority, preemptible, expected_ms, request)| Job {
+    (0..accounts, option::weighted(0.3, Just(())), class, -1i32..=1, preemptible, expected, request())
+        .prop_map(|(account, user, class, priority, preemptible, expected_ms, request)| Job {
             account: AccountIx::of(account),
             // one user an account
             user: user.map(|()| UserIx::of(account)),
@@ -102,8 +103,7 @@ fn job(accounts: usize) -> impl Strategy<Value = Job> {
             preemptible,
             closed: false,
             request: Arc::new(request),
-        },
-    )
+        })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -134,8 +134,16 @@ pub fn case() -> impl Strategy<Value = Case> {
                 guaranteed,
                 limit,
             });
-            let settings = Settings { protection_ms: if protect { 60_000 } else { 0 }, ..Settings::default() };
-            let start = Snapshot { models: 2, nodes, accounts, users: users.collect(), settings, ..Snapshot::default() };
+            let settings =
+                Settings { protection_ms: if protect { 60_000 } else { 0 }, ..Settings::default() };
+            let start = Snapshot {
+                models: 2,
+                nodes,
+                accounts,
+                users: users.collect(),
+                settings,
+                ..Snapshot::default()
+            };
             Case { start, jobs, events }
         })
 }

@@ -116,7 +116,8 @@ impl Sim {
         let request = &self.snapshot.jobs[job.at()].request;
         let Some(role) = request.roles.iter().find(|role| role.min > 0) else { return false };
         self.snapshot.nodes.iter().enumerate().any(|(ix, node)| {
-            let here: Vec<&Holding> = self.snapshot.holdings.iter().filter(|held| held.node.at() == ix).collect();
+            let here: Vec<&Holding> =
+                self.snapshot.holdings.iter().filter(|held| held.node.at() == ix).collect();
             let cpu = node.cpu - here.iter().map(|held| held.each.cpu).sum::<i64>();
             let memory = node.memory - here.iter().map(|held| held.each.memory).sum::<i64>();
             let mut gpus = vec![WHOLE_GPU; usize::from(node.gpus)];
@@ -125,8 +126,11 @@ impl Sim {
             }
             let gpu = role.each.gpu;
             let whole = i64::try_from(gpus.iter().filter(|free| **free == WHOLE_GPU).count()).unwrap();
-            let devices = if gpu < WHOLE_GPU { gpus.iter().any(|free| *free >= gpu) } else { whole * WHOLE_GPU >= gpu };
-            let model = gpu == 0 || request.models.is_empty() || node.model.is_some_and(|m| request.models.contains(&m));
+            let devices =
+                if gpu < WHOLE_GPU { gpus.iter().any(|free| *free >= gpu) } else { whole * WHOLE_GPU >= gpu };
+            let model = gpu == 0
+                || request.models.is_empty()
+                || node.model.is_some_and(|m| request.models.contains(&m));
             node.open
                 && model
                 && (gpu == 0 || devices)

@@ -42,7 +42,9 @@ pub struct Scenario {
 }
 
 fn default_priorities() -> BTreeMap<String, i32> {
-    [("low", -10), ("normal", 0), ("high", 10), ("critical", 100)].map(|(name, n)| (name.to_owned(), n)).into()
+    [("low", -10), ("normal", 0), ("high", 10), ("critical", 100)]
+        .map(|(name, n)| (name.to_owned(), n))
+        .into()
 }
 
 fn default_max_cycles() -> u32 {

@@ -12,8 +12,8 @@ use crater_engine::{Plan, Verdict, decide};
 use serde::Serialize;
 
 pub use error::Error;
-pub use format::Scenario;
 use error::Fault;
+pub use format::Scenario;
 use world::World;
 
 /// What came of one scenario; serialized as it is printed by `--format json`.
@@ -78,7 +78,8 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 /// # Errors
 /// When it cannot be read, or is not a scenario.
 pub fn load(path: &Path) -> Result<Scenario, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     serde_yaml_ng::from_str(&text).map_err(|source| Error::Parse { path: path.to_owned(), source })
 }
 
@@ -105,7 +106,10 @@ fn run_named(path: &Path, scenario: &Scenario) -> Result<Outcome, Error> {
 /// # Errors
 /// When the output cannot be written.
 pub fn scenario_main(
-    paths: &[PathBuf], format: Format, out: &mut dyn Write, err: &mut dyn Write,
+    paths: &[PathBuf],
+    format: Format,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
 ) -> std::io::Result<i32> {
     let outcomes = match run_scenarios(paths) {
         Ok(outcomes) => outcomes,
@@ -126,7 +130,8 @@ pub fn scenario_main(
 
 /// Runs one world to its end and judges it.
 fn run(scenario: &Scenario) -> Result<Outcome, Fault> {
-    let mut run = Run { world: World::new(scenario)?, last: Plan::default(), cycles: 0, failures: Vec::new() };
+    let mut run =
+        Run { world: World::new(scenario)?, last: Plan::default(), cycles: 0, failures: Vec::new() };
     check_names(scenario, &run.world)?;
     run.settle(scenario.max_cycles, "the beginning")?;
     for (i, step) in scenario.steps.iter().enumerate() {
@@ -194,10 +199,12 @@ impl Run {
     fn cycle(&mut self) -> Result<bool, Fault> {
         self.world.next_cycle();
         self.cycles += 1;
-        self.last = decide(&self.world.snapshot).map_err(|error| Fault::new("snapshot", error.to_string()))?;
+        self.last =
+            decide(&self.world.snapshot).map_err(|error| Fault::new("snapshot", error.to_string()))?;
         for verdict in &self.last.verdicts {
             if self.reason(verdict).is_empty() {
-                self.failures.push(format!("every waiting job has a reason: {} has none", self.name_of(verdict)));
+                self.failures
+                    .push(format!("every waiting job has a reason: {} has none", self.name_of(verdict)));
             }
         }
         let last = std::mem::take(&mut self.last);
@@ -262,7 +269,9 @@ impl Run {
             let Some(wanted) = wanted else { continue };
             let wanted: std::collections::BTreeSet<String> = wanted.iter().cloned().collect();
             if wanted != *have {
-                let list = |set: &std::collections::BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
+                let list = |set: &std::collections::BTreeSet<String>| {
+                    set.iter().cloned().collect::<Vec<_>>().join(", ")
+                };
                 failures.push(format!("{what} [{}], came [{}]", list(&wanted), list(have)));
             }
         }

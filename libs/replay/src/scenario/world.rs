@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Grant, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx, Plan,
-    Preemptible, Request, Revocation, Role, Shape, Snapshot, Topology, UserIx, ValueIx, WHOLE_GPU, valid_gpu,
+    Account, AccountIx, Amounts, Class, Grant, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx,
+    Plan, Preemptible, Request, Revocation, Role, Shape, Snapshot, Topology, UserIx, ValueIx, WHOLE_GPU,
+    valid_gpu,
 };
 
 use super::error::Fault;
@@ -122,7 +123,8 @@ impl World {
         for (name, i, spec) in specs {
             world.add_node(&name, i, spec)?;
         }
-        let requested = scenario.jobs.iter().chain(scenario.steps.iter().filter_map(|step| step.submit.as_ref()));
+        let requested =
+            scenario.jobs.iter().chain(scenario.steps.iter().filter_map(|step| step.submit.as_ref()));
         for model in requested.flat_map(|job| &job.gpu_model) {
             world.models.add(model);
         }
@@ -167,7 +169,10 @@ impl World {
     fn add_accounts(&mut self, specs: &[AccountSpec]) -> Result<(), Fault> {
         for (i, spec) in specs.iter().enumerate() {
             if self.accounts.get(&spec.name).is_some() {
-                return Err(Fault::new(format!("accounts[{i}].name"), format!("{} is there twice", spec.name)));
+                return Err(Fault::new(
+                    format!("accounts[{i}].name"),
+                    format!("{} is there twice", spec.name),
+                ));
             }
             self.accounts.add(&spec.name);
         }
@@ -205,7 +210,9 @@ impl World {
                 "gpu" => amounts.gpu = Some(value),
                 model => match self.models.get(model) {
                     Some(ix) => amounts.gpu_models.push((ModelIx(ix), value)),
-                    None => return Err(Fault::new(field, "is neither cpu, memory, gpu nor a GPU model here")),
+                    None => {
+                        return Err(Fault::new(field, "is neither cpu, memory, gpu nor a GPU model here"));
+                    }
                 },
             }
         }
@@ -248,7 +255,8 @@ impl World {
             key: KeyIx(self.keys.add(&topology.key)),
             required: topology.mode == Mode::Required,
         });
-        let request = Request { roles: vec![Role { each, replicas: spec.replicas, min }], models, selector, topology };
+        let request =
+            Request { roles: vec![Role { each, replicas: spec.replicas, min }], models, selector, topology };
         let submitted = self.snapshot.now + spec.submit * 1000;
         let job = JobIx(self.jobs.add(&spec.name));
         self.snapshot.jobs.push(Job {
@@ -282,7 +290,16 @@ impl World {
                 return fault("running_on", format!("replica {replica} does not fit on {}", self.node(node)));
             };
             let started = self.snapshot.now - spec.started * 1000;
-            self.snapshot.holdings.push(Holding { job, role: 0, replica, node, each, gpus, started, going: false });
+            self.snapshot.holdings.push(Holding {
+                job,
+                role: 0,
+                replica,
+                node,
+                each,
+                gpus,
+                started,
+                going: false,
+            });
         }
         Ok(())
     }
@@ -310,7 +327,8 @@ impl World {
             Some(vec![(device, each.gpu)])
         } else {
             let count = usize::try_from(each.gpu / WHOLE_GPU).ok()?;
-            let whole = numbered.filter(|(free, _)| *free == WHOLE_GPU).map(|(_, device)| (device, WHOLE_GPU));
+            let whole =
+                numbered.filter(|(free, _)| *free == WHOLE_GPU).map(|(_, device)| (device, WHOLE_GPU));
             let devices: Vec<_> = whole.take(count).collect();
             (devices.len() == count).then_some(devices)
         }
@@ -349,14 +367,18 @@ impl World {
         }
         if let Some(name) = &step.fail_node {
             let node = self.nodes.get(name);
-            let node = node.ok_or_else(|| Fault::new(format!("{at}.fail_node"), format!("there is no node {name}")))?;
+            let node = node
+                .ok_or_else(|| Fault::new(format!("{at}.fail_node"), format!("there is no node {name}")))?;
             self.fail_node(NodeIx(node));
         }
         match step.resubmit.as_deref() {
             None => {}
             Some("evicted") => self.resubmit(),
             Some(other) => {
-                return Err(Fault::new(format!("{at}.resubmit"), format!("{other} is not known; only evicted is")));
+                return Err(Fault::new(
+                    format!("{at}.resubmit"),
+                    format!("{other} is not known; only evicted is"),
+                ));
             }
         }
         Ok(())
@@ -391,7 +413,8 @@ impl World {
         role.replicas -= count;
         role.min = role.min.saturating_sub(count).max(1);
         self.snapshot.jobs[job.0 as usize].request = Arc::new(request);
-        let mut held: Vec<&mut Holding> = self.snapshot.holdings.iter_mut().filter(|held| held.job == job).collect();
+        let mut held: Vec<&mut Holding> =
+            self.snapshot.holdings.iter_mut().filter(|held| held.job == job).collect();
         held.sort_by_key(|held| held.replica);
         for (replica, held) in (0u32..).zip(held) {
             held.replica = replica;
@@ -409,7 +432,8 @@ impl World {
     }
 
     fn resubmit(&mut self) {
-        let waiting: Vec<String> = self.evicted.iter().filter(|name| self.replicas(name).is_empty()).cloned().collect();
+        let waiting: Vec<String> =
+            self.evicted.iter().filter(|name| self.replicas(name).is_empty()).cloned().collect();
         for name in waiting {
             if let Some(job) = self.jobs.get(&name)
                 && !self.ended.contains(&job)
@@ -450,7 +474,8 @@ impl World {
 
     fn grant(&mut self, grant: &Grant) {
         for placement in &grant.placements {
-            let role = self.snapshot.jobs[grant.job.0 as usize].request.roles[usize::from(placement.role)].each;
+            let role =
+                self.snapshot.jobs[grant.job.0 as usize].request.roles[usize::from(placement.role)].each;
             self.snapshot.holdings.push(Holding {
                 job: grant.job,
                 role: placement.role,
@@ -488,7 +513,8 @@ impl World {
     pub(crate) fn broken_laws(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for (ix, node) in self.snapshot.nodes.iter().enumerate() {
-            let here: Vec<&Holding> = self.snapshot.holdings.iter().filter(|h| h.node.0 as usize == ix).collect();
+            let here: Vec<&Holding> =
+                self.snapshot.holdings.iter().filter(|h| h.node.0 as usize == ix).collect();
             let cpu: i64 = here.iter().map(|held| held.each.cpu).sum();
             let memory: i64 = here.iter().map(|held| held.each.memory).sum();
             let mut gpus = vec![0i64; usize::from(node.gpus)];

@@ -1,0 +1,147 @@
+//! Before a set of victims is taken: who can be spared, and where those go that must find another place.
+
+use super::{Ground, MOVES, Move, SPARED_BY_SEARCH, Victim};
+use crate::model::{NodeIx, Placement};
+use crate::place::{Part, Try, Want, place, redo, undo};
+use crate::rights::{Claim, Loss};
+use crate::room::View;
+use crate::tree::demand_of;
+use crate::work::PieceIx;
+
+impl Ground<'_> {
+    /// Restores every victim without whom the job can be placed too, so that none is left to spare.
+    pub(super) fn spare(
+        &mut self,
+        claim: &Claim,
+        want: &Want,
+        how: Try<'_>,
+        victims: &mut Vec<Victim>,
+        placed: Vec<Placement>,
+    ) -> Vec<Placement> {
+        let mut placed = placed;
+        let search = victims.len() <= SPARED_BY_SEARCH;
+        for at in (0..victims.len()).rev() {
+            if self.follows(victims, at) {
+                continue;
+            }
+            undo(self.rooms, want, View::Soon, &placed);
+            let victim = victims.remove(at);
+            self.back(&victim);
+            let limited =
+                self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
+            let again = if limited || !search { None } else { self.place_any(claim, want, how) };
+            if let Some(elsewhere) = again {
+                placed = elsewhere;
+                continue;
+            }
+            if limited || search || !self.untouched(want, &placed) {
+                self.go(&victim);
+                victims.insert(at, victim);
+            }
+            redo(self.rooms, want, View::Soon, &placed);
+        }
+        placed
+    }
+
+    /// A place on any of the models that the request allows, those of this try first.
+    fn place_any(&mut self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<Vec<Placement>> {
+        let others = how.pool.choices(&want.largest()).into_iter().filter(|choice| *choice != how.choice);
+        for choice in [how.choice].into_iter().chain(others) {
+            let Ok(placed) = place(self.rooms, want, Try { choice, ..how }) else { continue };
+            let demands = demand_of(self.snapshot, &self.snapshot.jobs[claim.job].request, &placed);
+            if self.tree.bound(claim.leaf, &demands, self.best_effort(claim), false).is_none() {
+                return Some(placed);
+            }
+            undo(self.rooms, want, View::Soon, &placed);
+        }
+        None
+    }
+
+    /// Do these placements (now undone) still fit as they are?
+    fn untouched(&mut self, want: &Want, placed: &[Placement]) -> bool {
+        let mut charged = 0;
+        for placement in placed {
+            let part = want.parts.iter().find(|part| part.role == placement.role);
+            let fits = part
+                .is_some_and(|part| self.rooms.has(View::Soon, placement.node, &part.each, &placement.gpus));
+            if !fits {
+                break;
+            }
+            redo(self.rooms, want, View::Soon, std::slice::from_ref(placement));
+            charged += 1;
+        }
+        undo(self.rooms, want, View::Soon, &placed[..charged]);
+        charged == placed.len()
+    }
+
+    /// Where those go that must find another place once the beneficiary has its own, or the first that finds none.
+    /// Everything is as it was afterwards.
+    pub(super) fn stranded(
+        &mut self,
+        claim: &Claim,
+        victims: &[Victim],
+        placed: &[Placement],
+    ) -> Result<Vec<Move>, PieceIx> {
+        let must = || victims.iter().filter(|v| v.right.loss == Loss::Moved);
+        let replicas: usize =
+            must().flat_map(Victim::pieces).map(|piece| self.work.pieces[piece].spots.len()).sum();
+        if let (true, Some(first)) = (replicas > MOVES, must().next()) {
+            return Err(first.piece);
+        }
+        let request = &self.snapshot.jobs[claim.job].request;
+        let demands = demand_of(self.snapshot, request, placed);
+        let charge = crate::tree::Charge { inside: 0, best_effort: self.best_effort(claim) };
+        self.tree.add(claim.leaf, &demands, charge);
+        let mut moves: Vec<Move> = Vec::new();
+        let mut stuck = None;
+        'victims: for victim in must() {
+            let mut anchor = None;
+            for piece in [victim.piece].into_iter().chain(victim.along.iter().copied()) {
+                let Some(found) = self.rehouse(piece, anchor) else {
+                    stuck = Some(victim.piece);
+                    break 'victims;
+                };
+                anchor = anchor.or(found.placements.first().map(|place| place.node));
+                moves.push(found);
+            }
+        }
+        for found in &moves {
+            undo(self.rooms, &found.want, View::Soon, &found.placements);
+        }
+        self.tree.remove(claim.leaf, &demands, charge);
+        stuck.map_or(Ok(moves), Err)
+    }
+
+    /// Another place for an evicted piece, charged to the rooms; `anchor`: where the rest of its job is, if that has moved.
+    pub fn rehouse(&mut self, ix: PieceIx, anchor: Option<NodeIx>) -> Option<Move> {
+        let piece = &self.work.pieces[ix];
+        let job = piece.job;
+        let mut parts: Vec<Part> = Vec::new();
+        for spot in &piece.spots {
+            match parts.iter_mut().find(|part| part.role == spot.role) {
+                Some(part) => part.replicas.push(spot.replica),
+                None => parts.push(Part {
+                    role: spot.role,
+                    each: self.snapshot.jobs[job].request.roles[usize::from(spot.role)].each,
+                    replicas: vec![spot.replica],
+                }),
+            }
+        }
+        let want = Want { parts };
+        let pool = self.shapes.pool(job);
+        let anchor = anchor.or(self.work.has[job].anchor());
+        let pin = if pool.bound() { anchor.and_then(|node| pool.value(node)) } else { None };
+        let (leaf, best_effort) = (piece.leaf, piece.charge.best_effort);
+        for choice in pool.choices(&want.largest()) {
+            let Ok(placements) = place(self.rooms, &want, Try { pool, view: View::Soon, choice, pin }) else {
+                continue;
+            };
+            let demands = demand_of(self.snapshot, &self.snapshot.jobs[job].request, &placements);
+            if self.tree.bound(leaf, &demands, best_effort, false).is_none() {
+                return Some(Move { piece: ix, want, placements });
+            }
+            undo(self.rooms, &want, View::Soon, &placements);
+        }
+        None
+    }
+}

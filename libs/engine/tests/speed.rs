@@ -1,0 +1,116 @@
+//! How long one cycle takes at 1,000 nodes × 8 GPUs with 5,000 jobs waiting. Run by hand, optimised:
+//! `cargo test --release -p crater-engine --test speed -- --ignored --nocapture`
+#![allow(clippy::disallowed_types)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crater_engine::{
+    Account, AccountIx, Amounts, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Preemptible, Request,
+    Role, Shape, Snapshot, decide,
+};
+
+const GI: i64 = 1 << 30;
+
+/// `nodes` nodes of 8 GPUs in two models, 200 accounts, and `waiting` jobs in some 500 shapes.
+fn world(nodes: u32, waiting: u32, full: bool, guaranteed: Option<i64>) -> Snapshot {
+    let node = |n: u32| Node {
+        cpu: 128_000,
+        memory: 1024 * GI,
+        gpus: 8,
+        model: Some(ModelIx(n % 2)),
+        open: true,
+        ..Node::default()
+    };
+    let guaranteed = Amounts { gpu: guaranteed.map(|gpus| gpus * 1000), ..Amounts::default() };
+    let account = |_| Account { guaranteed: guaranteed.clone(), ..Account::default() };
+    let mut s = Snapshot {
+        now: 10_000_000,
+        models: 2,
+        nodes: (0..nodes).map(node).collect(),
+        accounts: (0..200).map(account).collect(),
+        ..Snapshot::default()
+    };
+    let job = |account: u32, class: Class, gpus: i64, cpu: i64, replicas: u32, submitted: i64| Job {
+        account: AccountIx(account % 200),
+        user: None,
+        class,
+        priority: i32::try_from(account % 3).unwrap(),
+        submitted,
+        queued_since: submitted,
+        expected_ms: Some(3_600_000),
+        preemptible: Preemptible::WhenBorrowing,
+        closed: false,
+        request: Arc::new(Request {
+            roles: vec![Role {
+                each: Shape { cpu, memory: 8 * GI, gpu: gpus * 1000 },
+                replicas,
+                min: replicas,
+            }],
+            ..Request::default()
+        }),
+    };
+    if full {
+        // two jobs of 4 GPUs a node, of the first 20 accounts
+        for n in 0..nodes {
+            for half in 0..2u16 {
+                let ix = JobIx::of(s.jobs.len());
+                s.jobs.push(job(n % 20, Class::Guaranteed, 4, 8000, 1, i64::from(n)));
+                s.holdings.push(Holding {
+                    job: ix,
+                    role: 0,
+                    replica: 0,
+                    node: NodeIx(n),
+                    each: s.jobs[ix.at()].request.roles[0].each,
+                    gpus: (0..4).map(|d| (half * 4 + d, 1000)).collect(),
+                    started: 1_000_000,
+                    going: false,
+                });
+            }
+        }
+    }
+    for n in 0..waiting {
+        let gpus = [1, 2, 4, 8][n as usize % 4];
+        let replicas = [1, 1, 1, 2, 4][n as usize % 5];
+        let class = if n % 7 == 0 { Class::BestEffort } else { Class::Guaranteed };
+        s.jobs.push(job(n, class, gpus, 1000 + i64::from(n % 25) * 100, replicas, 2_000_000 + i64::from(n)));
+    }
+    s
+}
+
+#[test]
+#[ignore = "measures; run by hand in release"]
+fn one_cycle() {
+    let cases = [
+        ("empty cluster", world(1000, 5000, false, None)),
+        ("full cluster, equal shares due", world(1000, 5000, true, None)),
+        ("full cluster, guarantees due", world(1000, 5000, true, Some(40))),
+    ];
+    for (name, mut s) in cases {
+        for cycle in ["first", "second"] {
+            let start = Instant::now();
+            let plan = decide(&s).unwrap();
+            let took = start.elapsed();
+            println!("{name}, {cycle}: {:.1} ms, {:?}", took.as_secs_f64() * 1000.0, plan.counts);
+            for revocation in &plan.revocations {
+                s.holdings.retain(|held| held.job != revocation.job);
+            }
+            for grant in &plan.grants {
+                for place in &grant.placements {
+                    s.holdings.push(Holding {
+                        job: grant.job,
+                        role: place.role,
+                        replica: place.replica,
+                        node: place.node,
+                        each: s.jobs[grant.job.at()].request.roles[0].each,
+                        gpus: place.gpus.clone(),
+                        started: s.now,
+                        going: false,
+                    });
+                }
+            }
+            s.holds.clone_from(&plan.holds);
+            s.now += 1000;
+        }
+    }
+}
