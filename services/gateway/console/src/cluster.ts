@@ -38,19 +38,21 @@ export function pause(ms: number, stop: AbortSignal): Promise<void> {
 
 export interface ModelTotal {
   model: string;
-  held: number;
+  /** What a new job could get, in thousandths: nothing on nodes that take no new replicas. */
+  free: number;
   total: number;
 }
 
-/** Per model: thousandths of GPUs held (jobs and Pods of others), and what there is. */
+/** What there is of each GPU model, by name. */
 export function totals(answer: GetClusterResponse): ModelTotal[] {
   const byModel = new Map<string, ModelTotal>();
   for (const node of answer.nodes) {
     const total = Number(node.allocatable?.gpuMillis ?? 0n);
     if (total === 0) continue;
-    const row = byModel.get(node.gpuModel) ?? { model: node.gpuModel, held: 0, total: 0 };
+    const row = byModel.get(node.gpuModel) ?? { model: node.gpuModel, free: 0, total: 0 };
+    const taken = Number(node.held?.gpuMillis ?? 0n) + Number(node.others?.gpuMillis ?? 0n);
     row.total += total;
-    row.held += Number(node.held?.gpuMillis ?? 0n) + Number(node.others?.gpuMillis ?? 0n);
+    row.free += node.schedulable ? Math.max(0, total - taken) : 0;
     byModel.set(node.gpuModel, row);
   }
   return [...byModel.values()].sort((a, b) => a.model.localeCompare(b.model));

@@ -1,61 +1,15 @@
-// The live log of one job. A stream that broke is resumed by time; each replica's place is remembered, so that no line
-// comes twice.
-import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+// The live log of one job. A stream that broke is resumed by time; lines.ts sees to it that no
+// line comes twice.
 import { ConnectError } from "@connectrpc/connect";
 import type { LogLine } from "./gen/crater/job/v1/resources_pb.js";
 import type { Link } from "./feed.js";
+import { Place } from "./lines.js";
 import { expired, renew, streams } from "./session.js";
 import { backoff, connection, untilWatched } from "./stream.js";
 
 /** So many lines of each replica to begin with, and so many in all on the page. */
 export const TAIL_LINES = 2_000;
 const SILENT_MS = 10 * 60_000;
-
-const nanos = (time: Timestamp) => time.seconds * 1_000_000_000n + BigInt(time.nanos);
-
-/** How far each replica has been read. */
-export class Place {
-  /** The newest moment seen, and how many lines were written in it. */
-  private readonly seen = new Map<string, { at: bigint; time: Timestamp; lines: number }>();
-  /** Lines of that moment that a resumed stream sends again. */
-  private readonly again = new Map<string, number>();
-
-  /** A stream begins: what was read may come once more. */
-  resume() {
-    this.again.clear();
-    for (const [replica, last] of this.seen) this.again.set(replica, last.lines);
-  }
-
-  /** Whether the line is new. */
-  take(line: LogLine): boolean {
-    if (!line.time) return true;
-    const replica = `${line.role}/${line.replica}`;
-    const at = nanos(line.time);
-    const last = this.seen.get(replica);
-    if (last && at < last.at) return false;
-    if (last && at === last.at) {
-      const again = this.again.get(replica) ?? 0;
-      if (again > 0) {
-        this.again.set(replica, again - 1);
-        return false;
-      }
-      last.lines++;
-      return true;
-    }
-    this.again.delete(replica);
-    this.seen.set(replica, { at, time: line.time, lines: 1 });
-    return true;
-  }
-
-  /** The moment from which nothing can have been missed, once all `replicas` have been heard. */
-  since(replicas: number): Timestamp | undefined {
-    if (this.seen.size === 0 || this.seen.size < replicas) return undefined;
-    let first: { at: bigint; time: Timestamp } | undefined;
-    for (const last of this.seen.values()) if (!first || last.at < first.at) first = last;
-    // "After" leaves out the moment itself, in which more lines may have been written.
-    return first && timestampFromMs(Math.floor(timestampMs(first.time)) - 1);
-  }
-}
 
 export interface Reader {
   lines(lines: LogLine[]): void;
@@ -98,10 +52,4 @@ export async function follow(name: string, replicas: number, reader: Reader, sto
     reader.link("reconnecting");
     await backoff(attempt++, stop);
   }
-}
-
-/** A line as a terminal would leave it: no colour codes, and only what a progress bar drew last. */
-export function plain(text: string): string {
-  const bare = text.replace(/\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])/g, "").replace(/\r+$/, "");
-  return bare.slice(bare.lastIndexOf("\r") + 1);
 }

@@ -15,9 +15,9 @@ export function ClusterStrip() {
   return (
     <section class={stale.value ? "strip stale" : "strip"} aria-label={words.heading}>
       <div class="totals">
-        {totals(answer).map(({ model, held, total }) => (
+        {totals(answer).map(({ model, free, total }) => (
           <span key={model}>
-            <b>{model || "GPU"}</b> {t.value.submit.free(thousandths(Math.max(0, total - held)), thousandths(total))}
+            <b>{model || "GPU"}</b> {t.value.submit.free(thousandths(free), thousandths(total))}
           </span>
         ))}
         <span class="quiet">

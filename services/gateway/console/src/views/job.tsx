@@ -163,6 +163,7 @@ const endName = (state: JobState) =>
 
 function Why({ job, why }: { job: Job; why: ExplainJobResponse | null }) {
   const words = t.value.job;
+  const message = why?.message || job.message || job.reason || "…";
   return (
     <section class="why" aria-live="polite">
       <h2>
@@ -172,12 +173,12 @@ function Why({ job, why }: { job: Job; why: ExplainJobResponse | null }) {
           <span class="quiet"> · {words.expected} {clock(why.expectedStartTime, locale.value)}</span>
         )}
       </h2>
-      <p data-testid="job-why">{why?.message || job.message || job.reason || "…"}</p>
+      <p data-testid="job-why">{message}</p>
       {why && why.blockers.length > 0 && (
         <ul>
           {why.blockers.map((blocker, index) => (
             <li key={index}>
-              <code>{blocker.reason}</code> {blocker.message}
+              <code>{blocker.reason}</code> {blocker.message !== message && blocker.message}
             </li>
           ))}
         </ul>

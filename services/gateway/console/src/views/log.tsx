@@ -1,9 +1,10 @@
 // The live log. Lines go to the page without the framework: a job may write thousands a second.
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Job, LogLine } from "../gen/crater/job/v1/resources_pb.js";
+import { JobState, type Job, type LogLine } from "../gen/crater/job/v1/resources_pb.js";
 import { t } from "../i18n/index.js";
 import type { Link } from "../feed.js";
-import { follow, plain } from "../logs.js";
+import { plain } from "../lines.js";
+import { follow } from "../logs.js";
 import { problem, type Problem } from "../problem.js";
 import { hasEnded, Indicator, Trouble } from "./parts.js";
 
@@ -93,7 +94,7 @@ export function LogView({ job }: { job: Job }) {
     <section class="log panel" aria-label={words.log}>
       <div class="panel-head">
         <h2>{words.log}</h2>
-        <Indicator link={link} />
+        {!(link === "connecting" && job.state === JobState.QUEUED) && <Indicator link={link} />}
         <span class="grow" />
         {several && (
           <select aria-label={words.logRole} value={only} onChange={(event) => setOnly(event.currentTarget.value)}>

@@ -151,7 +151,7 @@ export function SubmitView() {
         {field(
           "image",
           words.image,
-          words.imageHint,
+          undefined,
           <input {...bind("image")} class="code" autocomplete="off" spellcheck={false} />,
           true,
         )}
@@ -166,9 +166,9 @@ export function SubmitView() {
           undefined,
           <select {...bind("model")}>
             <option value="">{words.anyModel}</option>
-            {models.map(({ model, held, total }) => (
+            {models.map(({ model, free, total }) => (
               <option key={model} value={model}>
-                {`${model} · ${words.free(thousandths(Math.max(0, total - held)), thousandths(total))}`}
+                {`${model} · ${words.free(thousandths(free), thousandths(total))}`}
               </option>
             ))}
           </select>,
