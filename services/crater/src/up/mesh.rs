@@ -32,6 +32,7 @@ pub struct Mesh {
     tls: bool,
     /// The password of the first user, if this start made it up.
     password: Option<String>,
+    _controller: InProcess,
 }
 
 /// What the services are mounted with, and those that are mounted.
@@ -44,6 +45,7 @@ struct Mount<'a> {
     quota: InProcess,
     job: InProcess,
     scheduling: InProcess,
+    controller: InProcess,
     running: Vec<Running>,
     wanted: Vec<Readiness>,
 }
@@ -69,6 +71,7 @@ impl Mesh {
             quota: InProcess::new("quota"),
             job: InProcess::new("job"),
             scheduling: InProcess::new("scheduling"),
+            controller: InProcess::new("controller"),
             running: Vec::new(),
             wanted: Vec::new(),
         };
@@ -80,7 +83,9 @@ impl Mesh {
         mount.gateway(args, listener).await.context("the gateway")?;
         all_ready(&mount.wanted, shutdown).await?;
         let tls = args.tls_cert.is_some();
-        Ok(Self { running: mount.running, kubernetes, data, address, tls, password })
+        // a place without anybody who could dial it closes; nobody dials the controller
+        let controller = mount.controller;
+        Ok(Self { running: mount.running, kubernetes, data, address, tls, password, _controller: controller })
     }
 
     /// Tells the person who started it where everything is.
@@ -186,8 +191,8 @@ impl Mount<'_> {
         let deps = crater_controller::Deps { client: self.client.clone() };
         let service = crater_controller::build(crater_controller::Config::default(), deps);
         self.wanted.push(service.readiness().clone());
-        let bind = Bind::InProcess(InProcess::new("controller"));
-        self.running.push(service.spawn(bind, self.shutdown.clone()).await?);
+        self.running
+            .push(service.spawn(Bind::InProcess(self.controller.clone()), self.shutdown.clone()).await?);
         Ok(())
     }
 
