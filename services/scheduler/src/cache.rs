@@ -342,6 +342,11 @@ impl Cache {
         shown.chain(assumed.map(|(key, a)| (key, &a.what)))
     }
 
+    /// One Allocation, an assumed one included.
+    pub fn given_one(&self, key: &Key) -> Option<&Given> {
+        self.allocations.get(key).or_else(|| self.assumed.get(key).map(|a| &a.what))
+    }
+
     /// Whether a replica is taken back, or is about to be.
     pub fn is_revoked(&self, key: &Key, given: &Given, replica: &Replica) -> bool {
         given.revoked.contains(replica) || self.revoking.get(key).is_some_and(|r| r.what.contains(replica))

@@ -33,7 +33,7 @@ async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     deps.user = Some(config.user.clone().context("user is not set: where is the user service?")?);
     deps.quota = Some(config.quota.clone().context("quota is not set: where is the quota service?")?);
     let bind = Bind::Tcp(config.server.listen);
-    Ok(build(config, deps).await?.spawn(bind, shutdown).await?)
+    Ok(build(config, deps)?.spawn(bind, shutdown).await?)
 }
 
 async fn cluster(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Client> {

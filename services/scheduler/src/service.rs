@@ -54,7 +54,7 @@ pub struct SchedulerService {
 const NAME: &str = "scheduler";
 
 /// Puts it together; nothing is asked of the cluster yet.
-pub async fn build(config: Config, deps: Deps) -> Result<SchedulerService> {
+pub fn build(config: Config, deps: Deps) -> Result<SchedulerService> {
     let shared = Arc::new(Shared::new(deps.authority.directory().clone(), deps.clock.clone()));
     Ok(SchedulerService { shared, deps, config, readiness: Readiness::new(NAME) })
 }

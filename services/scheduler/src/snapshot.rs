@@ -58,6 +58,8 @@ pub struct Frame {
     pub barred: BTreeMap<usize, String>,
     /// Allocations of which nothing is left to be known.
     pub spent: Vec<(Key, String)>,
+    /// What jobs that went back to the queue still hold of earlier Allocations.
+    pub outlived: Vec<(Key, BTreeSet<Replica>)>,
 }
 
 /// What is given in beside the cache.
@@ -76,13 +78,27 @@ pub struct Beside<'a> {
     pub cycle: u64,
 }
 
-/// Whether the job went back to the queue after this Allocation, so that nothing of it is spent any more. Its status says when it
-/// last began to wait; where the clocks of two machines differ, the order of the writes tells.
-pub fn returned(entry: &JobEntry, given: &Given) -> bool {
-    let Some(status) = &entry.object.status else { return false };
-    status.phase == Some(Phase::Queued)
-        && (status.queued_millis.is_some_and(|at| at >= given.object.spec.granted_millis)
-            || entry.version() > version(&*given.object))
+fn queued(entry: &JobEntry) -> bool {
+    entry.object.status.as_ref().is_some_and(|s| s.phase == Some(Phase::Queued))
+}
+
+/// Whether the job went back to the queue after this Allocation: the rest of it is of no use. (The writer dates no grant before
+/// the job's return to the queue, whatever the clocks of two machines say.)
+pub fn outlived(entry: &JobEntry, given: &Given) -> bool {
+    let since = entry.object.status.as_ref().and_then(|s| s.queued_millis);
+    queued(entry) && since.is_some_and(|at| at >= given.object.spec.granted_millis)
+}
+
+/// Whether the controller has taken note that all of this Allocation is gone, and has put the job back into the queue: its status
+/// says since when, or was written after the last release.
+fn returned(entry: &JobEntry, given: &Given) -> bool {
+    let noted = given.held.is_empty() && entry.version() > version(&*given.object);
+    outlived(entry, given) || (queued(entry) && noted)
+}
+
+/// Whether something of it was taken back or is gone: of a queued job, the controller then gives back the rest.
+fn touched(given: &Given) -> bool {
+    !given.revoked.is_empty() || !given.rejected.is_empty() || given.held.len() < given.granted.len()
 }
 
 /// Granted, released, and neither taken back nor turned away: it ran to its end.
@@ -314,6 +330,13 @@ impl<'a> Build<'a> {
             if of.held.is_empty() && done {
                 self.spent(name, of);
             }
+            if !over && outlived(entry, of) {
+                let rest = of.held.iter().map(|g| (g.role.clone(), g.replica));
+                let rest: BTreeSet<Replica> = rest.filter(|r| !self.cache.is_revoked(name, of, r)).collect();
+                if !rest.is_empty() {
+                    self.frame.outlived.push(((*name).clone(), rest));
+                }
+            }
         }
         let wanted = match &entry.wanted {
             Ok(wanted) => wanted,
@@ -364,15 +387,15 @@ impl<'a> Build<'a> {
     }
 
     fn holdings(&mut self, ix: JobIx, (entry, over): (&JobEntry, bool), name: &Key, of: &Given) {
-        let returned = returned(entry, of);
+        let clearing = outlived(entry, of) || (queued(entry) && touched(of));
         let started = of.object.spec.granted_millis;
         for held in &of.held {
             let replica: Replica = (held.role.clone(), held.replica);
-            let going = over || returned || self.cache.is_revoked(name, of, &replica);
+            let going = over || clearing || self.cache.is_revoked(name, of, &replica);
             let each = entry.shape(&held.role).unwrap_or_default();
             self.hold(ix, held, each, (started, going));
         }
-        if over || returned {
+        if over || returned(entry, of) {
             return;
         }
         for past in ended(of) {

@@ -1,7 +1,7 @@
 //! What was decided, written: one create a grant, one patch a revocation, deletes of what is spent. Every write asks the leader
 //! first; what a write assumes is dropped when it certainly failed, and left to the next list when nobody knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crater_engine::{Grant, Plan, Revocation, RevokeCause};
@@ -13,7 +13,7 @@ use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Precon
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::cache::{Given, Key, Replica};
+use crate::cache::{Cache, Key, Replica};
 use crate::shared::Shared;
 use crate::snapshot::Frame;
 
@@ -67,6 +67,10 @@ impl Writer {
         let mut writes = Vec::new();
         for revocation in &plan.revocations {
             writes.extend(revoke(shared, frame, revocation));
+        }
+        for (key, rest) in &frame.outlived {
+            let words = ("Returned", "the job went back to the queue".to_owned());
+            writes.extend(take_back(&mut shared.cache(), key, rest, &words));
         }
         for grant in &plan.grants {
             let aside = shared.setbacks().now(&frame.jobs[grant.job.at()], now_ms).is_some();
@@ -171,11 +175,14 @@ impl Writer {
             owner_references: Some(vec![owner(job)?]),
             ..ObjectMeta::default()
         };
+        // by this a grant is told from what the job held before it last went back to the queue
+        let queued = job.status.as_ref().and_then(|s| s.queued_millis);
+        let granted_millis = queued.map_or(now_ms, |at| now_ms.max(at.saturating_add(1)));
         let spec = AllocationSpec {
             job: key.name.clone(),
             job_uid: job.spec.job_uid.clone(),
             epoch,
-            granted_millis: now_ms,
+            granted_millis,
             placements: placements(frame, grant),
             revoked: Vec::new(),
         };
@@ -238,30 +245,32 @@ fn revoke(shared: &Shared, frame: &Frame, revocation: &Revocation) -> Vec<Write>
         .collect();
     let key = &frame.jobs[revocation.job.at()];
     let mut cache = shared.cache();
-    let mut taken: BTreeMap<Key, (Given, BTreeSet<Replica>)> = BTreeMap::new();
+    let mut taken: Vec<(Key, BTreeSet<Replica>)> = Vec::new();
     for (name, given) in cache.given().filter(|(_, given)| given.job == *key) {
         let held = given.held.iter().map(|g| (g.role.clone(), g.replica));
         let back: BTreeSet<Replica> =
             held.filter(|r| victims.contains(r) && !cache.is_revoked(name, given, r)).collect();
         if !back.is_empty() {
-            taken.insert(name.clone(), (given.clone(), back));
+            taken.push((name.clone(), back));
         }
     }
-    let (reason, message) = words(frame, revocation);
-    let mut writes = Vec::new();
-    for (name, (given, back)) in taken {
-        // not answered yet: there is nothing to patch, the next cycle finds it
-        let Some(version) = given.object.metadata.resource_version.clone() else { continue };
-        let mut revoked = given.object.spec.revoked.clone();
-        revoked.extend(ranges(&back).into_iter().map(|replicas| Revoked {
-            replicas,
-            reason: reason.to_owned(),
-            message: message.clone(),
-        }));
-        cache.assume_revoked(&name, back);
-        writes.push(Write::Revoke(name, revoked, version));
-    }
-    writes
+    let words = words(frame, revocation);
+    taken.iter().filter_map(|(name, back)| take_back(&mut cache, name, back, &words)).collect()
+}
+
+/// The patch that takes these replicas of one Allocation back, assumed already.
+fn take_back(cache: &mut Cache, name: &Key, back: &BTreeSet<Replica>, words: &(&str, String)) -> Option<Write> {
+    let given = cache.given_one(name)?;
+    // not answered yet: there is nothing to patch, the next cycle finds it
+    let version = given.object.metadata.resource_version.clone()?;
+    let mut revoked = given.object.spec.revoked.clone();
+    revoked.extend(ranges(back).into_iter().map(|replicas| Revoked {
+        replicas,
+        reason: words.0.to_owned(),
+        message: words.1.clone(),
+    }));
+    cache.assume_revoked(name, back.clone());
+    Some(Write::Revoke(name.clone(), revoked, version))
 }
 
 fn words(frame: &Frame, revocation: &Revocation) -> (&'static str, String) {

@@ -1,0 +1,538 @@
+//! A cluster, a quota service that says what the test wants, and a scheduler between them; the controller is the test itself.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crater_api::quota::v1 as quota;
+use crater_api::quota::v1::quota_service_server::{QuotaService, QuotaServiceServer};
+use crater_api::quota::v1::watch_quotas_response as said;
+use crater_api::scheduling::v1 as pb;
+use crater_api::scheduling::v1::scheduling_service_client::SchedulingServiceClient;
+use crater_api::user::v1 as user;
+use crater_api::user::v1::watch_identities_response::{self as identities, Event as Known};
+use crater_auth::{AccessGrant, Authority, MeshKey, Signer, generate_seed};
+use crater_k8s::aijob::{AIJobResources, AIJobRole, Class, SchedulingStatus};
+use crater_k8s::lease::epoch_of;
+use crater_k8s::{AIJob, AIJobSpec, Allocation, names};
+use crater_k8s_mem::{Cluster, NodeSpec};
+use crater_scheduler::{Config, Deps, build};
+use crater_service::{Bind, Channel, InProcess, Readiness, Running, Server, Shutdown, Target};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The real clock, and what the test moved it.
+#[derive(Clone, Default)]
+pub struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub fn advance(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    fn shared(&self) -> crater_scheduler::Clock {
+        let moved = self.0.clone();
+        Arc::new(move || {
+            let moved = u64::try_from(moved.load(Ordering::SeqCst)).unwrap();
+            SystemTime::now() + Duration::from_millis(moved)
+        })
+    }
+}
+
+type Limits = BTreeMap<String, Vec<quota::ResourceQuota>>;
+
+/// A quota service whose every change is a new snapshot.
+struct Says(watch::Receiver<Limits>);
+
+#[tonic::async_trait]
+impl QuotaService for Says {
+    type WatchQuotasStream = BoxStream<'static, Result<quota::WatchQuotasResponse, Status>>;
+
+    async fn watch_quotas(
+        &self,
+        _: Request<quota::WatchQuotasRequest>,
+    ) -> Result<Response<Self::WatchQuotasStream>, Status> {
+        let snapshots = tokio_stream::wrappers::WatchStream::new(self.0.clone());
+        let events = snapshots.flat_map(|limits| {
+            let mut events = vec![said::Event::SnapshotStart(said::SnapshotStart {})];
+            events.extend(limits.into_iter().map(|(name, resources)| {
+                said::Event::Quota(quota::Quota { name, resources, ..Default::default() })
+            }));
+            events.push(said::Event::Synced(said::Synced {}));
+            futures::stream::iter(events)
+        });
+        let events = events.map(|event| Ok(quota::WatchQuotasResponse { event: Some(event) }));
+        let pulse = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(Duration::from_secs(2)));
+        let pulse = pulse.map(|_| {
+            Ok(quota::WatchQuotasResponse { event: Some(said::Event::Heartbeat(said::Heartbeat {})) })
+        });
+        Ok(Response::new(futures::stream::select(events, pulse).boxed()))
+    }
+
+    async fn get_quota(
+        &self,
+        _: Request<quota::GetQuotaRequest>,
+    ) -> Result<Response<quota::GetQuotaResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn update_quota(
+        &self,
+        _: Request<quota::UpdateQuotaRequest>,
+    ) -> Result<Response<quota::UpdateQuotaResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
+
+/// Another scheduler on the same cluster.
+pub struct Rival {
+    pub clock: TestClock,
+    readiness: Readiness,
+    running: Running,
+    shutdown: Shutdown,
+}
+
+impl Rival {
+    pub async fn missing(&self, condition: &str) -> String {
+        until("it says what it lacks", || async {
+            let missing = self.readiness.missing().into_iter().find(|m| m.condition == condition)?;
+            (missing.why != "not yet").then_some(missing.why)
+        })
+        .await
+    }
+
+    /// Lets time pass for it alone until it leads.
+    pub async fn takes_over(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.readiness.is_ready() {
+            assert!(Instant::now() < deadline, "not taken over: {:?}", self.readiness.missing());
+            self.clock.advance(11_000);
+            let _ = tokio::time::timeout(Duration::from_millis(1500), self.readiness.ready()).await;
+        }
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.stopped().await.unwrap();
+    }
+}
+
+pub struct House {
+    pub cluster: Cluster,
+    pub clock: TestClock,
+    authority: Authority,
+    signer: Signer,
+    limits: watch::Sender<Limits>,
+    quota: InProcess,
+    quota_stop: Shutdown,
+    frozen: Arc<AtomicBool>,
+    channel: Channel,
+    scheduler: Option<Rival>,
+}
+
+pub fn node(name: &str, gpus: u32) -> NodeSpec {
+    NodeSpec::gpu_server(name, gpus, "A100")
+}
+
+pub fn row(resource: &str, guaranteed: Option<i64>, limit: Option<i64>) -> quota::ResourceQuota {
+    quota::ResourceQuota { resource: resource.into(), guaranteed, limit }
+}
+
+async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+impl House {
+    /// Accounts lab (ann) and den (bob), both below top; root is the admin.
+    pub async fn new(nodes: impl IntoIterator<Item = NodeSpec>) -> Self {
+        let cluster = Cluster::builder().nodes(nodes).build().await.unwrap();
+        crater_k8s::build::install(&cluster.client()).await.unwrap();
+        for name in ["crater-lab", "crater-den"] {
+            let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+            Api::all(cluster.client()).create(&PostParams::default(), &namespace).await.unwrap();
+        }
+        let authority = Authority::new(MeshKey::generate().unwrap());
+        let signer = Signer::from_seed("k", &generate_seed()).unwrap();
+        authority.keys().replace([("k".to_owned(), signer.public_key())]);
+        identify(&authority);
+        let quota = InProcess::new("quota");
+        let (limits, heard) = watch::channel(Limits::new());
+        let quota_stop = Shutdown::new();
+        Server::new("quota")
+            .add_service(QuotaServiceServer::new(Says(heard)))
+            .descriptors(crater_api::DESCRIPTOR_SET)
+            .layer(authority.layer())
+            .serve(Bind::InProcess(quota.clone()), quota_stop.clone())
+            .await
+            .unwrap();
+        let place = InProcess::new("scheduling");
+        let channel = Target::InProcess(place.clone()).channel().unwrap();
+        let mut house = Self {
+            cluster,
+            clock: TestClock::default(),
+            authority,
+            signer,
+            limits,
+            quota,
+            quota_stop,
+            frozen: Arc::default(),
+            channel,
+            scheduler: None,
+        };
+        house.begin(place).await;
+        house
+    }
+
+    async fn begin(&mut self, place: InProcess) {
+        let client = freezable(self.cluster.client(), self.frozen.clone());
+        let scheduler = self.scheduler(client, self.clock.clone(), place.clone()).await;
+        self.channel = Target::InProcess(place).channel().unwrap();
+        let ready = tokio::time::timeout(DEADLINE, scheduler.readiness.ready()).await;
+        assert!(ready.is_ok(), "not ready: {:?}", scheduler.readiness.missing());
+        self.scheduler = Some(scheduler);
+    }
+
+    async fn scheduler(&self, client: Client, clock: TestClock, place: InProcess) -> Rival {
+        let mut deps = Deps::new(self.authority.clone(), client);
+        deps.clock = clock.shared();
+        deps.quota = Some(Target::InProcess(self.quota.clone()));
+        let service = build(Config::default(), deps).unwrap();
+        let (readiness, shutdown) = (service.readiness().clone(), Shutdown::new());
+        let running = service.spawn(Bind::InProcess(place), shutdown.clone()).await.unwrap();
+        Rival { clock, readiness, running, shutdown }
+    }
+
+    pub async fn restart(&mut self) {
+        self.scheduler.take().unwrap().stop().await;
+        self.begin(InProcess::new("scheduling")).await;
+    }
+
+    pub async fn rival(&self) -> Rival {
+        self.scheduler(self.cluster.client(), TestClock::default(), InProcess::new("rival")).await
+    }
+
+    /// Nothing of the first scheduler reaches the cluster any more, or it does again.
+    pub fn freeze(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::SeqCst);
+    }
+
+    pub fn limit(&self, name: &str, rows: Vec<quota::ResourceQuota>) {
+        self.limits.send_modify(|limits| {
+            limits.insert(name.to_owned(), rows);
+        });
+    }
+
+    pub fn quota_away(&self) {
+        self.quota_stop.cancel();
+    }
+
+    /// The ConfigMap with the limits says this.
+    pub async fn kept(&self, text: &str) {
+        let api: Api<ConfigMap> = Api::namespaced(self.cluster.client(), names::SYSTEM_NAMESPACE);
+        until("the limits are kept", || async {
+            let map = api.get_opt(names::LIMITS_CONFIGMAP).await.unwrap()?;
+            map.data?.values().any(|kept| kept.contains(text)).then_some(())
+        })
+        .await;
+    }
+
+    fn jobs(&self, account: &str) -> Api<AIJob> {
+        Api::namespaced(self.cluster.client(), &format!("crater-{account}"))
+    }
+
+    pub async fn submit(&self, job: &Job) {
+        let api = self.jobs(&job.account);
+        let made = AIJob::new(&job.name, job.spec());
+        api.create(&PostParams::default(), &made).await.unwrap();
+    }
+
+    pub async fn allocations(&self) -> Vec<Allocation> {
+        let api: Api<Allocation> = Api::all(self.cluster.client());
+        api.list(&ListParams::default()).await.unwrap().items
+    }
+
+    pub async fn until(&self, what: &str, so: impl Fn(&[Allocation]) -> bool) {
+        let so = &so;
+        until(what, || async move { so(&self.allocations().await).then_some(()) }).await;
+    }
+
+    /// The reason as the AIJob shows it; an empty code is any.
+    pub async fn reason_in(&self, account: &str, name: &str, code: &str) -> SchedulingStatus {
+        let api = self.jobs(account);
+        until(&format!("{name} waits for {code}"), || async {
+            let told = api.get(name).await.unwrap().status?.scheduling?;
+            (code.is_empty() || told.reason == code).then_some(told)
+        })
+        .await
+    }
+
+    pub async fn reason(&self, name: &str, code: &str) -> SchedulingStatus {
+        self.reason_in("lab", name, code).await
+    }
+
+    pub async fn no_reason(&self, name: &str) {
+        let api = self.jobs("lab");
+        until("the reason is cleared", || async {
+            let status = api.get(name).await.unwrap().status;
+            status.and_then(|s| s.scheduling).is_none().then_some(())
+        })
+        .await;
+    }
+
+    pub async fn lease(&self) -> (i64, Option<String>) {
+        let api: Api<Lease> = Api::namespaced(self.cluster.client(), names::SYSTEM_NAMESPACE);
+        let lease = api.get(names::SCHEDULER_LEASE).await.unwrap();
+        (epoch_of(&lease), lease.annotations().get(names::LIST_REVISION).cloned())
+    }
+
+    async fn say(&self, job: &str, status: serde_json::Value) {
+        let patch = json!({"status": status});
+        self.jobs("lab").patch_status(job, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
+    async fn patch_allocations(&self, job: &str, status: serde_json::Value) {
+        let api: Api<Allocation> = Api::namespaced(self.cluster.client(), "crater-lab");
+        for allocation in self.allocations().await.into_iter().filter(|a| a.spec.job == job) {
+            let patch = json!({"status": status});
+            let name = allocation.name_any();
+            api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        }
+    }
+
+    /// As the controller: it was taken and runs.
+    pub async fn accept(&self, job: &str) {
+        self.patch_allocations(job, json!({"accepted": 1})).await;
+        self.say(job, json!({"phase": "Running", "attempts": 1})).await;
+    }
+
+    /// As the controller: these replicas are gone.
+    pub async fn release(&self, job: &str, replicas: Range<i32>) {
+        let released = json!([{"role": "worker", "first": replicas.start, "count": replicas.len()}]);
+        self.patch_allocations(job, json!({"released": released})).await;
+    }
+
+    /// As the controller: it is over, and all of it is gone.
+    pub async fn finish(&self, job: &str) {
+        self.say(job, json!({"phase": "Succeeded"})).await;
+        self.release(job, 0..100).await;
+    }
+
+    /// As the controller: it waits again.
+    pub async fn queue_again(&self, job: &str) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        self.say(job, json!({"phase": "Queued", "queuedMillis": u64::try_from(now).unwrap()})).await;
+    }
+
+    /// As the controller: it waits again, and all of it is gone.
+    pub async fn back_to_queue(&self, job: &str) {
+        self.queue_again(job).await;
+        self.release(job, 0..100).await;
+    }
+
+    /// As the controller: the kubelet would not have replica 0.
+    pub async fn reject(&self, job: &str) {
+        let node = self.allocations().await.into_iter().find(|a| a.spec.job == job).unwrap().granted().remove(0).node;
+        let rejected = json!([{"role": "worker", "replica": 0, "node": node, "message": "UnexpectedAdmissionError"}]);
+        let released = json!([{"role": "worker", "first": 0, "count": 1}]);
+        self.patch_allocations(job, json!({"accepted": 1, "released": released, "rejected": rejected})).await;
+    }
+
+    fn signed<T>(&self, user: &str, body: T) -> Request<T> {
+        self.authority.directory().apply(Known::Heartbeat(identities::Heartbeat {}));
+        let grant = AccessGrant { user: user.parse().unwrap(), session: "s".into(), epoch: 1 };
+        let (token, _) = self.signer.access_token(&grant, SystemTime::now()).unwrap();
+        let mut request = Request::new(body);
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        request
+    }
+
+    fn client(&self) -> SchedulingServiceClient<Channel> {
+        SchedulingServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn explain(&self, user: &str, name: &str) -> Result<pb::ExplainJobResponse, Status> {
+        let request = self.signed(user, pb::ExplainJobRequest { name: name.into() });
+        Ok(self.client().explain_job(request).await?.into_inner())
+    }
+
+    pub async fn cluster_of(&self, user: &str) -> pb::GetClusterResponse {
+        let request = self.signed(user, pb::GetClusterRequest {});
+        self.client().get_cluster(request).await.unwrap().into_inner()
+    }
+
+    pub async fn queue(
+        &self,
+        user: &str,
+        parent: &str,
+        page_size: i32,
+        token: &str,
+    ) -> Result<(Vec<String>, String), Status> {
+        let request = pb::ListQueueRequest { parent: parent.into(), page_size, page_token: token.into() };
+        let answer = self.client().list_queue(self.signed(user, request)).await?.into_inner();
+        Ok((answer.entries.into_iter().map(|e| e.job).collect(), answer.next_page_token))
+    }
+
+    pub async fn usage(&self, account: &str, user: &str) -> BTreeMap<String, (i64, i64)> {
+        let channel = self.authority.identity("quota").channel(self.channel.clone());
+        let request = pb::GetUsageRequest { account: account.into(), user: user.into() };
+        let answer = SchedulingServiceClient::new(channel).get_usage(request).await.unwrap().into_inner();
+        answer.usage.into_iter().map(|u| (u.resource, (u.guaranteed, u.best_effort))).collect()
+    }
+}
+
+fn identify(authority: &Authority) {
+    let directory = authority.directory();
+    directory.apply(Known::SnapshotStart(identities::SnapshotStart {}));
+    for (name, parent) in
+        [("accounts/top", ""), ("accounts/lab", "accounts/top"), ("accounts/den", "accounts/top")]
+    {
+        let account = user::Account { name: name.into(), parent: parent.into(), ..Default::default() };
+        directory.apply(Known::Account(account));
+    }
+    for (name, account, platform_admin) in
+        [("root", None, true), ("ann", Some("lab"), false), ("bob", Some("den"), false)]
+    {
+        let membership = |account: &str| user::Membership {
+            account: format!("accounts/{account}"),
+            user: format!("users/{name}"),
+            role: user::MemberRole::Member.into(),
+        };
+        directory.apply(Known::Identity(user::Identity {
+            user: Some(user::User {
+                name: format!("users/{name}"),
+                state: user::UserState::Active.into(),
+                platform_admin,
+                ..Default::default()
+            }),
+            epoch: 1,
+            memberships: account.map(membership).into_iter().collect(),
+            revoked_sessions: Vec::new(),
+        }));
+    }
+    assert!(directory.apply(Known::Synced(identities::Synced {})));
+}
+
+/// A client none of whose requests arrives while it is frozen.
+fn freezable(client: Client, frozen: Arc<AtomicBool>) -> Client {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let (client, frozen) = (client.clone(), frozen.clone());
+        async move {
+            if frozen.load(Ordering::SeqCst) {
+                return Err(tower::BoxError::from("frozen"));
+            }
+            client.send(request).await.map_err(tower::BoxError::from)
+        }
+    });
+    Client::new(service, "default")
+}
+
+/// A job to submit; one replica without GPUs unless said otherwise.
+pub struct Job {
+    name: String,
+    account: String,
+    creator: String,
+    class: Class,
+    priority: i32,
+    replicas: i32,
+    gpu_millis: i64,
+    models: Vec<String>,
+}
+
+pub fn job(name: &str) -> Job {
+    Job {
+        name: name.into(),
+        account: "lab".into(),
+        creator: "ann".into(),
+        class: Class::Guaranteed,
+        priority: 0,
+        replicas: 1,
+        gpu_millis: 0,
+        models: Vec::new(),
+    }
+}
+
+impl Job {
+    pub fn account(mut self, account: &str, creator: &str) -> Self {
+        (self.account, self.creator) = (account.into(), creator.into());
+        self
+    }
+
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    pub fn replicas(mut self, replicas: i32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    pub fn gpus(mut self, millis: i64) -> Self {
+        self.gpu_millis = millis;
+        self
+    }
+
+    pub fn model(mut self, model: &str) -> Self {
+        self.models.push(model.into());
+        self
+    }
+
+    fn spec(&self) -> AIJobSpec {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        AIJobSpec {
+            job_uid: uuid::Uuid::now_v7().to_string(),
+            account: self.account.clone(),
+            creator: self.creator.clone(),
+            service_class: self.class,
+            priority: self.priority,
+            roles: vec![AIJobRole {
+                name: "worker".into(),
+                replicas: self.replicas,
+                min_replicas: self.replicas,
+                resources: AIJobResources {
+                    cpu_millis: 100,
+                    memory_bytes: 1 << 20,
+                    gpu_millis: self.gpu_millis,
+                },
+                gpu_models: self.models.clone(),
+                image: "none".into(),
+                command: vec!["true".into()],
+                args: vec![],
+                env: vec![],
+                working_dir: String::new(),
+                mounts: vec![],
+            }],
+            expected_seconds: None,
+            max_retries: 0,
+            grace_seconds: 30,
+            submitted_millis: i64::try_from(now).unwrap(),
+            cancelled: false,
+            revision: 1,
+        }
+    }
+}
