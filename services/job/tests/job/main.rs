@@ -1,0 +1,11 @@
+//! The laws of the job service, through real gRPC over in-process channels, on an in-memory Kubernetes. Nobody schedules there: the tests
+//! write statuses and Pods as the scheduler and the controller would.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+
+mod cluster;
+mod house;
+mod logs;
+mod pages;
+mod submit;
+mod watch;
