@@ -101,7 +101,7 @@ export function SubmitView() {
       {errors.has(control) ? (
         <p class="wrong" id={`submit-${control}-note`} data-testid={`error-${control}`}>{errors.get(control)}</p>
       ) : (
-        <p class="hint" id={`submit-${control}-note`}>{hint}</p>
+        hint && <p class="hint" id={`submit-${control}-note`}>{hint}</p>
       )}
     </div>
   );

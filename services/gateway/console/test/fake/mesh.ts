@@ -255,7 +255,10 @@ export class Mesh {
       explainJob({ name }, context) {
         mesh.check(context, name);
         const job = mesh.find(name);
-        if (job.state !== JobState.QUEUED) return { job: name };
+        if (job.state !== JobState.QUEUED) {
+          const gpus = [{ indexes: [0, 1, 2, 3], millis: 1000 }];
+          return { job: name, placements: job.nodes.map((node, at) => ({ node, role: "worker", firstReplica: at, count: 1, gpus })) };
+        }
         const message = job.message;
         return { job: name, waiting: true, position: 2, message, blockers: [{ reason: job.reason, message }] };
       },
