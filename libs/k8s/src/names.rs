@@ -21,6 +21,9 @@ pub const LIMITS_CONFIGMAP: &str = "crater-limits";
 /// Keeps an AIJob until its end is recorded in the database.
 pub const RECORD_FINALIZER: &str = "crater.dev/record";
 
+/// Keeps an AIJob, and the Allocations that it owns, until the last of its Pods is known to be gone.
+pub const PODS_FINALIZER: &str = "crater.dev/pods";
+
 /// Label: the job's uid, on everything that belongs to a job.
 pub const JOB_UID: &str = "crater.dev/job-uid";
 /// Label: the job's id.

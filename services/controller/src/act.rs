@@ -4,15 +4,22 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crater_k8s::aijob::AIJobStatus;
+use crater_k8s::allocation::{Granted, Range, Rejected};
 use crater_k8s::build::{self, PodOf};
-use crater_k8s::{AIJob, Allocation};
+use crater_k8s::{AIJob, Allocation, names};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Map, Value, json};
 
 use crate::index::{Index, Key};
-use crate::plan::Action;
+use crate::plan::{self, Action};
+
+/// Pods of one job that are created or deleted at one time.
+const AT_ONCE: usize = 16;
+/// Pods of one job that are written before it is looked at anew: a cancel need not wait for 10,000 creates.
+const MOST_AT_ONCE: usize = 512;
 
 /// What the watches have told of the cluster.
 pub struct Known {
@@ -26,6 +33,17 @@ pub struct Known {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What came of an action.
+#[derive(Debug, PartialEq)]
+enum Done {
+    /// It is done.
+    Yes,
+    /// What the plan saw is stale.
+    Stale,
+    /// Admission would not have this replica of that Allocation, in these words.
+    TurnedAway(String, Granted, String),
 }
 
 /// Writes for one job.
@@ -43,49 +61,98 @@ pub struct Actor<'a> {
 }
 
 impl Actor<'_> {
-    /// Does one action. `Ok(false)`: what the plan saw is stale, look again.
+    /// Does actions in their order, but creates and deletes of Pods that stand together side by side. `Ok(false)`:
+    /// what the plan saw is stale, look again.
     ///
     /// # Errors
     /// The API server's.
-    pub async fn act(&self, action: &Action) -> Result<bool, kube::Error> {
+    pub async fn act(&self, actions: &[Action]) -> Result<bool, kube::Error> {
+        let of_pods = |a: &Action| matches!(a, Action::Create { .. } | Action::Delete { .. });
+        for together in actions.chunk_by(|a, b| of_pods(a) && of_pods(b)) {
+            let some = &together[..together.len().min(MOST_AT_ONCE)];
+            let writes: Vec<_> = some.iter().map(|action| self.one(action)).collect();
+            let results: Vec<_> = futures::stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
+            // one that fails does not break the others off: what came of them would not be known
+            let (mut done, mut failed) = (Vec::new(), None);
+            for result in results {
+                match result {
+                    Ok(one) => done.push(one),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            self.turned_away(&done).await?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if done.iter().any(|d| *d != Done::Yes) {
+                return Ok(false);
+            }
+            if some.len() < together.len() {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn turned_away(&self, done: &[Done]) -> Result<(), kube::Error> {
+        for allocation in self.allocations {
+            let name = allocation.name_any();
+            let refused = done.iter().filter_map(|d| match d {
+                Done::TurnedAway(of, granted, why) if *of == name => Some((granted.clone(), why.clone())),
+                _ => None,
+            });
+            let refused: Vec<_> = refused.collect();
+            if !refused.is_empty() {
+                self.one(&plan::turned_away(allocation, &refused)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn one(&self, action: &Action) -> Result<Done, kube::Error> {
+        tracing::debug!(job = self.key.job, ?action, "acting");
         let done = match action {
             Action::Status(next) => self.status(next).await,
+            Action::Keep => self.finalizer(true).await,
+            Action::LetGo => self.finalizer(false).await,
             Action::Accept { allocation, epoch } => {
                 self.allocation(allocation, json!({"accepted": epoch})).await
             }
             Action::Refuse { allocation, message } => {
                 self.allocation(allocation, json!({"refused": message})).await
             }
-            Action::Release { allocation, released, rejected } => {
-                let mut change = json!({"released": released});
-                if !rejected.is_empty() {
-                    change["rejected"] = json!(rejected);
+            Action::Release { allocation, released, rejected, unseen } => {
+                if *unseen && self.unseen_pods().await? {
+                    return Ok(Done::Stale);
                 }
-                self.allocation(allocation, change).await
+                self.release(allocation, released, rejected).await
             }
             Action::EnsureService => self.service().await,
             Action::Create { granted, allocation, attempt, rendezvous } => {
                 let Some(role) = self.job.spec.roles.iter().find(|r| r.name == granted.role) else {
-                    return Ok(true);
+                    return Ok(Done::Yes);
                 };
-                let of = PodOf {
-                    job: self.job,
-                    role,
-                    granted,
-                    allocation,
-                    attempt: *attempt,
-                    rendezvous: rendezvous.clone(),
-                };
-                self.create(&build::pod(&of)).await
+                let rendezvous = rendezvous.clone();
+                let of = PodOf { job: self.job, role, granted, allocation, attempt: *attempt, rendezvous };
+                match self.create(&build::pod(&of)).await {
+                    Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
+                        return Ok(Done::TurnedAway(
+                            allocation.clone(),
+                            granted.clone(),
+                            status.message.clone(),
+                        ));
+                    }
+                    other => other,
+                }
             }
             Action::Delete { pod, uid } => self.delete(pod, uid).await,
         };
         match done {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(Done::Yes),
             // somebody wrote meanwhile, or it is gone: the watch tells, and the plan is made anew
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 tracing::debug!(job = self.key.job, message = status.message, "a write met a newer state");
-                Ok(false)
+                Ok(Done::Stale)
             }
             Err(error) => Err(error),
         }
@@ -105,11 +172,44 @@ impl Actor<'_> {
         let mut change = difference(&before, &after);
         // the scheduler's part is never touched
         change.remove("scheduling");
-        let patch = json!({"metadata": {"resourceVersion": self.job.resource_version()}, "status": change});
+        let patch = json!({"metadata": self.version(), "status": change});
         let api: Api<AIJob> = self.api();
         let job = api.patch_status(&self.key.job, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         lock(&self.known.jobs).assume(job);
         Ok(())
+    }
+
+    /// The object that the plan saw, in its uid and version.
+    fn version(&self) -> Value {
+        json!({"uid": self.job.uid(), "resourceVersion": self.job.resource_version()})
+    }
+
+    async fn finalizer(&self, on: bool) -> Result<(), kube::Error> {
+        let mut finalizers = self.job.finalizers().to_vec();
+        finalizers.retain(|f| f != names::PODS_FINALIZER);
+        if on {
+            finalizers.push(names::PODS_FINALIZER.to_owned());
+        }
+        let mut metadata = self.version();
+        metadata["finalizers"] = json!(finalizers);
+        let api: Api<AIJob> = self.api();
+        let patch = json!({ "metadata": metadata });
+        let job = api.patch(&self.key.job, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        lock(&self.known.jobs).assume(job);
+        Ok(())
+    }
+
+    async fn release(
+        &self,
+        name: &str,
+        released: &[Range],
+        rejected: &[Rejected],
+    ) -> Result<(), kube::Error> {
+        let mut change = json!({"released": released});
+        if !rejected.is_empty() {
+            change["rejected"] = json!(rejected);
+        }
+        self.allocation(name, change).await
     }
 
     async fn allocation(&self, name: &str, status: Value) -> Result<(), kube::Error> {
@@ -122,10 +222,32 @@ impl Actor<'_> {
         Ok(())
     }
 
+    /// The answer to a create may have been lost, and the watch be behind: asks for the job's Pods, and says whether
+    /// there is one that was not known.
+    async fn unseen_pods(&self) -> Result<bool, kube::Error> {
+        let selector = format!("{}={}", names::JOB_UID, self.job.spec.job_uid);
+        let api: Api<Pod> = self.api();
+        let there = api.list(&ListParams::default().labels(&selector)).await?;
+        let mut known = lock(&self.known.pods);
+        let mut unseen = false;
+        for pod in there {
+            if !known.knows(&pod) {
+                unseen = true;
+                known.assume(pod);
+            }
+        }
+        Ok(unseen)
+    }
+
     async fn service(&self) -> Result<(), kube::Error> {
         let api: Api<Service> = self.api();
-        match api.create(&PostParams::default(), &build::service(self.job)).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        let service = build::service(self.job);
+        match api.create(&PostParams::default(), &service).await {
+            // that of an earlier job of this name, which may be about to go: it is ours from now on
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let ours = Patch::Merge(&service);
+                api.patch(&self.key.job, &PatchParams::default(), &ours).await.map(drop)
+            }
             other => other.map(drop),
         }
     }
@@ -141,7 +263,13 @@ impl Actor<'_> {
         let api: Api<Pod> = self.api();
         let only = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         match api.delete(name, &DeleteParams::default().preconditions(only)).await {
-            Ok(_) => Ok(()),
+            Ok(answer) => {
+                // told to go; one that had ended is gone, and the watch says so
+                if let Some(pod) = answer.left().filter(|p| p.metadata.deletion_timestamp.is_some()) {
+                    lock(&self.known.pods).assume(pod);
+                }
+                Ok(())
+            }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 lock(&self.known.pods).forget(self.key, name, uid);
                 Ok(())

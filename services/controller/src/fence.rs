@@ -38,10 +38,6 @@ impl Fence {
         if allocation.spec.epoch == self.epoch {
             return Judgement::Valid;
         }
-        if allocation.spec.epoch > self.epoch {
-            // the Lease was read before its new holder wrote it
-            return Judgement::Wait;
-        }
         let revision = allocation.resource_version().and_then(|r| r.parse::<u64>().ok());
         match (revision, self.list_revision) {
             (Some(seen), Some(listed)) if seen <= listed => Judgement::Valid,

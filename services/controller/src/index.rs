@@ -24,9 +24,16 @@ pub struct Index<K> {
     by_job: BTreeMap<Key, BTreeMap<String, Arc<K>>>,
     /// What a list has told so far; it replaces everything when it is complete.
     listing: Option<BTreeMap<Key, BTreeMap<String, Arc<K>>>>,
-    /// Written by us and not yet seen in the watch, by uid: a list that began before must not drop them.
+    /// Written by us since the last list was asked for and not yet seen in the watch, by uid: that list may lack them.
     assumed: BTreeSet<String>,
-    graves: VecDeque<String>,
+    graves: Graves,
+}
+
+/// The last uids that were deleted.
+#[derive(Default)]
+struct Graves {
+    row: VecDeque<String>,
+    set: BTreeSet<String>,
 }
 
 impl<K: ResourceExt> Index<K> {
@@ -37,7 +44,7 @@ impl<K: ResourceExt> Index<K> {
             by_job: BTreeMap::new(),
             listing: None,
             assumed: BTreeSet::new(),
-            graves: VecDeque::new(),
+            graves: Graves::default(),
         }
     }
 
@@ -46,6 +53,8 @@ impl<K: ResourceExt> Index<K> {
         match event {
             Event::Init => {
                 self.listing = Some(BTreeMap::new());
+                // the list is asked for after this: it knows all that was written before
+                self.assumed.clear();
                 Vec::new()
             }
             Event::InitApply(object) => {
@@ -70,18 +79,20 @@ impl<K: ResourceExt> Index<K> {
     /// Takes in what the API answered to a write, before the watch tells it.
     pub fn assume(&mut self, object: K) {
         let Some(uid) = object.uid() else { return };
-        if self.graves.contains(&uid) {
-            return;
-        }
-        if let Some(known) =
-            (self.key_of)(&object).and_then(|k| self.by_job.get(&k)?.get(&object.name_any()).cloned())
-            && known.uid().as_deref() == Some(uid.as_str())
-            && revision(&*known) >= revision(&object)
-        {
+        if self.graves.set.contains(&uid) {
             return;
         }
         self.assumed.insert(uid);
         self.put(object);
+    }
+
+    /// Whether this very object is known.
+    pub fn knows(&self, object: &K) -> bool {
+        self.known(object).is_some_and(|known| known.uid() == object.uid())
+    }
+
+    fn known(&self, object: &K) -> Option<&Arc<K>> {
+        self.by_job.get(&(self.key_of)(object)?)?.get(&object.name_any())
     }
 
     /// Forgets an object that the API says is not there.
@@ -106,26 +117,35 @@ impl<K: ResourceExt> Index<K> {
 
     fn replace(&mut self) -> Vec<Key> {
         let mut listed = self.listing.take().unwrap_or_default();
-        for (key, objects) in &self.by_job {
+        let newest = listed.values().flat_map(BTreeMap::values).map(|o| revision(&**o)).max().unwrap_or(0);
+        let mut touched: BTreeSet<Key> = self.by_job.keys().cloned().collect();
+        for (key, objects) in std::mem::take(&mut self.by_job) {
             for (name, object) in objects {
-                if object.uid().is_some_and(|uid| self.assumed.contains(&uid)) {
-                    listed
-                        .entry(key.clone())
-                        .or_default()
-                        .entry(name.clone())
-                        .or_insert_with(|| object.clone());
+                let newer = revision(&*object) > newest;
+                let ours = object.uid().is_some_and(|uid| self.assumed.contains(&uid));
+                let listed = listed.entry(key.clone()).or_default();
+                // what the list lacks was deleted, unless it was written after the list was made
+                let keep = match listed.get(&name) {
+                    Some(other) => revision(&*object) > revision(&**other),
+                    None => ours && newer,
+                };
+                if keep {
+                    listed.insert(name, object);
                 }
             }
         }
-        let mut touched: BTreeSet<Key> = self.by_job.keys().cloned().collect();
+        listed.retain(|_, objects| !objects.is_empty());
         touched.extend(listed.keys().cloned());
         self.by_job = listed;
         touched.into_iter().collect()
     }
 
+    /// Takes an object in, unless a newer one is known: the watch may be behind our own writes.
     fn put(&mut self, object: K) -> Option<Key> {
         let key = (self.key_of)(&object)?;
-        self.by_job.entry(key.clone()).or_default().insert(object.name_any(), Arc::new(object));
+        if self.known(&object).is_none_or(|known| revision(&**known) <= revision(&object)) {
+            self.by_job.entry(key.clone()).or_default().insert(object.name_any(), Arc::new(object));
+        }
         Some(key)
     }
 
@@ -149,11 +169,15 @@ impl<K: ResourceExt> Index<K> {
     }
 
     fn bury(&mut self, object: &K) {
-        if let Some(uid) = object.uid() {
-            self.graves.push_back(uid);
-            if self.graves.len() > GRAVES {
-                self.graves.pop_front();
-            }
+        let Some(uid) = object.uid() else { return };
+        let graves = &mut self.graves;
+        if graves.set.insert(uid.clone()) {
+            graves.row.push_back(uid);
+        }
+        if graves.row.len() > GRAVES
+            && let Some(oldest) = graves.row.pop_front()
+        {
+            graves.set.remove(&oldest);
         }
     }
 }
@@ -189,6 +213,33 @@ mod tests {
         index.apply(Event::InitDone);
         let names: Vec<_> = index.of(&key(&Pod::default()).unwrap()).iter().map(|p| p.name_any()).collect();
         assert_eq!(names, ["new"]);
+    }
+
+    #[test]
+    fn what_a_later_list_lacks_is_gone_though_its_deletion_was_never_told() {
+        let mut index = Index::new(key);
+        index.assume(pod("ghost", "1", 5));
+        index.apply(Event::Init);
+        index.assume(pod("short", "2", 6));
+        index.apply(Event::InitApply(pod("other", "3", 9)));
+        index.apply(Event::InitDone);
+        let names: Vec<_> = index.of(&key(&Pod::default()).unwrap()).iter().map(|p| p.name_any()).collect();
+        assert_eq!(names, ["other"]);
+    }
+
+    #[test]
+    fn a_watch_or_list_that_is_behind_takes_nothing_back() {
+        let mut index = Index::new(key);
+        let version = |index: &Index<Pod>| revision(&*index.of(&key(&Pod::default()).unwrap())[0]);
+        index.assume(pod("a", "1", 7));
+        index.apply(Event::Apply(pod("a", "1", 5)));
+        assert_eq!(version(&index), 7);
+        index.apply(Event::Init);
+        index.apply(Event::InitApply(pod("a", "1", 6)));
+        index.apply(Event::InitDone);
+        assert_eq!(version(&index), 7);
+        index.apply(Event::Apply(pod("a", "1", 8)));
+        assert_eq!(version(&index), 8);
     }
 
     #[test]

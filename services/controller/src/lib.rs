@@ -6,8 +6,9 @@
 mod act;
 mod config;
 mod fence;
+mod held;
 mod index;
-pub mod plan;
+mod plan;
 mod pods;
 mod queue;
 mod run;

@@ -2,21 +2,39 @@
 //!
 //! A job goes `Queued → Starting → Running → end`. A change of phase or of the attempt is written before anything that
 //! follows from it is done, so a crash between any two lines is a crash in a state that this function knows. Pods of
-//! an older attempt are gone before the first of a new one is made: no job runs twice at once.
+//! an older attempt are gone before the first of a new one is made: no job runs twice at once. From before its first
+//! Pod until its last is gone a finalizer keeps the AIJob, and with it the Allocations that it owns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crater_domain::{AccountId, JobId, JobUid};
 use crater_k8s::aijob::{AIJobStatus, Phase};
 use crater_k8s::allocation::{Granted, Range, Rejected, ranges};
 use crater_k8s::build::Rendezvous;
-use crater_k8s::{AIJob, Allocation};
+use crater_k8s::{AIJob, Allocation, names};
 use kube::ResourceExt;
 
 use crate::fence::{Fence, Judgement};
+use crate::held::{Held, Holdings, gone, untouched, whole};
 use crate::pods::{Replica, State};
 use crate::status;
+
+/// How soon a Lease without a list revision is read again.
+const FENCE_PAUSE: Duration = Duration::from_millis(300);
+/// Refusals that an Allocation names, and how much of each: a gang of 10,000 that nobody would have still fits an object.
+const MOST_REJECTED: usize = 1000;
+const LONGEST_REFUSAL: usize = 200;
+
+/// What a node lets be known of its Pods. One that is silent says nothing, and nothing is known to be gone there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Its kubelet reports.
+    Ready,
+    /// An admin has said that it is off: nothing runs there.
+    Off,
+}
 
 /// What is known of a job.
 pub struct View<'a> {
@@ -28,8 +46,8 @@ pub struct View<'a> {
     pub pods: &'a [Replica],
     /// The scheduler's Lease, read after the Allocations were seen; needed only where one is undecided.
     pub fence: Option<Fence>,
-    /// Nodes whose kubelets report, or that are known to be off: on any other nothing is known to be gone.
-    pub heard: &'a BTreeSet<String>,
+    /// The nodes that are not silent.
+    pub heard: &'a BTreeMap<String, Heard>,
     /// Now, in milliseconds since 1970.
     pub now_millis: i64,
 }
@@ -39,6 +57,10 @@ pub struct View<'a> {
 pub enum Action {
     /// The status shall be this (but for the scheduler's part).
     Status(Box<AIJobStatus>),
+    /// The AIJob must not go before what is started for it.
+    Keep,
+    /// The AIJob may go.
+    LetGo,
     /// The Allocation is valid.
     Accept {
         /// Which.
@@ -61,6 +83,8 @@ pub enum Action {
         released: Vec<Range>,
         /// All that a kubelet refused, those of before included.
         rejected: Vec<Rejected>,
+        /// For some no Pod is known: the API must confirm that there is none.
+        unseen: bool,
     },
     /// The replicas need names.
     EnsureService,
@@ -93,49 +117,44 @@ pub struct Plan {
     pub look_again: Option<Duration>,
 }
 
-/// A replica that is held.
-struct Held<'a> {
-    allocation: &'a Allocation,
-    granted: Granted,
-    revoked: bool,
-    pod: Option<&'a Replica>,
-}
-
-/// The roles of replicas that hold a place.
-fn roles<'a>(held: &'a [Held<'_>]) -> Vec<&'a str> {
-    held.iter().filter(|h| !h.revoked).map(|h| h.granted.role.as_str()).collect()
-}
-
 /// Decides.
 pub fn plan(view: &View<'_>) -> Plan {
     let job = view.job;
     let now = job.status.clone().unwrap_or_default();
     let phase = now.phase.unwrap_or(Phase::Queued);
-    let over = matches!(phase, Phase::Succeeded | Phase::Failed | Phase::Cancelled);
-    let cancelled = job.spec.cancelled || job.metadata.deletion_timestamp.is_some();
-    if over || cancelled {
-        return wind_down(view, now, over);
+    let holdings = Holdings::of(view);
+    let just = |actions| Plan { actions, look_again: None };
+    if matches!(phase, Phase::Succeeded | Phase::Failed | Phase::Cancelled) {
+        return just(over(view, &holdings));
     }
-    if let Err(error) = job.spec.parse() {
-        let mut next = now.clone();
-        status::end(&mut next, Phase::Failed, "InvalidSpec", error.to_string(), None, view.now_millis);
-        return only(Action::Status(Box::new(next)));
+    // what had come to its end before anybody told it to is no less done for a cancel that came too late
+    if phase != Phase::Queued && finished(view, &now, &holdings) {
+        return just(vec![succeed(view, now, &holdings)]);
+    }
+    if job.spec.cancelled || job.metadata.deletion_timestamp.is_some() {
+        return just(cancel(view, now, &holdings));
+    }
+    if let Err(why) = sound(job) {
+        let mut next = now;
+        status::end(&mut next, Phase::Failed, "InvalidSpec", why, None, view.now_millis);
+        return just(vec![status::action(next, job)]);
     }
     let mut plan = accept(view);
-    if !plan.actions.is_empty() {
-        return plan;
+    if plan.actions.is_empty() {
+        plan.actions = match phase {
+            Phase::Queued => queued(view, now, &holdings),
+            _ => started(view, now, &holdings),
+        };
     }
-    let held = held(view);
-    let steps = match phase {
-        Phase::Queued => queued(view, now, &held),
-        _ => started(view, now, &held),
-    };
-    plan.actions = steps;
     plan
 }
 
-fn only(action: Action) -> Plan {
-    Plan { actions: vec![action], look_again: None }
+/// Somebody may have written the AIJob by hand.
+fn sound(job: &AIJob) -> Result<(), String> {
+    job.name_any().parse::<JobId>().map_err(|e| format!("metadata.name: {e}"))?;
+    job.spec.job_uid.parse::<JobUid>().map_err(|e| format!("spec.jobUid: {e}"))?;
+    job.spec.account.parse::<AccountId>().map_err(|e| format!("spec.account: {e}"))?;
+    job.spec.parse().map(drop).map_err(|e| e.to_string())
 }
 
 /// Undecided Allocations are decided first: nothing of them starts before.
@@ -150,7 +169,7 @@ fn accept(view: &View<'_>) -> Plan {
                 allocation: allocation.name_any(),
                 message: format!("epoch {} gave it, epoch {} rules", allocation.spec.epoch, fence.epoch),
             }),
-            Some((_, Judgement::Wait)) | None => plan.look_again = Some(Duration::from_millis(300)),
+            Some((_, Judgement::Wait)) | None => plan.look_again = Some(FENCE_PAUSE),
         }
     }
     plan
@@ -161,54 +180,32 @@ pub fn undecided(allocation: &Allocation) -> bool {
     allocation.status.as_ref().is_none_or(|s| s.accepted.is_none() && s.refused.is_none())
 }
 
-fn held<'a>(view: &View<'a>) -> Vec<Held<'a>> {
-    let mut out = Vec::new();
-    for allocation in view.allocations.iter().filter(|a| !undecided(a)) {
-        let revoked = allocation.revoked();
-        let name = allocation.name_any();
-        for granted in allocation.held() {
-            let is =
-                |p: &&Replica| p.allocation == name && p.role == granted.role && p.replica == granted.replica;
-            let pod = view.pods.iter().find(is);
-            let revoked = revoked.contains(&(granted.role.clone(), granted.replica));
-            out.push(Held { allocation, granted, revoked, pod });
-        }
+/// The job is over: what still runs is ended, what is gone is given back.
+fn over(view: &View<'_>, holdings: &Holdings<'_>) -> Vec<Action> {
+    let mut actions = wind_down(view, holdings);
+    if !left(view, holdings) && kept(view.job) {
+        actions.push(Action::LetGo);
     }
-    out.sort_by_key(|h| (role_number(view.job, &h.granted.role), h.granted.replica));
-    out
+    actions
 }
 
-fn role_number(job: &AIJob, role: &str) -> usize {
-    job.spec.roles.iter().position(|r| r.name == role).unwrap_or(usize::MAX)
-}
-
-/// Whether nothing of the replica runs any more, for sure. A Pod that is not there proves nothing while its node is
-/// silent; where the node reports, the Pod was never made or its kubelet has let it go.
-fn gone(view: &View<'_>, held: &Held<'_>) -> bool {
-    let heard = view.heard.contains(&held.granted.node);
-    match held.pod {
-        None => heard,
-        Some(pod) => match pod.state {
-            State::Succeeded | State::Failed { .. } => true,
-            State::Refused { .. } => heard,
-            State::Starting | State::Running => false,
-        },
+/// The job shall end: it is over once nothing of it is left.
+fn cancel(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Vec<Action> {
+    let mut actions = wind_down(view, holdings);
+    let mut next = now.clone();
+    if left(view, holdings) {
+        status::count(&mut next, view, holdings);
+        status::write(&mut actions, &now, next, view.job);
+        return actions;
     }
+    let message = if view.job.spec.cancelled { "cancelled" } else { "its AIJob was deleted" };
+    status::count(&mut next, view, holdings);
+    status::end(&mut next, Phase::Cancelled, "Cancelled", message.to_owned(), None, view.now_millis);
+    actions.insert(0, status::action(next, view.job));
+    actions
 }
 
-/// Whether the live replicas make up the gang's minimum.
-fn whole(job: &AIJob, held: &[Held<'_>]) -> bool {
-    let live = |role: &str| held.iter().filter(|h| !h.revoked && h.granted.role == role).count();
-    job.spec.roles.iter().all(|r| i32::try_from(live(&r.name)).is_ok_and(|n| n >= r.min_replicas.max(1)))
-}
-
-fn untouched(allocation: &Allocation) -> bool {
-    allocation.spec.revoked.is_empty()
-        && allocation.status.as_ref().is_none_or(|s| s.released.is_empty() && s.rejected.is_empty())
-}
-
-/// The job is over, or shall be: what runs is ended, what is gone is given back, and then it is over.
-fn wind_down(view: &View<'_>, now: AIJobStatus, over: bool) -> Plan {
+fn wind_down(view: &View<'_>, holdings: &Holdings<'_>) -> Vec<Action> {
     let mut actions = delete(view.pods.iter().filter(|p| !p.ended()));
     for allocation in view.allocations.iter().filter(|a| undecided(a) && !a.held().is_empty()) {
         // nothing of it was started, and nothing will be
@@ -217,136 +214,168 @@ fn wind_down(view: &View<'_>, now: AIJobStatus, over: bool) -> Plan {
             allocation: allocation.name_any(),
             released: ranges(&all),
             rejected: Vec::new(),
+            unseen: false,
         });
     }
-    let held = held(view);
-    actions.extend(release(view, &held, |h| gone(view, h)));
-    let left = view.pods.iter().any(|p| !p.ended()) || held.iter().any(|h| !gone(view, h));
-    if !over && !left {
-        let mut next = now;
-        status::count(&mut next, view.job, &[], view.pods);
-        let message = if view.job.spec.cancelled { "cancelled" } else { "its AIJob was deleted" };
-        status::end(&mut next, Phase::Cancelled, "Cancelled", message.to_owned(), None, view.now_millis);
-        actions.insert(0, Action::Status(Box::new(next)));
-    }
-    Plan { actions, look_again: None }
+    actions.extend(release(holdings, |h| gone(view, h)));
+    actions
+}
+
+fn left(view: &View<'_>, holdings: &Holdings<'_>) -> bool {
+    let runs = |p: &Replica| !p.ended() && view.heard.get(&p.node) != Some(&Heard::Off);
+    view.pods.iter().any(runs) || holdings.all.iter().any(|h| !gone(view, h))
+}
+
+fn kept(job: &AIJob) -> bool {
+    job.finalizers().iter().any(|f| f == names::PODS_FINALIZER)
 }
 
 /// Waits: what an earlier start left is cleared away, then a whole gang starts.
-fn queued(view: &View<'_>, now: AIJobStatus, held: &[Held<'_>]) -> Vec<Action> {
+///
+/// One Allocation brings the whole gang, so what was given for an earlier start, and is not whole by itself, goes
+/// back; what was given after it has joined it.
+fn queued(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Vec<Action> {
     let mut next = now.clone();
-    let dirty = held.iter().any(|h| !untouched(h.allocation));
-    if view.pods.is_empty() && !dirty && whole(view.job, held) {
+    let all = &holdings.all;
+    let brings = |h: &Held<'_>| {
+        untouched(h.allocation) && whole(view, holdings.live().filter(|other| other.order == h.order))
+    };
+    let mut judged = None;
+    let first = all.iter().find_map(|h| {
+        let new = judged.replace(h.order) != Some(h.order);
+        (new && brings(h)).then_some(h.order)
+    });
+    let starts = |h: &Held<'_>| first.is_some_and(|n| h.order >= n) && untouched(h.allocation);
+    if first.is_some() && view.pods.is_empty() && all.iter().all(starts) {
+        if !kept(view.job) {
+            return vec![Action::Keep];
+        }
         next.attempts += 1;
         next.phase = Some(Phase::Starting);
         (next.reason, next.message) = (None, None);
-        next.nodes = nodes(held);
-        status::count(&mut next, view.job, &roles(held), view.pods);
-        return vec![Action::Status(Box::new(next))];
+        next.nodes = nodes(holdings);
+        status::count(&mut next, view, holdings);
+        return vec![status::action(next, view.job)];
     }
     let mut actions = delete(view.pods.iter());
-    actions.extend(release(view, held, |h| !untouched(h.allocation) && gone(view, h)));
-    status::count(&mut next, view.job, &[], &[]);
+    // while one is undecided, those beside it may be what joins it
+    let settled = !view.allocations.iter().any(|a| undecided(a));
+    let leaves = |h: &Held<'_>| !starts(h) && (settled || !untouched(h.allocation));
+    actions.extend(release(holdings, |h| leaves(h) && gone(view, h)));
     next.phase = Some(Phase::Queued);
+    status::count_waiting(&mut next, view, holdings);
     status::write(&mut actions, &now, next, view.job);
     actions
 }
 
+/// Whether every replica has ended well, by itself.
+fn finished(view: &View<'_>, now: &AIJobStatus, holdings: &Holdings<'_>) -> bool {
+    let done = |h: &Held<'_>| {
+        h.pod.is_some_and(|p| p.attempt == now.attempts && p.state == State::Succeeded && !p.going)
+    };
+    let all = || holdings.all.iter().filter(|h| !h.surplus);
+    (whole(view, holdings.live()) && holdings.live().all(done)) || (whole(view, all()) && all().all(done))
+}
+
+fn succeed(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Action {
+    let mut next = now;
+    status::count(&mut next, view, holdings);
+    let at = view.pods.iter().filter_map(|p| p.ended_millis).max().unwrap_or(view.now_millis);
+    started_at(&mut next, view);
+    status::end(&mut next, Phase::Succeeded, "Completed", String::new(), Some(0), at);
+    status::action(next, view.job)
+}
+
+/// When the last replica of this attempt began to run: short jobs may have ended before they were seen running.
+fn started_at(next: &mut AIJobStatus, view: &View<'_>) {
+    if next.start_millis.is_none() {
+        let current = view.pods.iter().filter(|p| p.attempt == next.attempts);
+        next.start_millis = current.filter_map(|p| p.started_millis).max();
+    }
+}
+
 /// Runs, or is being started.
-fn started(view: &View<'_>, now: AIJobStatus, held: &[Held<'_>]) -> Vec<Action> {
-    if !whole(view.job, held) {
-        return vec![Action::Status(Box::new(back_to_queue(view, now, held)))];
+fn started(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Vec<Action> {
+    if !whole(view, holdings.live()) {
+        let (reason, message) = why_incomplete(view, holdings);
+        return vec![back_to_queue(view, now, reason, message)];
     }
-    let current: Vec<&Replica> = view.pods.iter().filter(|p| p.attempt == now.attempts).collect();
-    if let Some(failed) = status::first_failure(&current) {
-        return vec![Action::Status(Box::new(after_failure(view, now, failed)))];
+    let of_now = |p: &Replica| p.attempt == now.attempts;
+    // we take no Pod of this attempt away from a replica that is to run: a drain did, or a control plane from a lost node
+    let evicted = holdings.live().filter_map(|h| h.pod).find(|p| of_now(p) && p.going);
+    if let Some(pod) = evicted {
+        let message = format!("pod {} was told to leave node {}", pod.name, pod.node);
+        return vec![back_to_queue(view, now, "Evicted", message)];
     }
-    let done =
-        |h: &&Held<'_>| h.pod.is_some_and(|p| p.attempt == now.attempts && p.state == State::Succeeded);
-    if live(held).iter().all(done) {
-        let mut next = now;
-        status::count(&mut next, view.job, &roles(held), view.pods);
-        status::end(&mut next, Phase::Succeeded, "Completed", String::new(), Some(0), view.now_millis);
-        return vec![Action::Status(Box::new(next))];
+    let refused = holdings.all.iter().any(|h| h.refusal().is_some());
+    let failed = status::first_failure(holdings.live().filter_map(|h| h.pod).filter(|p| of_now(p)));
+    // the others fail where a kubelet would not have one of them: that is no failure of the job
+    if let Some(failed) = failed.filter(|_| !refused) {
+        return vec![after_failure(view, now, failed, holdings)];
     }
 
-    let mut actions = Vec::new();
-    let refused: Vec<&Held<'_>> = held.iter().filter(|h| refusal(h).is_some()).collect();
-    let leaving = |h: &&Held<'_>| h.revoked || refusal(h).is_some();
-    actions.extend(release(view, held, |h| leaving(&h) && gone(view, h)));
-    actions.extend(delete(held.iter().filter(leaving).filter_map(|h| h.pod)));
-    let old: Vec<&Replica> = view.pods.iter().filter(|p| p.attempt != now.attempts).collect();
-    actions.extend(delete(old.iter().copied()));
-    if old.is_empty() && refused.is_empty() {
-        actions.extend(create(view, &now, held));
+    let leaving = |h: &Held<'_>| !h.live() || h.refusal().is_some();
+    let mut actions = release(holdings, |h| leaving(h) && gone(view, h));
+    let old = |p: &&Replica| !of_now(p);
+    let useless = holdings.all.iter().filter(|h| leaving(h)).filter_map(|h| h.pod);
+    let useless: BTreeMap<&str, &Replica> =
+        useless.chain(holdings.strays.iter().copied()).chain(view.pods.iter().filter(old)).map(|p| (p.name.as_str(), p)).collect();
+    actions.extend(delete(useless.into_values()));
+    if !refused && !view.pods.iter().any(|p| old(&p)) {
+        actions.extend(create(view, &now, holdings));
     }
 
     let mut next = now.clone();
-    status::count(&mut next, view.job, &roles(held), view.pods);
-    next.nodes = nodes(held);
-    let up = |role: &str| {
-        let runs = |h: &&Held<'_>| {
-            h.granted.role == role
-                && h.pod.is_some_and(|p| {
-                    p.attempt == now.attempts && matches!(p.state, State::Running | State::Succeeded)
-                })
-        };
-        i32::try_from(live(held).into_iter().filter(runs).count()).unwrap_or(i32::MAX)
+    status::count(&mut next, view, holdings);
+    next.nodes = nodes(holdings);
+    let up = |h: &&Held<'_>| {
+        h.pod.is_some_and(|p| of_now(p) && matches!(p.state, State::Running | State::Succeeded))
     };
-    let runs = view.job.spec.roles.iter().all(|r| up(&r.name) >= r.min_replicas.max(1));
-    if runs && now.phase != Some(Phase::Running) {
+    if now.phase != Some(Phase::Running) && whole(view, holdings.live().filter(up)) {
         next.phase = Some(Phase::Running);
-        next.start_millis = current.iter().filter_map(|p| p.started_millis).max().or(Some(view.now_millis));
+        started_at(&mut next, view);
         (next.reason, next.message) = (None, None);
     }
     status::write(&mut actions, &now, next, view.job);
     actions
 }
 
-fn live<'a, 'b>(held: &'b [Held<'a>]) -> Vec<&'b Held<'a>> {
-    held.iter().filter(|h| !h.revoked).collect()
-}
-
-fn nodes(held: &[Held<'_>]) -> Vec<String> {
-    let set: BTreeSet<&str> = held.iter().filter(|h| !h.revoked).map(|h| h.granted.node.as_str()).collect();
+fn nodes(holdings: &Holdings<'_>) -> Vec<String> {
+    let set: BTreeSet<&str> = holdings.live().map(|h| h.granted.node.as_str()).collect();
     set.into_iter().take(status::MOST_NODES).map(str::to_owned).collect()
 }
 
-fn refusal<'a>(held: &'a Held<'_>) -> Option<&'a str> {
-    match held.pod.map(|p| &p.state) {
-        Some(State::Refused { message }) => Some(message),
-        _ => None,
+fn why_incomplete(view: &View<'_>, holdings: &Holdings<'_>) -> (&'static str, String) {
+    let rejected = view.allocations.iter().filter_map(|a| a.status.as_ref()).flat_map(|s| &s.rejected).last();
+    if let Some(taken) = holdings.all.iter().find(|h| h.revoked) {
+        let words = taken.allocation.spec.revoked.last().map(|r| r.message.clone());
+        return ("Preempted", words.unwrap_or_default());
+    }
+    match rejected {
+        Some(r) => {
+            let message = format!("node {} would not have replica {}/{}: {}", r.node, r.role, r.replica, r.message);
+            ("Refused", message)
+        }
+        None => ("Incomplete", "its gang fell below the minimum".to_owned()),
     }
 }
 
-/// What it held is being taken back (or was refused by a kubelet): the rest is of no use, and it waits again.
-fn back_to_queue(view: &View<'_>, now: AIJobStatus, held: &[Held<'_>]) -> AIJobStatus {
+/// What is left of the gang is of no use: all of it goes back, and the job waits again. No retry is spent.
+fn back_to_queue(view: &View<'_>, now: AIJobStatus, reason: &str, message: String) -> Action {
     let mut next = now;
-    let revoked = view.allocations.iter().flat_map(|a| &a.spec.revoked).last();
-    let rejected = view.allocations.iter().filter_map(|a| a.status.as_ref()).flat_map(|s| &s.rejected).last();
-    let (reason, message) = match (held.iter().any(|h| h.revoked), revoked, rejected) {
-        (true, Some(r), _) => ("Preempted", r.message.clone()),
-        (_, _, Some(r)) => (
-            "Refused",
-            format!("node {} would not have replica {}/{}: {}", r.node, r.role, r.replica, r.message),
-        ),
-        (_, Some(r), None) => ("Preempted", r.message.clone()),
-        (_, None, None) => ("Incomplete", "its gang fell below the minimum".to_owned()),
-    };
     if reason == "Preempted" {
         next.preemptions += 1;
     }
     next.phase = Some(Phase::Queued);
     next.reason = Some(reason.to_owned());
-    next.message = Some(message);
+    next.message = Some(message).filter(|m| !m.is_empty());
     next.queued_millis = Some(view.now_millis);
     next.start_millis = None;
     next.nodes = Vec::new();
-    status::count(&mut next, view.job, &[], &[]);
-    next
+    status::action(next, view.job)
 }
 
-fn after_failure(view: &View<'_>, now: AIJobStatus, failed: &Replica) -> AIJobStatus {
+fn after_failure(view: &View<'_>, now: AIJobStatus, failed: &Replica, holdings: &Holdings<'_>) -> Action {
     let mut next = now;
     let (exit_code, why) = match &failed.state {
         State::Failed { exit_code, message } => (*exit_code, message.as_str()),
@@ -359,7 +388,7 @@ fn after_failure(view: &View<'_>, now: AIJobStatus, failed: &Replica) -> AIJobSt
         failed.node,
         if why.is_empty() || why.starts_with("exit code") { String::new() } else { format!(": {why}") }
     );
-    status::worst(&mut next, view.pods);
+    status::count(&mut next, view, holdings);
     if next.failures < view.job.spec.max_retries {
         next.failures += 1;
         next.attempts += 1;
@@ -368,10 +397,11 @@ fn after_failure(view: &View<'_>, now: AIJobStatus, failed: &Replica) -> AIJobSt
         next.message = Some(format!("{message}; retry {} of {}", next.failures, view.job.spec.max_retries));
         next.start_millis = None;
     } else {
-        status::count(&mut next, view.job, &[], view.pods);
-        status::end(&mut next, Phase::Failed, "ReplicaFailed", message, Some(exit_code), view.now_millis);
+        started_at(&mut next, view);
+        let at = failed.ended_millis.unwrap_or(view.now_millis);
+        status::end(&mut next, Phase::Failed, "ReplicaFailed", message, Some(exit_code), at);
     }
-    next
+    status::action(next, view.job)
 }
 
 fn delete<'a>(pods: impl Iterator<Item = &'a Replica>) -> Vec<Action> {
@@ -379,59 +409,73 @@ fn delete<'a>(pods: impl Iterator<Item = &'a Replica>) -> Vec<Action> {
 }
 
 /// One write an Allocation for all of it that `which` names.
-fn release(view: &View<'_>, held: &[Held<'_>], which: impl Fn(&Held<'_>) -> bool) -> Vec<Action> {
+fn release(holdings: &Holdings<'_>, which: impl Fn(&Held<'_>) -> bool) -> Vec<Action> {
+    let of_one = |a: &Held<'_>, b: &Held<'_>| a.order == b.order;
     let mut actions = Vec::new();
-    for allocation in view.allocations.iter() {
-        let mut released = allocation.released();
-        let mut rejected = allocation.status.as_ref().map(|s| s.rejected.clone()).unwrap_or_default();
-        let before = released.len();
-        for h in held.iter().filter(|h| std::ptr::eq(h.allocation, &**allocation) && which(h)) {
-            released.insert((h.granted.role.clone(), h.granted.replica));
-            if let Some(message) = refusal(h) {
-                rejected.push(Rejected {
-                    role: h.granted.role.clone(),
-                    replica: h.granted.replica,
-                    node: h.granted.node.clone(),
-                    message: message.to_owned(),
-                });
-            }
-        }
-        if released.len() > before {
-            actions.push(Action::Release {
-                allocation: allocation.name_any(),
-                released: ranges(&released),
-                rejected,
-            });
-        }
+    for held in holdings.all.chunk_by(of_one) {
+        let leaving: Vec<&Held<'_>> = held.iter().filter(|h| which(h)).collect();
+        let Some(first) = leaving.first() else { continue };
+        let refusals = leaving.iter().filter_map(|h| Some((&h.granted, h.refusal()?)));
+        let unseen = leaving.iter().any(|h| h.pod.is_none());
+        actions.push(give_back(first.allocation, leaving.iter().map(|h| &h.granted), refusals, unseen));
     }
     actions
 }
 
-fn create(view: &View<'_>, now: &AIJobStatus, held: &[Held<'_>]) -> Vec<Action> {
-    let live = live(held);
+/// Admission would not have these replicas: no Pod of theirs is there.
+pub fn turned_away(allocation: &Allocation, replicas: &[(Granted, String)]) -> Action {
+    let refusals = replicas.iter().map(|(granted, why)| (granted, why.as_str()));
+    give_back(allocation, replicas.iter().map(|(granted, _)| granted), refusals, false)
+}
+
+fn give_back<'a>(
+    allocation: &Allocation,
+    gone: impl Iterator<Item = &'a Granted>,
+    refusals: impl Iterator<Item = (&'a Granted, &'a str)>,
+    unseen: bool,
+) -> Action {
+    let mut released = allocation.released();
+    released.extend(gone.map(|g| (g.role.clone(), g.replica)));
+    let mut rejected = allocation.status.as_ref().map(|s| s.rejected.clone()).unwrap_or_default();
+    rejected.extend(refusals.map(|(granted, why)| Rejected {
+        role: granted.role.clone(),
+        replica: granted.replica,
+        node: granted.node.clone(),
+        message: why.chars().take(LONGEST_REFUSAL).collect(),
+    }));
+    rejected.truncate(MOST_REJECTED);
+    Action::Release { allocation: allocation.name_any(), released: ranges(&released), rejected, unseen }
+}
+
+/// The Pods that are missing, on nodes that answer.
+///
+/// Ranks follow the order of what is held, and the world of a replica is all up to its own Allocation: whatever is
+/// given later, Pods of one gang that are made before and after it agree.
+fn create(view: &View<'_>, now: &AIJobStatus, holdings: &Holdings<'_>) -> Vec<Action> {
+    let live: Vec<&Held<'_>> = holdings.live().collect();
     let several = view.job.spec.roles.iter().map(|r| i64::from(r.replicas)).sum::<i64>() > 1;
-    let mut actions = Vec::new();
     let master = live.first().map(|h| pod_name(view.job, h)).unwrap_or_default();
-    for (rank, h) in live.iter().enumerate() {
-        let taken = view.pods.iter().any(|p| p.role == h.granted.role && p.replica == h.granted.replica);
-        if taken || !view.heard.contains(&h.granted.node) {
-            continue;
+    let port = port(&view.job.spec.job_uid, now.attempts);
+    let mut actions = Vec::new();
+    let mut rank = 0;
+    for gang in live.chunk_by(|a, b| a.order == b.order) {
+        let world = rank + gang.len();
+        for h in gang {
+            let rendezvous = several.then(|| Rendezvous { master: master.clone(), port, rank, world });
+            rank += 1;
+            if holdings.taken(&h.granted) || view.heard.get(&h.granted.node) != Some(&Heard::Ready) {
+                continue;
+            }
+            if several && actions.is_empty() {
+                actions.push(Action::EnsureService);
+            }
+            actions.push(Action::Create {
+                granted: h.granted.clone(),
+                allocation: h.allocation.name_any(),
+                attempt: now.attempts,
+                rendezvous,
+            });
         }
-        if several && actions.is_empty() {
-            actions.push(Action::EnsureService);
-        }
-        let rendezvous = several.then(|| Rendezvous {
-            master: master.clone(),
-            port: port(&view.job.spec.job_uid, now.attempts),
-            rank,
-            world: live.len(),
-        });
-        actions.push(Action::Create {
-            granted: h.granted.clone(),
-            allocation: h.allocation.name_any(),
-            attempt: now.attempts,
-            rendezvous,
-        });
     }
     actions
 }

@@ -1,15 +1,21 @@
 //! What a Pod says about its replica.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodStatus};
 use kube::ResourceExt;
 
 use crater_k8s::names;
+
+/// How much of what a kubelet says is told on.
+const LONGEST_WORDS: usize = 300;
 
 /// How a replica stands, as its kubelet reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Not running yet.
-    Starting,
+    Starting {
+        /// What keeps its kubelet from starting it, if it says so: an image that cannot be pulled, a missing volume.
+        stuck: Option<String>,
+    },
     /// Runs.
     Running,
     /// Ended with exit code 0.
@@ -107,8 +113,16 @@ fn state(pod: &Pod) -> State {
         },
         ("Failed", None) => State::Refused { message: words("the kubelet gave no reason") },
         ("Running", _) => State::Running,
-        _ => State::Starting,
+        _ => State::Starting { stuck: stuck(status) },
     }
+}
+
+fn stuck(status: Option<&PodStatus>) -> Option<String> {
+    let containers = status?.container_statuses.as_ref()?;
+    let waiting = containers.iter().find_map(|c| c.state.as_ref()?.waiting.as_ref())?;
+    let reason = waiting.reason.as_deref().filter(|r| !matches!(*r, "ContainerCreating" | "PodInitializing"))?;
+    let words: String = waiting.message.iter().flat_map(|m| m.chars()).take(LONGEST_WORDS).collect();
+    Some(if words.is_empty() { reason.to_owned() } else { format!("{reason}: {words}") })
 }
 
 fn started(pod: &Pod) -> Option<i64> {

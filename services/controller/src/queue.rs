@@ -1,10 +1,11 @@
 //! Which jobs to look at: each at most once in line, and never by two workers at a time.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::index::Key;
 
@@ -14,6 +15,8 @@ struct Lines {
     queued: BTreeSet<Key>,
     working: BTreeSet<Key>,
     again: BTreeSet<Key>,
+    /// When those that pause come back.
+    pausing: BTreeMap<Key, Instant>,
 }
 
 /// The line. Clones are the same line.
@@ -35,12 +38,24 @@ impl Queue {
         }
     }
 
-    /// Puts a job in line after a while.
+    /// Puts a job in line after a while, unless it comes back sooner anyway.
     pub fn add_later(&self, key: Key, after: Duration) {
+        let due = Instant::now() + after;
+        let mut lines = self.lines();
+        if lines.pausing.get(&key).is_some_and(|already| *already <= due) {
+            return;
+        }
+        lines.pausing.insert(key.clone(), due);
+        drop(lines);
         let queue = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            queue.add(key);
+            tokio::time::sleep_until(due).await;
+            let mut lines = queue.lines();
+            if lines.pausing.get(&key) == Some(&due) {
+                lines.pausing.remove(&key);
+                drop(lines);
+                queue.add(key);
+            }
         });
     }
 
@@ -86,6 +101,20 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_often_a_job_is_to_pause_it_comes_back_once() {
+        let queue = Queue::default();
+        let key = Key { namespace: "n".into(), job: "j".into() };
+        for seconds in [2, 1, 3] {
+            queue.add_later(key.clone(), Duration::from_secs(seconds));
+        }
+        let start = Instant::now();
+        assert_eq!(queue.next().await, key);
+        queue.done(&key);
+        assert_eq!(start.elapsed().as_secs(), 1);
+        assert!(tokio::time::timeout(Duration::from_secs(10), queue.next()).await.is_err());
+    }
 
     #[test]
     fn a_job_is_never_worked_on_twice_at_once_and_no_change_is_missed() {

@@ -1,13 +1,14 @@
 //! The loops: watches feed the indexes and the line; workers take a job from the line, plan, and act.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crater_k8s::{AIJob, Allocation, names};
 use crater_service::{Condition, Readiness, Shutdown, supervise};
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 use crate::act::{Actor, Known, lock};
 use crate::fence::Fence;
 use crate::index::{Index, Key};
-use crate::plan::{self, View};
+use crate::plan::{self, Heard, View};
 use crate::pods::Replica;
 use crate::queue::Queue;
 
@@ -26,13 +27,15 @@ const WATCHES: usize = 4;
 /// The first pause after the API refused a write; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Errors of a watch in a row that are an outage.
+const MOST_ERRORS: u32 = 3;
 
 /// All that the loops share.
 pub struct Controller {
     client: Client,
     known: Arc<Known>,
-    /// Nodes whose kubelets report, or that are known to be off.
-    heard: Mutex<Arc<BTreeSet<String>>>,
+    /// The nodes that are not silent.
+    heard: Mutex<Arc<BTreeMap<String, Heard>>>,
     queue: Queue,
     synced: AtomicUsize,
     all_synced: Notify,
@@ -115,9 +118,11 @@ impl Controller {
     {
         let api: Api<K> = Api::all(self.client.clone());
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut errors = 0;
         loop {
             match events.try_next().await {
                 Ok(Some(event)) => {
+                    errors = 0;
                     let listed = matches!(event, watcher::Event::InitDone);
                     for key in take(self, event) {
                         self.queue.add(key);
@@ -132,8 +137,15 @@ impl Controller {
                     }
                 }
                 Ok(None) => return Ok(()),
-                // the watcher goes on by itself after its pause
-                Err(error) => ready.not_ready(error.to_string()),
+                // the watcher goes on by itself after its pause, and does not say when it is well again; an outage ends
+                // the watch, so that the next begins with a list
+                Err(error) => {
+                    errors += 1;
+                    tracing::debug!(%error, errors, "a watch broke");
+                    if errors >= MOST_ERRORS {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -157,35 +169,46 @@ impl Controller {
         }
         loop {
             let key = self.queue.next().await;
-            match self.reconcile(&key).await {
-                Ok(again) => {
+            // a job that makes the plan panic must not take the others with it
+            let worked = AssertUnwindSafe(self.reconcile(&key)).catch_unwind().await;
+            match worked {
+                Ok(Ok(Pass::Done { look_again })) => {
                     lock(&self.pauses).remove(&key);
-                    if let Some(after) = again {
+                    if let Some(after) = look_again {
                         self.queue.add_later(key.clone(), after);
                     }
                 }
-                Err(error) => {
-                    let pause = {
-                        let mut pauses = lock(&self.pauses);
-                        let pause = pauses.get(&key).map_or(FIRST_PAUSE, |p| (*p * 2).min(LONGEST_PAUSE));
-                        pauses.insert(key.clone(), pause);
-                        pause
-                    };
+                Ok(Ok(Pass::Stale)) => self.queue.add_later(key.clone(), self.pause(&key)),
+                Ok(Err(error)) => {
+                    let pause = self.pause(&key);
                     tracing::warn!(job = key.job, namespace = key.namespace, %error, ?pause, "writing what is to be");
                     self.queue.add_later(key.clone(), pause);
+                }
+                Err(_) => {
+                    tracing::error!(job = key.job, namespace = key.namespace, "planning for a job panicked");
+                    self.queue.add_later(key.clone(), LONGEST_PAUSE);
                 }
             }
             self.queue.done(&key);
         }
     }
 
-    /// Brings one job nearer to what is wanted. Says when to look again though nothing changes.
-    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, kube::Error> {
+    /// The next pause of a job that gets nowhere.
+    fn pause(&self, key: &Key) -> Duration {
+        let mut pauses = lock(&self.pauses);
+        let pause = pauses.get(key).map_or(FIRST_PAUSE, |p| (*p * 2).min(LONGEST_PAUSE));
+        pauses.insert(key.clone(), pause);
+        pause
+    }
+
+    /// Brings one job nearer to what is wanted.
+    async fn reconcile(&self, key: &Key) -> Result<Pass, kube::Error> {
+        // before the Lease is read: what it says holds for what was seen before
+        let mut allocations = lock(&self.known.allocations).of(key);
         let Some(job) = lock(&self.known.jobs).of(key).into_iter().next() else {
-            return Ok(None);
+            return Ok(Pass::Done { look_again: None });
         };
         let uid = job.spec.job_uid.as_str();
-        let mut allocations = lock(&self.known.allocations).of(key);
         allocations.retain(|a| a.spec.job_uid == uid);
         let fence = if allocations.iter().any(|a| plan::undecided(a)) { self.fence().await? } else { None };
         let pods: Vec<Replica> = lock(&self.known.pods)
@@ -206,17 +229,14 @@ impl Controller {
         let plan = plan::plan(&view);
         let actor =
             Actor { client: &self.client, known: &self.known, key, job: &job, allocations: &allocations };
-        for action in &plan.actions {
-            tracing::debug!(job = key.job, ?action, "acting");
-            if !actor.act(action).await? {
-                return Ok(Some(FIRST_PAUSE));
-            }
+        if !actor.act(&plan.actions).await? {
+            return Ok(Pass::Stale);
         }
         // what was written may ask for more, and its own echo may be too early to tell
         if !plan.actions.is_empty() {
             self.queue.add(key.clone());
         }
-        Ok(plan.look_again)
+        Ok(Pass::Done { look_again: plan.look_again })
     }
 
     async fn fence(&self) -> Result<Option<Fence>, kube::Error> {
@@ -230,11 +250,22 @@ fn now_millis() -> i64 {
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// What came of looking at a job.
+enum Pass {
+    /// All that was to be done.
+    Done {
+        /// When to look again though nothing changes.
+        look_again: Option<Duration>,
+    },
+    /// What was known was not the newest.
+    Stale,
+}
+
 /// Which nodes are heard of.
 #[derive(Default)]
 struct Nodes {
-    heard: BTreeSet<String>,
-    listing: BTreeSet<String>,
+    heard: BTreeMap<String, Heard>,
+    listing: BTreeMap<String, Heard>,
 }
 
 impl Nodes {
@@ -246,9 +277,7 @@ impl Nodes {
                 false
             }
             watcher::Event::InitApply(node) => {
-                if heard(&node) {
-                    self.listing.insert(node.name_any());
-                }
+                self.listing.extend(heard(&node).map(|heard| (node.name_any(), heard)));
                 false
             }
             watcher::Event::InitDone => {
@@ -256,17 +285,21 @@ impl Nodes {
                 self.heard = std::mem::take(&mut self.listing);
                 changed
             }
-            watcher::Event::Apply(node) if heard(&node) => self.heard.insert(node.name_any()),
-            watcher::Event::Apply(node) | watcher::Event::Delete(node) => self.heard.remove(&node.name_any()),
+            watcher::Event::Apply(node) => match heard(&node) {
+                Some(heard) => self.heard.insert(node.name_any(), heard) != Some(heard),
+                None => self.heard.remove(&node.name_any()).is_some(),
+            },
+            watcher::Event::Delete(node) => self.heard.remove(&node.name_any()).is_some(),
         }
     }
 }
 
-/// Its kubelet reports, or an admin has said that it is off.
-fn heard(node: &Node) -> bool {
+fn heard(node: &Node) -> Option<Heard> {
     const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
-    let ready = conditions.is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
-    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
-    ready || taints.is_some_and(|t| t.iter().any(|t| t.key == OUT_OF_SERVICE))
+    let mut taints = node.spec.iter().flat_map(|s| s.taints.iter().flatten());
+    if taints.any(|t| t.key == OUT_OF_SERVICE) {
+        return Some(Heard::Off);
+    }
+    let mut conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    conditions.any(|c| c.type_ == "Ready" && c.status == "True").then_some(Heard::Ready)
 }

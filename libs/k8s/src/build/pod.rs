@@ -1,6 +1,6 @@
 //! A replica's Pod: already on its node, with the devices that were given, and nothing that its user could widen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec,
@@ -195,12 +195,13 @@ fn resources(of: &PodOf<'_>) -> ResourceRequirements {
     ResourceRequirements { limits: Some(amounts.clone()), requests: Some(amounts), ..Default::default() }
 }
 
+/// One volume a claim, however often it is mounted; by number, for a claim's name may be longer than a volume's.
 fn volumes(mounts: &[AIJobMount]) -> Vec<Volume> {
-    let claims: std::collections::BTreeSet<&str> = mounts.iter().map(|m| m.claim.as_str()).collect();
-    claims
+    claims(mounts)
         .into_iter()
-        .map(|claim| Volume {
-            name: format!("claim-{claim}"),
+        .enumerate()
+        .map(|(i, claim)| Volume {
+            name: format!("claim-{i}"),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
                 claim_name: claim.to_owned(),
                 read_only: None,
@@ -210,11 +211,17 @@ fn volumes(mounts: &[AIJobMount]) -> Vec<Volume> {
         .collect()
 }
 
+fn claims(mounts: &[AIJobMount]) -> BTreeSet<&str> {
+    mounts.iter().map(|m| m.claim.as_str()).collect()
+}
+
 fn volume_mounts(mounts: &[AIJobMount]) -> Vec<VolumeMount> {
+    let claims = claims(mounts);
+    let number = |claim: &str| claims.iter().position(|c| *c == claim).unwrap_or_default();
     mounts
         .iter()
         .map(|m| VolumeMount {
-            name: format!("claim-{}", m.claim),
+            name: format!("claim-{}", number(&m.claim)),
             mount_path: m.mount_path.clone(),
             sub_path: (!m.sub_path.is_empty()).then(|| m.sub_path.clone()),
             read_only: Some(m.read_only),
