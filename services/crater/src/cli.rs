@@ -1,9 +1,10 @@
 //! The words of the command line: every command and flag, nothing of what they do.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::{EXIT_CODES, Error};
 use crate::output::Format;
@@ -75,6 +76,8 @@ pub enum Command {
     /// Administer accounts
     #[command(subcommand)]
     Account(Account),
+    /// Run the scheduling engine over small worlds with a known right answer
+    Scenario(Scenario),
     /// Print the completion script of a shell
     Completion {
         /// The shell
@@ -103,9 +106,30 @@ impl Command {
             Self::Queue(_) => "queue",
             Self::User(_) => "user",
             Self::Account(_) => "account",
+            Self::Scenario(_) => "scenario",
             Self::Completion { .. } => "completion",
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct Scenario {
+    /// Files, and folders of .yaml files
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub paths: Vec<PathBuf>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ScenarioFormat,
+}
+
+/// How the results of scenarios are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ScenarioFormat {
+    /// A line a file
+    #[default]
+    Text,
+    /// A JSON object a file
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -214,7 +238,7 @@ pub struct Ls {
     #[arg(long, value_enum, ignore_case = true, value_delimiter = ',')]
     pub state: Vec<State>,
     /// At most so many, 0 for all
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, allow_hyphen_values = true)]
     pub limit: usize,
     /// Go on with every change, until interrupted
     #[arg(short, long)]
@@ -259,10 +283,10 @@ pub struct Logs {
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
     /// Only this replica of each role
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), allow_hyphen_values = true)]
     pub replica: Option<i32>,
     /// Only the last so many lines of each replica, to begin with
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), allow_hyphen_values = true)]
     pub tail: Option<i32>,
     /// Only lines newer than this: a time ago (10m) or a moment (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME")]
@@ -393,6 +417,22 @@ pub enum Role {
     Manager,
 }
 
+/// A wrong command line in one line: clap's words without its layout.
+pub fn usage(error: &clap::Error, args: &[OsString]) -> String {
+    let commands: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    let word = args.iter().skip(1).filter_map(|a| a.to_str()).find(|a| commands.iter().any(|c| c == a));
+    let text = error.to_string();
+    let told = text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
+    let told: Vec<&str> =
+        told.map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("tip: to pass")).collect();
+    let told = told.join("; ").replace(":; ", ": ");
+    let told = told.strip_prefix("error: ").unwrap_or(&told);
+    match word {
+        Some(word) => format!("crater: {word}: {told} (see crater {word} --help)"),
+        None => format!("crater: {told} (see crater --help)"),
+    }
+}
+
 /// Reads the duration of a flag.
 pub fn duration(flag: &str, text: &str) -> Result<Duration, Error> {
     crater_domain::parse_duration(text).map_err(|e| Error::flag(flag, e))
@@ -400,8 +440,6 @@ pub fn duration(flag: &str, text: &str) -> Result<Duration, Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -422,6 +460,35 @@ mod tests {
     fn global_flags_stand_before_or_after_the_command() {
         for args in [["crater", "-o", "json", "ls"], ["crater", "ls", "-o", "json"]] {
             assert_eq!(Cli::try_parse_from(args).unwrap().global.output, Format::Json);
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_in_one_line_with_its_flag() {
+        let told = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            usage(&Cli::try_parse_from(&args).unwrap_err(), &args)
+        };
+        for (args, text) in [
+            (
+                &["crater", "submit", "--priority", "high"][..],
+                "crater: submit: invalid value 'high' for '--priority <N>': invalid digit found in string (see crater submit --help)",
+            ),
+            (
+                &["crater", "logs", "a", "--tail", "-1"],
+                "crater: logs: invalid value '-1' for '--tail <N>': -1 is not in 0..=2147483647 (see crater logs --help)",
+            ),
+            (
+                &["crater", "get"],
+                "crater: get: the following required arguments were not provided: <JOB>... (see crater get --help)",
+            ),
+            (
+                &["crater", "submit", "--gpux", "1"],
+                "crater: submit: unexpected argument '--gpux' found; tip: a similar argument exists: '--gpu' (see crater submit --help)",
+            ),
+            (&["crater", "frob"], "crater: unrecognized subcommand 'frob' (see crater --help)"),
+        ] {
+            assert_eq!(told(args), text);
         }
     }
 

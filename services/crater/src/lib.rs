@@ -29,21 +29,33 @@ pub fn main() -> ExitCode {
     if args.get(1).is_some_and(|a| a == crater_k8s_mem::SHIM_COMMAND) {
         return crater_k8s_mem::shim_main(args.into_iter().skip(2));
     }
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // a closed standard output cannot be told of
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { error::USAGE } else { 0 });
-        }
+        Err(error) => return refuse(&error, &args),
     };
     match cli.command {
         Command::Up(args) => up::run(args).unwrap_or_else(|error| {
             eprintln!("crater: up: {error:#}");
             ExitCode::from(error::INTERNAL)
         }),
+        Command::Scenario(args) => commands::scenario(&args),
         command => run_client(command, cli.global),
     }
+}
+
+/// Help is printed as it is laid out, a mistake in one line.
+fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // a closed standard output cannot be told of
+            let _ = error.print();
+        }
+        _ => eprintln!("{}", cli::usage(error, args)),
+    }
+    ExitCode::from(if error.use_stderr() { error::USAGE } else { 0 })
 }
 
 fn run_client(command: Command, global: cli::Global) -> ExitCode {

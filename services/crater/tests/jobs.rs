@@ -1,5 +1,7 @@
 //! The `crater` program against a server of the tests: submitting, waiting, logs, and exit codes.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+
 mod common;
 
 use common::{Fake, Step, TOKEN, changed, ended, job_in, lines};

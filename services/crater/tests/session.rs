@@ -1,5 +1,7 @@
 //! The `crater` program against a server of the tests: signing in, renewing tokens, signing out.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+
 mod common;
 
 use std::path::Path;

@@ -11,11 +11,13 @@ mod session;
 mod submit;
 mod why;
 
+use std::process::ExitCode;
+
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, Scenario, ScenarioFormat};
 use crate::client::Api;
-use crate::error::Error;
+use crate::error::{Error, INTERNAL};
 use crate::output::Format;
 
 /// What every command has at hand.
@@ -23,6 +25,19 @@ use crate::output::Format;
 pub struct Context {
     pub api: Api,
     pub format: Format,
+}
+
+/// Runs scenarios of the scheduling engine.
+pub fn scenario(args: &Scenario) -> ExitCode {
+    let format = match args.format {
+        ScenarioFormat::Text => crater_replay::scenario::Format::Text,
+        ScenarioFormat::Json => crater_replay::scenario::Format::Json,
+    };
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    match crater_replay::scenario::scenario_main(&args.paths, format, &mut out, &mut err) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(INTERNAL)),
+        Err(error) => ExitCode::from(Error::from(error).exit_code()),
+    }
 }
 
 /// Runs a command of the client; the exit code is 0 unless a job's own code is passed on.
@@ -35,8 +50,8 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
     }
     let context = Context { api: Api::new(&global)?, format: global.output };
     match command {
-        // main runs these
-        Command::Up(_) | Command::Completion { .. } => {}
+        // answered above, or before
+        Command::Up(_) | Command::Scenario(_) | Command::Completion { .. } => {}
         Command::Login(args) => session::login(&context, args).await?,
         Command::Logout => session::logout(&context).await?,
         Command::Whoami => session::whoami(&context).await?,

@@ -210,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn the_files_of_the_description_are_taken() {
+        let text = include_str!("../../../../docs/job-file.md");
+        let blocks: Vec<&str> =
+            text.split("```yaml\n").skip(1).filter_map(|b| b.split("```").next()).collect();
+        assert_eq!(blocks.len(), 2);
+        let jobs: Vec<JobFile> = blocks.iter().map(|b| JobFile::parse("job-file.md", b).unwrap()).collect();
+        assert_eq!(jobs[0].args, Some(Words(vec!["--epochs".into(), "3".into()])));
+        assert_eq!(jobs[1].roles.as_ref().map(Vec::len), Some(2));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_file_and_line() {
         let text = refused("name: a\nreplica: 3\n");
         assert!(text.starts_with("job.yaml:2:"), "{text}");
