@@ -11,7 +11,7 @@ export type Control = (typeof CONTROLS)[number];
 export type Draft = Record<Control, string>;
 
 /** Why a text cannot be sent at all; the dictionaries say it in words. */
-export type Flaw = "notANumber" | "notWhole" | "notADuration" | "notEnv" | "missing";
+export type Flaw = "notANumber" | "tooFine" | "notWhole" | "none" | "notADuration" | "notEnv" | "missing";
 
 export const EMPTY: Draft = {
   account: "", name: "", command: "", image: "", replicas: "1", gpus: "1", model: "", cpu: "1", memory: "1",
@@ -27,6 +27,8 @@ export function request(draft: Draft): { init: MessageInitShape<typeof CreateJob
     const text = draft[control].trim();
     const value = Number(text === "" ? 0 : text) * scale;
     if (!Number.isFinite(value) || Math.abs(value) > Number.MAX_SAFE_INTEGER) flaws.set(control, "notANumber");
+    // Thousandths are the smallest unit; of bytes nobody types fractions.
+    else if (scale === 1000 && Math.abs(value - Math.round(value)) > 1e-6) flaws.set(control, "tooFine");
     return Math.round(value);
   };
   const whole = (control: Control): number => {
@@ -43,6 +45,8 @@ export function request(draft: Draft): { init: MessageInitShape<typeof CreateJob
     if (draft[control].trim() === "") flaws.set(control, "missing");
   }
   const replicas = whole("replicas");
+  // On the wire 0 means "not said", which is not what somebody who types it means.
+  if (draft.replicas.trim() !== "" && replicas === 0) flaws.set("replicas", "none");
   const priority = whole("priority");
   const cpuMillis = number("cpu", 1000);
   const memoryBytes = number("memory", GIB);

@@ -43,13 +43,12 @@ export async function follow(name: string, replicas: number, reader: Reader, sto
       if (over) return reader.link("ended");
     } catch (cause) {
       if (stop.aborted) break;
+      reader.link("reconnecting");
       if (expired(cause)) await renew().catch(() => undefined);
       else if (!wire.signal.aborted) reader.refused(ConnectError.from(cause));
     } finally {
       wire.close();
     }
-    if (stop.aborted) break;
-    reader.link("reconnecting");
     await backoff(attempt++, stop);
   }
 }

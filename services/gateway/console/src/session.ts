@@ -15,6 +15,10 @@ const OWNER_KEY = "crater.tab";
 /** Renew so long before the end, yet never in a tight loop when the clocks of browser and server differ. */
 const RENEW_BEFORE_MS = 60_000;
 const RENEW_AT_LEAST_MS = 15_000;
+/** A page that is being reloaded needs a moment to let go of its session. */
+const LOCK_MS = 3_000;
+/** Who signs out does not wait for a server that is away. */
+const LOGOUT_MS = 3_000;
 
 export type State = "restoring" | "out" | "in";
 export interface Me {
@@ -128,7 +132,7 @@ async function whoAmI() {
 
 export async function signOut(): Promise<void> {
   try {
-    await auth.logout({});
+    await auth.logout({}, { timeoutMs: LOGOUT_MS });
   } catch {
     // Whether or not the server heard it, this tab forgets the tokens.
   }
@@ -156,9 +160,8 @@ async function holdTab(): Promise<boolean> {
   const name = sessionStorage.getItem(OWNER_KEY) ?? uuid();
   sessionStorage.setItem(OWNER_KEY, name);
   return new Promise((resolve) => {
-    // A page that is being reloaded needs a moment to let go.
     navigator.locks
-      .request(`crater.session.${name}`, { signal: AbortSignal.timeout(1500) }, () => {
+      .request(`crater.session.${name}`, { signal: AbortSignal.timeout(LOCK_MS) }, () => {
         resolve(true);
         return new Promise<void>((letGo) => (letGoOfTab = letGo));
       })

@@ -90,6 +90,8 @@ export const en = {
   },
   flaw: {
     notANumber: "This is no number that can be sent.",
+    tooFine: "At most three decimals.",
+    none: "At least one is needed.",
     notWhole: "This must be a whole number.",
     notADuration: "Write it like 90m, 1h 30m or 2d.",
     notEnv: "Each line must be NAME=value.",

@@ -91,6 +91,8 @@ export const zh: Texts = {
   },
   flaw: {
     notANumber: "这不是可以发送的数字。",
+    tooFine: "最多三位小数。",
+    none: "至少需要一个。",
     notWhole: "必须是整数。",
     notADuration: "请写成 90m、1h 30m 或 2d 的形式。",
     notEnv: "每行必须是 NAME=value。",

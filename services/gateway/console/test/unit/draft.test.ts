@@ -23,6 +23,9 @@ test("what cannot be sent is told at its control, and the server judges the rest
   assert.ok("flaws" in flawed);
   assert.deepEqual(Object.fromEntries(flawed.flaws), { command: "missing", gpus: "notANumber", replicas: "notWhole", duration: "notADuration", env: "notEnv" });
   assert.ok("init" in request({ ...good, replicas: "-1", gpus: "-3", priority: "99999" }));
+  const fine = request({ ...good, replicas: "0", gpus: "0.0005", cpu: "0.1" });
+  assert.ok("flaws" in fine);
+  assert.deepEqual(Object.fromEntries(fine.flaws), { replicas: "none", gpus: "tooFine" });
   assert.ok("flaws" in request({ ...good, memory: "1e300" }));
 });
 
