@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crater_domain::Error;
 use crater_k8s::AIJob;
-use crater_service::Condition;
 use crater_store::{Tx, job};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, Preconditions};
@@ -64,8 +63,8 @@ pub async fn in_time<T>(
     }
 }
 
-/// Runs until something fails.
-pub async fn run(app: App, config: Config, reached: Condition) -> Result<(), Trouble> {
+/// Runs until something fails; calls `reached` once the cluster is known.
+pub async fn run(app: App, config: Config, reached: impl FnOnce()) -> Result<(), Trouble> {
     // first of all: what is in the tables may be of another cluster
     let namespaces = Api::<Namespace>::all(app.client.clone());
     let system = in_time("reading the cluster's uid", namespaces.get("kube-system")).await?;
@@ -79,7 +78,7 @@ pub async fn run(app: App, config: Config, reached: Condition) -> Result<(), Tro
         tracing::info!(jobs = restarted, "the cluster is a new one: jobs that had not ended start over");
         app.tell_dirty();
     }
-    reached.ready();
+    reached();
     tokio::try_join!(apply::run(&app), observe::run(&app), sweep(&app, &config))?;
     Ok(())
 }

@@ -37,7 +37,8 @@ pub struct Nodes {
 
 impl Nodes {
     fn publish(&self, nodes: &BTreeMap<String, Shape>) {
-        let shapes: BTreeSet<Shape> = nodes.values().cloned().collect();
+        // a node that has not reported yet says nothing of what there is
+        let shapes: BTreeSet<Shape> = nodes.values().filter(|s| s.cpu_millis > 0).cloned().collect();
         *self.shapes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shapes);
     }
 

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::cluster::{Trouble, in_time};
-use crate::status::{WAITING, happened, seen, version};
+use crate::status::{self, WAITING, happened, version};
 
 /// Events that are taken into one transaction, if they are there.
 const BATCH: usize = 128;
@@ -26,6 +26,14 @@ const BATCH: usize = 128;
 const WRITES: usize = 8;
 /// Why a job goes on waiting makes an event no more often than this, in milliseconds.
 const WAITING_EVERY_MS: i64 = 30_000;
+
+/// An AIJob as it was heard of.
+#[derive(Debug)]
+struct Seen {
+    object: AIJob,
+    /// By a list, not by the watch.
+    listed: bool,
+}
 
 /// What is to be done with an AIJob.
 #[derive(Debug)]
@@ -50,15 +58,15 @@ pub async fn run(app: &App) -> Result<(), Trouble> {
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).ready_chunks(BATCH));
     let mut listed: Option<Listing> = None;
     while let Some(chunk) = events.next().await {
-        let mut batch = Vec::new();
+        let mut batch: Vec<Seen> = Vec::new();
         for event in chunk {
             match event? {
-                watcher::Event::Apply(object) => batch.push(object),
+                watcher::Event::Apply(object) => batch.push(Seen { object, listed: false }),
                 watcher::Event::InitApply(object) => {
                     if let (Some(listing), Ok(uid)) = (&mut listed, object.spec.job_uid.parse()) {
                         listing.found.insert(uid);
                     }
-                    batch.push(object);
+                    batch.push(Seen { object, listed: true });
                 }
                 // told before the list is asked for: what is expected of it is known from before it, too
                 watcher::Event::Init => listed = Some(Listing::begin(app).await?),
@@ -136,23 +144,23 @@ pub async fn lost(app: &App, uid: JobUid, kube_uid: String) -> Result<(), Troubl
 }
 
 /// Brings the statuses into the rows, in one transaction, then does what follows from it in the cluster.
-async fn record(app: &App, batch: Vec<AIJob>) -> Result<(), Trouble> {
+async fn record(app: &App, batch: Vec<Seen>) -> Result<(), Trouble> {
     if batch.is_empty() {
         return Ok(());
     }
     // the newest of each object counts
-    let mut newest: HashMap<String, AIJob> = HashMap::new();
-    for object in batch {
-        newest.insert(object.uid().unwrap_or_default(), object);
+    let mut newest: HashMap<String, Seen> = HashMap::new();
+    for seen in batch {
+        newest.insert(seen.object.uid().unwrap_or_default(), seen);
     }
-    let objects: Vec<AIJob> = newest.into_values().collect();
+    let objects: Vec<Seen> = newest.into_values().collect();
     let now_ms = app.now_ms();
     let outcome = app
         .db
         .transaction::<_, Error, _>(Tx::ObserveJob, move |c| {
             let mut outcome = Outcome::default();
-            for object in &objects {
-                observe(c, object, now_ms, &mut outcome)?;
+            for seen in &objects {
+                observe(c, seen, now_ms, &mut outcome)?;
             }
             Ok(outcome)
         })
@@ -167,7 +175,8 @@ async fn record(app: &App, batch: Vec<AIJob>) -> Result<(), Trouble> {
         .await
 }
 
-fn observe(c: &mut Conn, object: &AIJob, now_ms: i64, outcome: &mut Outcome) -> Result<(), Error> {
+fn observe(c: &mut Conn, seen: &Seen, now_ms: i64, outcome: &mut Outcome) -> Result<(), Error> {
+    let Seen { object, listed } = seen;
     let Ok(uid) = object.spec.job_uid.parse::<JobUid>() else { return Ok(()) };
     let release = |outcome: &mut Outcome| {
         if object.finalizers().iter().any(|f| f == RECORD_FINALIZER) {
@@ -195,10 +204,11 @@ fn observe(c: &mut Conn, object: &AIJob, now_ms: i64, outcome: &mut Outcome) -> 
         release(outcome);
         return Ok(());
     }
-    if version(object) < job.status.seen_version {
+    // another replica of this service may be ahead of this watch; a list is never behind
+    if !listed && version(object) < job.status.seen_version {
         return Ok(());
     }
-    let mut new = seen(&job, object, now_ms);
+    let mut new = status::seen(&job, object, now_ms);
     let mut events = happened(&job, &new);
     if deleting && !new.cancelled && !new.state.is_final() {
         new.cancelled = true;

@@ -1,6 +1,7 @@
 //! Config → build → spawn. What a service meets from outside is handed in, so that many run side by side in one process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crater_api::job::v1::job_service_server::JobServiceServer;
@@ -90,11 +91,17 @@ impl JobService {
             ask_tables(app.clone(), condition)
         });
         // ready once the cluster was reached; when it goes away later, submissions are still accepted and wait
-        let reached = self.readiness.condition("kubernetes");
+        let reached = Reached::new(self.readiness.condition("kubernetes"));
         let (app, config) = (self.app.clone(), self.config.clone());
         supervise("cluster", &aside, &shutdown, move |_| {
             let (app, config, reached) = (app.clone(), config.clone(), reached.clone());
-            async move { cluster::run(app, config, reached).await }
+            async move {
+                let result = cluster::run(app, config, || reached.now()).await;
+                if let Err(trouble) = &result {
+                    reached.not_yet(&trouble.to_string());
+                }
+                result
+            }
         });
         let (client, nodes) = (self.app.client.clone(), self.app.nodes.clone());
         supervise("nodes", &aside, &shutdown, move |condition| {
@@ -109,6 +116,30 @@ impl JobService {
             .layer(self.authority.layer())
             .serve(bind, shutdown)
             .await
+    }
+}
+
+/// A condition that, once it held, holds.
+#[derive(Clone)]
+struct Reached {
+    condition: Condition,
+    held: Arc<AtomicBool>,
+}
+
+impl Reached {
+    fn new(condition: Condition) -> Self {
+        Self { condition, held: Arc::default() }
+    }
+
+    fn now(&self) {
+        self.held.store(true, Ordering::Relaxed);
+        self.condition.ready();
+    }
+
+    fn not_yet(&self, why: &str) {
+        if !self.held.load(Ordering::Relaxed) {
+            self.condition.not_ready(why);
+        }
     }
 }
 

@@ -92,13 +92,17 @@ async fn a_deleted_jobs_late_aijob_is_taken_away() {
     house.ended("a").await;
     let mut object = house.applied("a").await;
     house.try_delete("a").await.unwrap();
-    until("the AIJob to go", async || house.aijobs("lab").get_opt("a").await.unwrap().is_none().then_some(())).await;
+    until("the AIJob to go", async || {
+        house.aijobs("lab").get_opt("a").await.unwrap().is_none().then_some(())
+    })
+    .await;
     // a worker that slept through all of it creates the object now
     object.metadata.resource_version = None;
     object.metadata.uid = None;
     object.metadata.finalizers = Some(vec!["crater.dev/record".to_owned()]);
     house.aijobs("lab").create(&PostParams::default(), &object).await.unwrap();
-    until("it to go again", async || house.aijobs("lab").get_opt("a").await.unwrap().is_none().then_some(())).await;
+    until("it to go again", async || house.aijobs("lab").get_opt("a").await.unwrap().is_none().then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -112,8 +116,14 @@ async fn a_delete_in_the_cluster_means_cancel() {
     assert!(house.get("a").await.cancelling);
     house.report("a", json!({"phase": "Cancelled"})).await;
     house.in_state("a", pb::JobState::Cancelled).await;
-    until("the AIJob to go", async || house.aijobs("lab").get_opt("a").await.unwrap().is_none().then_some(())).await;
-    assert_eq!(house.events("a").await, ["Submitted", "Allocated", "Running", "CancelRequested", "Cancelled"]);
+    until("the AIJob to go", async || {
+        house.aijobs("lab").get_opt("a").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert_eq!(
+        house.events("a").await,
+        ["Submitted", "Allocated", "Running", "CancelRequested", "Cancelled"]
+    );
 }
 
 #[tokio::test]
@@ -173,7 +183,10 @@ async fn an_ended_jobs_aijob_goes_after_its_time_and_the_job_stays() {
     house.create("a").await;
     house.report("a", json!({"phase": "Succeeded"})).await;
     house.in_state("a", pb::JobState::Succeeded).await;
-    until("the AIJob to go", async || house.aijobs("lab").get_opt("a").await.unwrap().is_none().then_some(())).await;
+    until("the AIJob to go", async || {
+        house.aijobs("lab").get_opt("a").await.unwrap().is_none().then_some(())
+    })
+    .await;
     assert_eq!(house.get("a").await.state(), pb::JobState::Succeeded);
     house.try_delete("a").await.unwrap();
 }
@@ -194,7 +207,8 @@ async fn a_job_waits_with_a_reason_while_an_older_aijob_of_its_name_lingers() {
     until("the reason", async || Some(house.get("a").await).filter(|j| j.reason == "NameTaken")).await;
     aijobs.patch("a", &PatchParams::default(), &hold(json!(null))).await.unwrap();
     let uid = second.uid;
-    until("the second AIJob", async || aijobs.get_opt("a").await.unwrap().filter(|o| o.spec.job_uid == uid)).await;
+    until("the second AIJob", async || aijobs.get_opt("a").await.unwrap().filter(|o| o.spec.job_uid == uid))
+        .await;
 }
 
 #[tokio::test]
@@ -228,7 +242,9 @@ async fn the_log_of_events_tells_a_jobs_life_and_the_reason_why_it_waits() {
     house.in_state("a", pb::JobState::Starting).await;
     house.report("a", json!({"phase": "Running"})).await;
     house.in_state("a", pb::JobState::Running).await;
-    house.report("a", json!({"phase": "Queued", "preemptions": 1, "queuedMillis": 1_700_000_000_000_i64})).await;
+    house
+        .report("a", json!({"phase": "Queued", "preemptions": 1, "queuedMillis": 1_700_000_000_000_i64}))
+        .await;
     let queued = house.in_state("a", pb::JobState::Queued).await;
     assert_eq!((queued.preemptions, queued.queue_time.unwrap().seconds), (1, 1_700_000_000));
     house.report("a", json!({"phase": "Running", "attempts": 2})).await;
@@ -238,7 +254,15 @@ async fn the_log_of_events_tells_a_jobs_life_and_the_reason_why_it_waits() {
     house.report("a", json!({"phase": "Succeeded", "exitCode": 0, "attempts": 3})).await;
     house.in_state("a", pb::JobState::Succeeded).await;
     let expected = [
-        "Submitted", "Waiting", "Allocated", "Running", "Preempted", "Allocated", "Running", "Retrying", "Succeeded",
+        "Submitted",
+        "Waiting",
+        "Allocated",
+        "Running",
+        "Preempted",
+        "Allocated",
+        "Running",
+        "Retrying",
+        "Succeeded",
     ];
     assert_eq!(house.events("a").await, expected);
     // by pages, too
@@ -254,4 +278,33 @@ async fn the_log_of_events_tells_a_jobs_life_and_the_reason_why_it_waits() {
         }
     }
     assert_eq!(seen, (1..=9).collect::<Vec<i64>>());
+}
+
+#[tokio::test]
+async fn every_accepted_job_is_in_the_cluster_once_whatever_was_down_meanwhile() {
+    let mut house = House::new().await;
+    let mut accepted = Vec::new();
+    for round in 0..4 {
+        for i in 0..6 {
+            house.cluster.set_serving((i + round) % 3 != 0);
+            let id = format!("j{round}-{i}");
+            accepted.push((house.create(&id).await.uid, id.clone()));
+            if i % 2 == 1 {
+                house.cancel(&id).await;
+            }
+        }
+        house.cluster.set_serving(true);
+        // wherever the loops are, they stop
+        house = house.restart().await;
+    }
+    for (uid, id) in &accepted {
+        let wanted = house.get(id).await;
+        let object = until("the current revision", async || {
+            Some(house.applied(id).await).filter(|o| o.spec.revision == wanted.revision)
+        });
+        let object = object.await;
+        assert_eq!((&object.spec.job_uid, object.spec.cancelled), (uid, wanted.cancelling));
+    }
+    let objects = house.aijobs("lab").list(&Default::default()).await.unwrap().items;
+    assert_eq!(objects.len(), accepted.len());
 }

@@ -13,7 +13,7 @@ use crater_api::user::v1::watch_identities_response::{self as identities, Event 
 use crater_auth::{AccessGrant, Authority, MeshKey, Signer, generate_seed};
 use crater_job::{Config, Deps, build};
 use crater_k8s::AIJob;
-use crater_k8s_mem::{Cluster, NodeSpec};
+use crater_k8s_mem::{Cluster, NodeSpec, RealClock, SharedClock};
 use crater_service::{Bind, Channel, InProcess, Running, Server, Shutdown, Target};
 use crater_store::Location;
 use futures::stream::BoxStream;
@@ -42,8 +42,12 @@ pub struct House {
 }
 
 pub async fn new_cluster() -> Cluster {
+    cluster_on(RealClock::shared(1.0)).await
+}
+
+pub async fn cluster_on(clock: SharedClock) -> Cluster {
     let nodes = [NodeSpec::gpu_server("a", 8, "A100"), NodeSpec::gpu_server("b", 4, "V100")];
-    let cluster = Cluster::builder().nodes(nodes).build().await.unwrap();
+    let cluster = Cluster::builder().clock(clock).nodes(nodes).build().await.unwrap();
     crater_k8s::build::install(&cluster.client()).await.unwrap();
     cluster
 }
@@ -152,7 +156,11 @@ impl House {
         self.client().delete_job(self.signed("ann", request)).await.map(drop)
     }
 
-    pub async fn list(&self, user: &str, request: pb::ListJobsRequest) -> Result<pb::ListJobsResponse, Status> {
+    pub async fn list(
+        &self,
+        user: &str,
+        request: pb::ListJobsRequest,
+    ) -> Result<pb::ListJobsResponse, Status> {
         Ok(self.client().list_jobs(self.signed(user, request)).await?.into_inner())
     }
 
@@ -246,12 +254,10 @@ pub fn name(id: &str) -> String {
 
 /// A small sound job in lab.
 pub fn job(id: &str) -> pb::CreateJobRequest {
-    let resources = crater_api::common::v1::Resources { cpu_millis: 100, memory_bytes: 1 << 20, gpu_millis: 1000 };
-    let role = pb::Role {
-        command: vec!["/bin/train.sh".into()],
-        resources: Some(resources),
-        ..Default::default()
-    };
+    let resources =
+        crater_api::common::v1::Resources { cpu_millis: 100, memory_bytes: 1 << 20, gpu_millis: 1000 };
+    let role =
+        pb::Role { command: vec!["/bin/train.sh".into()], resources: Some(resources), ..Default::default() };
     let spec = pb::JobSpec { roles: vec![role], ..Default::default() };
     pb::CreateJobRequest {
         parent: LAB.into(),

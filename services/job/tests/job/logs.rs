@@ -1,13 +1,19 @@
 //! The output of replicas.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crater_api::job::v1 as pb;
+use crater_job::Config;
+use crater_k8s_mem::ManualClock;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
+use tempfile::TempDir;
 use tonic::{Code, Streaming};
 
-use crate::house::{DEADLINE, House, edit, fields, job, name, until};
+use crate::house::{DEADLINE, House, cluster_on, edit, fields, job, name, until};
 
 fn pods(house: &House) -> Api<Pod> {
     Api::namespaced(house.cluster.client(), "crater-lab")
@@ -79,13 +85,19 @@ async fn following_waits_for_replicas_goes_on_over_restarts_and_ends_with_the_jo
     let mut output = Output::open(&house, following("a")).await;
     start(&house, "a", 0, None).await;
     let line = output.line().await.unwrap();
-    assert_eq!((line.role.as_str(), line.replica, line.text.as_str()), ("worker", 0, "playing until deleted on a"));
+    assert_eq!(
+        (line.role.as_str(), line.replica, line.text.as_str()),
+        ("worker", 0, "playing until deleted on a")
+    );
     start(&house, "a", 1, Some(0)).await;
     let texts = [output.line().await.unwrap().text, output.line().await.unwrap().text];
     assert_eq!(texts, ["playing for 0ns on a", "ended with exit code 0"]);
     // preempted: the pod goes, and a new one of the same name comes
     pods(&house).delete("a-worker-0", &DeleteParams::default().grace_period(0)).await.unwrap();
-    until("the pod to go", async || pods(&house).get_opt("a-worker-0").await.unwrap().is_none().then_some(())).await;
+    until("the pod to go", async || {
+        pods(&house).get_opt("a-worker-0").await.unwrap().is_none().then_some(())
+    })
+    .await;
     start(&house, "a", 0, Some(0)).await;
     loop {
         let line = output.line().await.unwrap();
@@ -113,27 +125,35 @@ async fn without_following_it_gives_what_is_there_and_ends() {
     assert_eq!(all, [first.as_slice(), &[(1, text("playing until deleted on a"))]].concat());
     let one = pb::StreamLogsRequest { role: "worker".into(), replica: Some(1), ..of("a") };
     assert_eq!(Output::open(&house, one).await.rest().await.len(), 1);
-    let tailed = pb::StreamLogsRequest { tail_lines: Some(1), role: "worker".into(), replica: Some(0), ..of("a") };
+    let tailed =
+        pb::StreamLogsRequest { tail_lines: Some(1), role: "worker".into(), replica: Some(0), ..of("a") };
     assert_eq!(Output::open(&house, tailed).await.rest().await, [(0, text("ended with exit code 0"))]);
     // since is exact: what was written at that very moment is not after it
-    let mut output = Output::open(&house, pb::StreamLogsRequest { role: "worker".into(), replica: Some(0), ..of("a") }).await;
+    let mut output =
+        Output::open(&house, pb::StreamLogsRequest { role: "worker".into(), replica: Some(0), ..of("a") })
+            .await;
     let begun = output.line().await.unwrap();
     let since = pb::StreamLogsRequest { since_time: begun.time, ..of("a") };
     let after = Output::open(&house, since).await.rest().await;
     assert!(!after.contains(&(0, text("playing for 0ns on a"))), "{after:?}");
-    assert!(after.contains(&(0, text("ended with exit code 0"))) || output.line().await.unwrap().time == begun.time);
+    assert!(
+        after.contains(&(0, text("ended with exit code 0")))
+            || output.line().await.unwrap().time == begun.time
+    );
 }
 
 #[tokio::test]
 async fn an_outage_of_the_cluster_while_following_neither_loses_nor_doubles_a_line() {
-    let house = House::new().await;
+    let clock = ManualClock::default();
+    let cluster = cluster_on(Arc::new(clock.clone())).await;
+    let house = House::on(TempDir::new().unwrap(), cluster, Config::default()).await;
     house.create("a").await;
     let mut output = Output::open(&house, following("a")).await;
     start(&house, "a", 0, Some(1)).await;
     assert_eq!(output.line().await.unwrap().text, "playing for 1s on a");
     house.cluster.set_serving(false);
-    // the kubelet goes on; its last line is written while nobody can read
-    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    // the kubelet goes on and writes while nobody can read
+    clock.advance(Duration::from_secs(1));
     house.cluster.set_serving(true);
     phase(&house, "a-worker-0", "Succeeded").await;
     house.report("a", json!({"phase": "Succeeded"})).await;

@@ -8,7 +8,12 @@ use tonic::Code;
 use crate::house::{House, LAB, fields, job, name};
 
 fn page(size: i32, token: &str) -> pb::ListJobsRequest {
-    pb::ListJobsRequest { parent: LAB.into(), page_size: size, page_token: token.into(), ..Default::default() }
+    pb::ListJobsRequest {
+        parent: LAB.into(),
+        page_size: size,
+        page_token: token.into(),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -44,7 +49,10 @@ async fn a_token_of_another_query_is_refused_by_its_field() {
     let filtered = pb::ListJobsRequest { states: queued, ..page(1, &token) };
     for request in [everywhere, filtered, page(1, "garbage"), page(1, "AAAAAAAAAAAAAAAA")] {
         let refused = house.list("ann", request).await.unwrap_err();
-        assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec!["page_token".to_owned()]));
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec!["page_token".to_owned()])
+        );
     }
     assert_eq!(house.list("ann", page(-1, "")).await.unwrap_err().code(), Code::InvalidArgument);
     house.list("ann", page(5, &token)).await.unwrap();
@@ -55,7 +63,10 @@ async fn a_list_holds_the_callers_accounts_and_the_states_asked_for() {
     let house = House::new().await;
     house.create("mine").await;
     house.ended("done").await;
-    house.try_create("bob", pb::CreateJobRequest { parent: "accounts/den".into(), ..job("his") }).await.unwrap();
+    house
+        .try_create("bob", pb::CreateJobRequest { parent: "accounts/den".into(), ..job("his") })
+        .await
+        .unwrap();
     let all = pb::ListJobsRequest { parent: "accounts/-".into(), ..Default::default() };
     let names = async |user: &str, request: pb::ListJobsRequest| {
         let mut names: Vec<String> =
@@ -96,7 +107,10 @@ async fn a_wildcard_finds_the_one_job_and_names_the_candidates_otherwise() {
     house.create("same").await;
     let anywhere = "accounts/-/jobs/same";
     assert_eq!(house.try_get("root", anywhere).await.unwrap().name, name("same"));
-    house.try_create("bob", pb::CreateJobRequest { parent: "accounts/den".into(), ..job("same") }).await.unwrap();
+    house
+        .try_create("bob", pb::CreateJobRequest { parent: "accounts/den".into(), ..job("same") })
+        .await
+        .unwrap();
     assert_eq!(house.try_get("ann", anywhere).await.unwrap().name, name("same"));
     let ambiguous = house.try_get("root", anywhere).await.unwrap_err();
     assert_eq!(ambiguous.code(), Code::FailedPrecondition);
@@ -132,10 +146,12 @@ async fn only_an_ended_job_is_deleted_and_its_name_is_free_again() {
 async fn a_stale_etag_is_refused_and_a_cancel_twice_is_none() {
     let house = House::new().await;
     let created = house.create("a").await;
-    let cancel = |etag: &str| pb::CancelJobRequest { name: name("a"), etag: etag.into(), ..Default::default() };
+    let cancel =
+        |etag: &str| pb::CancelJobRequest { name: name("a"), etag: etag.into(), ..Default::default() };
     let refused = house.client().cancel_job(house.signed("ann", cancel("1-0"))).await.unwrap_err();
     assert_eq!(refused.code(), Code::Aborted);
-    let first = house.client().cancel_job(house.signed("ann", cancel(&created.etag))).await.unwrap().into_inner();
+    let first =
+        house.client().cancel_job(house.signed("ann", cancel(&created.etag))).await.unwrap().into_inner();
     assert!(first.job.as_ref().unwrap().cancelling);
     assert_eq!(house.cancel("a").await.etag, first.job.unwrap().etag);
     house.report("a", json!({"phase": "Cancelled"})).await;

@@ -28,7 +28,10 @@ async fn an_accepted_job_reaches_the_cluster_and_its_status_comes_back_to_watche
         "nodes": ["a"], "roles": [{"role": "worker", "running": 1}]});
     house.report("train", status).await;
     let pb::watch_jobs_response::Event::Changed(running) = watching.news().await.0 else { panic!() };
-    assert_eq!((running.state(), running.nodes.as_slice()), (pb::JobState::Running, ["a".to_owned()].as_slice()));
+    assert_eq!(
+        (running.state(), running.nodes.as_slice()),
+        (pb::JobState::Running, ["a".to_owned()].as_slice())
+    );
     assert_eq!((running.attempts, running.roles[0].running), (1, 1));
     assert_eq!(running.start_time.unwrap().nanos, 123_000_000);
     house.report("train", json!({"phase": "Failed", "exitCode": 3, "reason": "ExitCode"})).await;
@@ -85,7 +88,8 @@ async fn a_check_only_request_checks_everything_and_writes_nothing() {
     let taken = pb::CreateJobRequest { validate_only: true, ..job("b") };
     assert_eq!(house.try_create("ann", taken).await.unwrap_err().code(), Code::AlreadyExists);
     let cancel = pb::CancelJobRequest { name: name("b"), validate_only: true, ..Default::default() };
-    let would = house.client().cancel_job(house.signed("ann", cancel)).await.unwrap().into_inner().job.unwrap();
+    let would =
+        house.client().cancel_job(house.signed("ann", cancel)).await.unwrap().into_inner().job.unwrap();
     assert!(would.cancelling && !house.get("b").await.cancelling);
     assert_eq!(house.events("b").await, ["Submitted"]);
 }
@@ -122,7 +126,8 @@ async fn the_waiting_limit_is_never_exceeded_however_many_come_at_once() {
 async fn what_no_node_has_is_refused_by_its_field() {
     let house = House::new().await;
     let unknown = edit(job("a"), |r| r.gpu_models = vec!["A100".into(), "H100".into()]);
-    let refused = async || house.try_create("ann", pb::CreateJobRequest { validate_only: true, ..unknown.clone() });
+    let refused =
+        async || house.try_create("ann", pb::CreateJobRequest { validate_only: true, ..unknown.clone() });
     let refused = until("the nodes to be known", async || refused().await.await.err()).await;
     assert_eq!(fields(&refused), ["job.spec.roles[0].gpu_models[1]"]);
     assert!(refused.message().contains("A100, V100"), "{}", refused.message());
@@ -138,7 +143,10 @@ async fn what_no_node_has_is_refused_by_its_field() {
         (gpus(-1, &[]), "job.spec.roles[0].resources.gpu_millis"),
         (gpus(i64::MAX / 1000, &[]), "job.spec.roles[0].resources.gpu_millis"),
         (edit(job("a"), |r| r.replicas = -1), "job.spec.roles[0].replicas"),
-        (edit(job("a"), |r| r.resources.as_mut().unwrap().cpu_millis = 200_000), "job.spec.roles[0].resources.cpu_millis"),
+        (
+            edit(job("a"), |r| r.resources.as_mut().unwrap().cpu_millis = 200_000),
+            "job.spec.roles[0].resources.cpu_millis",
+        ),
         (job("Bad_Name"), "job_id"),
         (pb::CreateJobRequest { parent: "lab".into(), ..job("a") }, "parent"),
         (pb::CreateJobRequest { job: None, ..job("a") }, "job"),
@@ -157,10 +165,16 @@ async fn a_gang_above_a_limit_is_refused_with_the_limit_that_binds() {
     let gang = |replicas: i32| edit(job(""), |r| r.replicas = replicas);
     house.limit("accounts/top/quota", "gpu", 4000, gang(5)).await;
     let refused = house.try_create("ann", gang(5)).await.unwrap_err();
-    assert_eq!((refused.code(), fields(&refused)), (Code::FailedPrecondition, vec!["job.spec.roles[0].replicas".to_owned()]));
+    assert_eq!(
+        (refused.code(), fields(&refused)),
+        (Code::FailedPrecondition, vec!["job.spec.roles[0].replicas".to_owned()])
+    );
     let said = &from_status(&refused).quota[0];
     assert_eq!(said.subject, "accounts/top/quota");
-    assert!(said.description.contains("needs 5 of gpu") && said.description.contains("limit of 4"), "{said:?}");
+    assert!(
+        said.description.contains("needs 5 of gpu") && said.description.contains("limit of 4"),
+        "{said:?}"
+    );
     house.try_create("ann", gang(4)).await.unwrap();
     // what need not start together may be more; best effort is not held to limits
     house.try_create("ann", edit(gang(9), |r| r.min_replicas = 4)).await.unwrap();
@@ -217,6 +231,7 @@ async fn a_strangers_job_is_as_absent_in_every_method() {
     let strangers = house.try_get("bob", "accounts/lab/jobs/secret").await.unwrap_err();
     assert_eq!(absent.message(), strangers.message().replace("secret", "nil"));
     // an account that is not there is not there for admins either
-    let refused = house.try_create("root", pb::CreateJobRequest { parent: "accounts/void".into(), ..job("x") });
+    let refused =
+        house.try_create("root", pb::CreateJobRequest { parent: "accounts/void".into(), ..job("x") });
     assert_eq!(refused.await.unwrap_err().code(), Code::NotFound);
 }

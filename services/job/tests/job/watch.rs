@@ -77,7 +77,8 @@ async fn a_deletion_is_told_and_one_forgotten_meanwhile_is_a_resync() {
     let mut house = house;
     house.stop().await;
     let dir = house.dir;
-    let house = House::on(dir, house.cluster.clone(), Config { deleted_ttl_seconds: 0, ..Config::default() }).await;
+    let house =
+        House::on(dir, house.cluster.clone(), Config { deleted_ttl_seconds: 0, ..Config::default() }).await;
     house.create("b").await;
     let resync = async || {
         let mut watching = house.watch("ann", lab(&token)).await.unwrap();
@@ -104,7 +105,10 @@ async fn a_token_of_another_database_is_a_resync_and_one_of_another_query_is_ref
     let one = pb::WatchJobsRequest { job: name("a"), ..lab(&token) };
     for request in [everywhere, one, lab("garbage")] {
         let refused = house.watch("ann", request).await.map(drop).unwrap_err();
-        assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec!["resume_token".to_owned()]));
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec!["resume_token".to_owned()])
+        );
     }
 }
 
@@ -118,7 +122,9 @@ async fn one_job_is_watched_alone() {
     assert_eq!(watching.snapshot().await.0.len(), 1);
     house.cancel("b").await;
     house.cancel("a").await;
-    assert!(matches!(watching.news().await.0, Event::Changed(job) if job.name == name("a") && job.cancelling));
+    assert!(
+        matches!(watching.news().await.0, Event::Changed(job) if job.name == name("a") && job.cancelling)
+    );
     house.report("a", json!({"phase": "Cancelled"})).await;
     let ended = |e: &Event| matches!(e, Event::Changed(job) if job.state() == pb::JobState::Cancelled);
     while !ended(&watching.news().await.0) {}
@@ -132,7 +138,10 @@ async fn one_job_is_watched_alone() {
 async fn who_leaves_an_account_hears_no_more_of_it_and_who_joins_hears_all() {
     let house = House::new().await;
     house.create("ours").await;
-    house.try_create("bob", pb::CreateJobRequest { parent: "accounts/den".into(), ..job("his") }).await.unwrap();
+    house
+        .try_create("bob", pb::CreateJobRequest { parent: "accounts/den".into(), ..job("his") })
+        .await
+        .unwrap();
     let mut alone = house.watch("ann", lab("")).await.unwrap();
     alone.snapshot().await;
     let everywhere = pb::WatchJobsRequest { parent: "accounts/-".into(), ..lab("") };
@@ -145,6 +154,7 @@ async fn who_leaves_an_account_hears_no_more_of_it_and_who_joins_hears_all() {
     let (jobs, _) = all.snapshot().await;
     assert_eq!(jobs.iter().map(|j| j.name.as_str()).collect::<Vec<_>>(), ["accounts/den/jobs/his"]);
     // nor does an old token hide the jobs of an account that was joined
-    let mut resumed = house.watch("ann", pb::WatchJobsRequest { resume_token: token, ..everywhere }).await.unwrap();
+    let mut resumed =
+        house.watch("ann", pb::WatchJobsRequest { resume_token: token, ..everywhere }).await.unwrap();
     assert!(matches!(resumed.next().await.unwrap().0, Event::Resync(_)));
 }
