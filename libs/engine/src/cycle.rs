@@ -28,6 +28,9 @@ pub fn decide(snapshot: &Snapshot) -> Result<Plan, SnapshotError> {
     Ok(Cycle::new(snapshot, &shapes).run())
 }
 
+/// What the same work asks of quota on each model that it may run on.
+type ByModel = Vec<Vec<Demand>>;
+
 /// What came of a turn.
 enum Outcome {
     /// It got something; these lines' use changed too.
@@ -130,12 +133,12 @@ impl Cycle<'_> {
                 if !self.rooms.has(View::Raw, spot.node, &spot.each, &spot.gpus) {
                     break;
                 }
-                self.rooms.now[spot.node.at()].take(&spot.each, &spot.gpus);
+                self.rooms.keep_promise(spot.node, &spot.each, &spot.gpus);
                 charged += 1;
             }
             if charged < piece.spots.len() {
                 for spot in &piece.spots[..charged] {
-                    self.rooms.now[spot.node.at()].add(&spot.each, &spot.gpus);
+                    self.rooms.break_promise(spot.node, &spot.each, &spot.gpus);
                 }
                 continue;
             }
@@ -205,7 +208,7 @@ impl Cycle<'_> {
     }
 
     /// What a gang, or one replica more, of each shape asks of quota, for each model it may run on.
-    fn demands_by_shape(&self) -> Vec<(Vec<Vec<Demand>>, Vec<Vec<Demand>>)> {
+    fn demands_by_shape(&self) -> Vec<(ByModel, ByModel)> {
         let mut by_shape = vec![(Vec::new(), Vec::new()); self.shapes.pools.len()];
         for (job, of) in self.s.jobs.iter().enumerate() {
             let entry = &mut by_shape[self.shapes.of(job)];

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Class, NodeIx, Placement, RevokeCause, Snapshot, ValueIx};
 use crate::place::{Choice, Part, Pool, Shapes, Try, Want, place_some, undo};
-use crate::rights::{Claim, Key, Loss, Right, key, movable, right};
+use crate::rights::{Claim, Key, Loss, Right, key, may_take, movable, right};
 use crate::room::{Rooms, View};
 use crate::tree::Tree;
 use crate::work::{PieceIx, Work};
@@ -125,7 +125,11 @@ impl Ground<'_> {
         }
         let mut takable = 0i64;
         let mut rights = Vec::new();
-        for (ix, piece) in self.work.pieces.iter().enumerate() {
+        let leaves = (0..self.work.of_leaf.len()).filter(|leaf| !self.work.of_leaf[*leaf].is_empty());
+        let leaves = leaves.filter(|leaf| may_take(self.snapshot, self.tree, claim, *leaf));
+        let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(&self.work.spare);
+        for ix in pieces.copied() {
+            let piece = &self.work.pieces[ix];
             if !piece.alive || piece.fresh || !piece.spots.iter().any(|spot| usable[spot.node.at()]) {
                 continue;
             }
@@ -170,10 +174,7 @@ impl Ground<'_> {
         let how = Try { pool, view: View::Soon, choice, pin };
         let over_limit =
             self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
-        let by_node = match self.candidates(claim, want, how) {
-            Some(by_node) => by_node,
-            None => return None,
-        };
+        let by_node = self.candidates(claim, want, how)?;
         let mut banned: BTreeSet<PieceIx> = BTreeSet::new();
         for _ in 0..TRIES {
             let mut victims = Vec::new();

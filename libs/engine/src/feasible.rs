@@ -51,7 +51,7 @@ fn too_large(each: &Shape, candidates: &[NodeIx], nodes: &[Node]) -> (Resource, 
 
 fn gang_fits(request: &Request, pool: &Pool, rooms: Vec<Room>) -> Result<(), Infeasible> {
     let want = gang(request);
-    let mut rooms = Rooms { soon: rooms.clone(), now: rooms };
+    let mut rooms = Rooms::of(rooms);
     let mut best = 0;
     for choice in pool.choices(&want.largest()) {
         match place(&mut rooms, &want, Try { pool, view: View::Raw, choice, pin: None }) {

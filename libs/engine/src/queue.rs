@@ -88,7 +88,7 @@ impl Queue {
             }
         };
         let share = match self.class {
-            Class::Guaranteed => tree.share(vertex, &[], 0),
+            Class::Guaranteed => tree.share(vertex),
             Class::BestEffort => tree.share_with_spare(vertex),
         };
         let owed = vertex != 0

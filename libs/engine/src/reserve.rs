@@ -4,6 +4,9 @@ use crate::model::{Millis, ModelIx, NodeIx, Request, Shape, Snapshot, WHOLE_GPU}
 use crate::place::{Choice, Pool, Shapes, Try, Want, place_some};
 use crate::room::{Room, Rooms, View};
 
+/// Room on one node, of as much of a replica's needs as there is.
+type Portion = (NodeIx, Shape, Vec<(u16, i64)>);
+
 /// Room kept for one job.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
@@ -12,7 +15,7 @@ pub(crate) struct Kept {
     pub models: Vec<ModelIx>,
     pub start: Option<Millis>,
     pub nodes: Vec<NodeIx>,
-    taken: Vec<(NodeIx, Shape, Vec<(u16, i64)>)>,
+    taken: Vec<Portion>,
 }
 
 impl Kept {
@@ -56,7 +59,7 @@ pub(crate) fn reserve(
     let pool = shapes.pool(job);
     let request: &Request = &snapshot.jobs[job].request;
     let empty: Vec<Room> = snapshot.nodes.iter().map(|node| Room::empty(node, false)).collect();
-    let empty = Rooms { soon: empty.clone(), now: empty };
+    let empty = Rooms::of(empty);
     let mut best = None;
     for choice in pool.choices(&want.largest()) {
         for domain in pool.domains(rooms, View::Soon, &want.largest(), choice) {
@@ -76,7 +79,7 @@ pub(crate) fn reserve(
     let how = Try { pool, view: View::Soon, choice, pin: domain };
     let placed = place_some(rooms, want, how, domain);
     let mut start = Some(snapshot.now);
-    let mut taken: Vec<(NodeIx, Shape, Vec<(u16, i64)>)> = Vec::new();
+    let mut taken: Vec<Portion> = Vec::new();
     let mut used = vec![0u32; snapshot.nodes.len()];
     for place in &placed {
         used[place.node.at()] += 1;
@@ -104,7 +107,7 @@ pub(crate) fn reserve(
                 left -= 1;
                 used[node.at()] += 1;
                 start = start.filter(|_| when != Millis::MAX).map(|start| start.max(when));
-                let (each, gpus) = available(&rooms.soon[node.at()], &part.each);
+                let (each, gpus) = available(rooms.room(View::Soon, node), &part.each);
                 rooms.take(View::Soon, node, &each, &gpus);
                 taken.push((node, each, gpus));
             }
@@ -145,7 +148,7 @@ fn available(room: &Room, each: &Shape) -> (Shape, Vec<(u16, i64)>) {
 
 /// When one replica fits on a node, if those on it end as they said; `None` if one that matters said nothing.
 fn free_at(snapshot: &Snapshot, rooms: &Rooms, node: NodeIx, each: &Shape) -> Option<Millis> {
-    let mut room = rooms.soon[node.at()].clone();
+    let mut room = rooms.room(View::Soon, node).clone();
     let mut ends: Vec<(Millis, usize)> = Vec::new();
     for (index, held) in snapshot.holdings.iter().enumerate() {
         if held.node != node || held.going {

@@ -104,8 +104,10 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
         let strangers = siblings && claim.line != piece.line;
         if !inside && strangers && !never && !protected {
             // only from who has more, and not so that it then has less: no two can take from each other for ever
-            let has_less = tree.share(mine, &[], 0) < tree.share(theirs, &[], 0);
-            if has_less && tree.share(mine, &claim.demands, 1) <= tree.share(theirs, &piece.demands, -1) {
+            let has_less = tree.share(mine) < tree.share(theirs);
+            if has_less
+                && tree.share_with(mine, &claim.demands, 1) <= tree.share_with(theirs, &piece.demands, -1)
+            {
                 return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
             }
         }
@@ -119,6 +121,22 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
     };
     let preempts = lower && stoppable && !protected && !promised_to_user;
     preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
+}
+
+/// Could `claim` take anything at all of the guaranteed work of a leaf? Quick, and says yes too often.
+pub(crate) fn may_take(snapshot: &Snapshot, tree: &Tree, claim: &Claim, leaf: Vertex) -> bool {
+    if snapshot.jobs[claim.job].class == Class::BestEffort {
+        return false;
+    }
+    match tree.part(claim.leaf, leaf) {
+        None => true,
+        Some((mine, theirs)) => {
+            tree.contains(claim.line, leaf)
+                || tree.parent(mine) != tree.parent(theirs)
+                || tree.share(mine) < tree.share(theirs)
+                || tree.covers(mine, &claim.demands)
+        }
+    }
 }
 
 /// May `piece` be migrated to let `claim` start?
@@ -156,8 +174,8 @@ pub(crate) fn key(snapshot: &Snapshot, tree: &Tree, right: &Right, piece: &Piece
     Key {
         loss: right.loss,
         running: !piece.promised,
-        share: Reverse(if even { tree.share(right.level, &[], 0) } else { 0 }),
-        leaf_share: Reverse(if even { tree.share(piece.leaf, &[], 0) } else { 0 }),
+        share: Reverse(if even { tree.share(right.level) } else { 0 }),
+        leaf_share: Reverse(if even { tree.share(piece.leaf) } else { 0 }),
         priority: snapshot.jobs[piece.job].priority,
         gang: !piece.surplus,
         lost_work: ran.saturating_mul(amount),

@@ -9,14 +9,23 @@ pub(crate) struct Room {
     pub memory: i64,
     /// Milli-GPU free of each device; 0 for a device that may not be given.
     pub gpus: Vec<i64>,
+    /// Devices that are wholly free, and milli-GPU free in all: counted once, read often.
+    whole: i64,
+    milli: i64,
 }
 
 impl Room {
+    fn new(cpu: i64, memory: i64, gpus: Vec<i64>) -> Self {
+        let mut room = Self { cpu, memory, gpus, whole: 0, milli: 0 };
+        room.count();
+        room
+    }
+
     /// A node without any of our work. `everything`: as if others and broken devices were no hindrance either.
     pub fn empty(node: &Node, everything: bool) -> Self {
         let mut gpus = vec![WHOLE_GPU; usize::from(node.gpus)];
         if everything {
-            return Self { cpu: node.cpu, memory: node.memory, gpus };
+            return Self::new(node.cpu, node.memory, gpus);
         }
         for (device, milli) in &node.others_gpus {
             gpus[usize::from(*device)] -= milli;
@@ -24,7 +33,15 @@ impl Room {
         for device in &node.bad_gpus {
             gpus[usize::from(*device)] = 0;
         }
-        Self { cpu: node.cpu - node.others_cpu, memory: node.memory - node.others_memory, gpus }
+        Self::new(node.cpu - node.others_cpu, node.memory - node.others_memory, gpus)
+    }
+
+    fn count(&mut self) {
+        (self.whole, self.milli) = (0, 0);
+        for free in &self.gpus {
+            self.whole += i64::from(*free >= WHOLE_GPU);
+            self.milli += free.max(&0);
+        }
     }
 
     pub fn add(&mut self, each: &Shape, gpus: &[(u16, i64)]) {
@@ -33,6 +50,7 @@ impl Room {
         for (device, milli) in gpus {
             self.gpus[usize::from(*device)] += milli;
         }
+        self.count();
     }
 
     pub fn take(&mut self, each: &Shape, gpus: &[(u16, i64)]) {
@@ -41,60 +59,44 @@ impl Room {
         for (device, milli) in gpus {
             self.gpus[usize::from(*device)] -= milli;
         }
+        self.count();
     }
 
-    fn as_ref(&self) -> Free<'_> {
-        Free { one: self, other: self }
+    /// Becomes what two rooms both have free.
+    fn meet(&mut self, one: &Room, other: &Room) {
+        self.cpu = one.cpu.min(other.cpu);
+        self.memory = one.memory.min(other.memory);
+        for (free, (a, b)) in self.gpus.iter_mut().zip(one.gpus.iter().zip(&other.gpus)) {
+            *free = *a.min(b);
+        }
+        self.count();
     }
 
     /// How many replicas fit, at most `most`.
     pub fn capacity(&self, each: &Shape, most: u32) -> u32 {
-        self.as_ref().capacity(each, most)
-    }
-}
-
-/// What two rooms both have free: the smaller of each amount.
-#[derive(Clone, Copy)]
-struct Free<'a> {
-    one: &'a Room,
-    other: &'a Room,
-}
-
-impl Free<'_> {
-    fn cpu(&self) -> i64 {
-        self.one.cpu.min(self.other.cpu)
-    }
-
-    fn memory(&self) -> i64 {
-        self.one.memory.min(self.other.memory)
-    }
-
-    fn gpus(&self) -> impl Iterator<Item = i64> + '_ {
-        self.one.gpus.iter().zip(&self.other.gpus).map(|(a, b)| *a.min(b))
-    }
-
-    fn capacity(&self, each: &Shape, most: u32) -> u32 {
         let mut fit = i64::from(most);
-        if each.cpu > 0 {
-            fit = fit.min(self.cpu() / each.cpu);
+        if each.gpu >= WHOLE_GPU {
+            fit = fit.min(self.whole * WHOLE_GPU / each.gpu);
+        } else if each.gpu > 0 {
+            if self.milli < each.gpu {
+                return 0;
+            }
+            fit = fit.min(self.gpus.iter().map(|free| free.max(&0) / each.gpu).sum());
         }
-        if each.memory > 0 {
-            fit = fit.min(self.memory() / each.memory);
+        if fit > 0 && each.cpu > 0 {
+            fit = fit.min(self.cpu / each.cpu);
         }
-        if fit > 0 && each.gpu >= WHOLE_GPU {
-            let whole = self.gpus().filter(|free| *free >= WHOLE_GPU).count();
-            fit = fit.min(i64::try_from(whole).unwrap_or(i64::MAX) / (each.gpu / WHOLE_GPU));
-        } else if fit > 0 && each.gpu > 0 {
-            fit = fit.min(self.gpus().map(|free| free.max(0) / each.gpu).sum());
+        if fit > 0 && each.memory > 0 {
+            fit = fit.min(self.memory / each.memory);
         }
         u32::try_from(fit.max(0)).unwrap_or(most)
     }
 
     fn devices(&self, each: &Shape) -> Option<Vec<(u16, i64)>> {
-        if (each.cpu > 0 && self.cpu() < each.cpu) || (each.memory > 0 && self.memory() < each.memory) {
+        if (each.cpu > 0 && self.cpu < each.cpu) || (each.memory > 0 && self.memory < each.memory) {
             return None;
         }
-        let numbered = || self.gpus().zip(0u16..);
+        let numbered = || self.gpus.iter().copied().zip(0u16..);
         if each.gpu == 0 {
             Some(Vec::new())
         } else if each.gpu < WHOLE_GPU {
@@ -112,13 +114,13 @@ impl Free<'_> {
 
     /// Smaller is the better fit: leaves the least that somebody else could use.
     fn score(&self, each: &Shape) -> (i64, i64) {
-        let whole: i64 = self.gpus().map(|free| free.max(0)).sum();
         if each.gpu == 0 {
-            (i64::from(!self.one.gpus.is_empty()), self.cpu())
+            (i64::from(!self.gpus.is_empty()), self.cpu)
         } else if each.gpu < WHOLE_GPU {
-            (self.gpus().filter(|free| *free >= each.gpu).min().unwrap_or(i64::MAX), whole)
+            let tightest = self.gpus.iter().filter(|free| **free >= each.gpu).min();
+            (tightest.copied().unwrap_or(i64::MAX), self.milli)
         } else {
-            (whole, self.cpu())
+            (self.milli, self.cpu)
         }
     }
 }
@@ -138,75 +140,102 @@ pub(crate) enum View {
 #[derive(Clone, Debug)]
 pub(crate) struct Rooms {
     /// Less what is held, going or not.
-    pub now: Vec<Room>,
+    raw: Vec<Room>,
     /// Less what is held and stays, less what is promised.
-    pub soon: Vec<Room>,
+    soon: Vec<Room>,
+    /// What both have.
+    now: Vec<Room>,
 }
 
 impl Rooms {
-    pub fn new(snapshot: &Snapshot) -> Self {
-        let mut now: Vec<Room> = snapshot.nodes.iter().map(|node| Room::empty(node, false)).collect();
-        let mut soon = now.clone();
-        for held in &snapshot.holdings {
-            now[held.node.at()].take(&held.each, &held.gpus);
-            // what goes from a node that does not answer is not coming
-            if !held.going || snapshot.nodes[held.node.at()].lost {
-                soon[held.node.at()].take(&held.each, &held.gpus);
-            }
-        }
-        Self { now, soon }
+    /// Where nothing is going or promised.
+    pub fn of(rooms: Vec<Room>) -> Self {
+        Self { raw: rooms.clone(), soon: rooms.clone(), now: rooms }
     }
 
-    fn free(&self, view: View, node: NodeIx) -> Free<'_> {
-        let (now, soon) = (&self.now[node.at()], &self.soon[node.at()]);
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let mut rooms = Self::of(snapshot.nodes.iter().map(|node| Room::empty(node, false)).collect());
+        for held in &snapshot.holdings {
+            // what goes from a node that does not answer is not coming
+            let coming = held.going && !snapshot.nodes[held.node.at()].lost;
+            rooms.raw[held.node.at()].take(&held.each, &held.gpus);
+            if !coming {
+                rooms.soon[held.node.at()].take(&held.each, &held.gpus);
+            }
+        }
+        for node in 0..rooms.now.len() {
+            rooms.settle(node);
+        }
+        rooms
+    }
+
+    fn settle(&mut self, node: usize) {
+        self.now[node].meet(&self.raw[node], &self.soon[node]);
+    }
+
+    pub fn room(&self, view: View, node: NodeIx) -> &Room {
         match view {
-            View::Raw => Free { one: now, other: now },
-            View::Now => Free { one: now, other: soon },
-            View::Soon => Free { one: soon, other: soon },
+            View::Raw => &self.raw[node.at()],
+            View::Now => &self.now[node.at()],
+            View::Soon => &self.soon[node.at()],
         }
     }
 
     pub fn capacity(&self, view: View, node: NodeIx, each: &Shape, most: u32) -> u32 {
-        self.free(view, node).capacity(each, most)
+        self.room(view, node).capacity(each, most)
     }
 
     pub fn devices(&self, view: View, node: NodeIx, each: &Shape) -> Option<Vec<(u16, i64)>> {
-        self.free(view, node).devices(each)
+        self.room(view, node).devices(each)
     }
 
     pub fn score(&self, view: View, node: NodeIx, each: &Shape) -> (i64, i64) {
-        self.free(view, node).score(each)
+        self.room(view, node).score(each)
     }
 
     /// Is this exact room free?
     pub fn has(&self, view: View, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) -> bool {
-        let free = self.free(view, node);
-        (each.cpu == 0 || free.cpu() >= each.cpu)
-            && (each.memory == 0 || free.memory() >= each.memory)
-            && gpus.iter().all(|(device, milli)| {
-                free.gpus().nth(usize::from(*device)).is_some_and(|have| have >= *milli)
-            })
+        let room = self.room(view, node);
+        (each.cpu == 0 || room.cpu >= each.cpu)
+            && (each.memory == 0 || room.memory >= each.memory)
+            && gpus
+                .iter()
+                .all(|(device, milli)| room.gpus.get(usize::from(*device)).is_some_and(|f| f >= milli))
     }
 
     /// Milli-GPU free (or milli-cores, for work without GPUs).
     pub fn amount(&self, view: View, node: NodeIx, each: &Shape) -> i64 {
-        let free = self.free(view, node);
-        if each.gpu > 0 { free.gpus().map(|gpu| gpu.max(0)).sum() } else { free.cpu().max(0) }
+        let room = self.room(view, node);
+        if each.gpu > 0 { room.milli } else { room.cpu.max(0) }
     }
 
     /// Charges a placement: what is granted now is gone from every view, what is promised only from `Now` and `Soon`.
     pub fn take(&mut self, view: View, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) {
         if view != View::Soon {
-            self.now[node.at()].take(each, gpus);
+            self.raw[node.at()].take(each, gpus);
         }
         self.soon[node.at()].take(each, gpus);
+        self.settle(node.at());
     }
 
     /// Undoes [`Rooms::take`].
     pub fn give(&mut self, view: View, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) {
         if view != View::Soon {
-            self.now[node.at()].add(each, gpus);
+            self.raw[node.at()].add(each, gpus);
         }
         self.soon[node.at()].add(each, gpus);
+        self.settle(node.at());
+    }
+
+    /// What was promised is granted: it is held from now on.
+    pub fn keep_promise(&mut self, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) {
+        self.raw[node.at()].take(each, gpus);
+        self.settle(node.at());
+    }
+
+    /// Undoes [`Rooms::keep_promise`].
+    pub fn break_promise(&mut self, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) {
+        self.raw[node.at()].add(each, gpus);
+        self.settle(node.at());
     }
 }

@@ -124,6 +124,8 @@ struct Entry {
     borrowed: Vec<i64>,
     /// What runs as best effort.
     spare: Vec<i64>,
+    /// The dominant share of what is borrowed; counted once, read often.
+    share: i64,
 }
 
 /// A limit that binds.
@@ -171,6 +173,7 @@ impl Tree {
                 inside: vec![0; resources],
                 borrowed: vec![0; resources],
                 spare: vec![0; resources],
+                share: 0,
             }
         };
         let none = Amounts::default();
@@ -364,6 +367,9 @@ impl Tree {
                 entry.used[r] += sign * amount;
             }
         }
+        if !charge.best_effort {
+            self.entries[vertex].share = self.dominant(vertex, &self.entries[vertex].borrowed, &[], 0);
+        }
     }
 
     /// Charges one replica that is going.
@@ -403,8 +409,13 @@ impl Tree {
         })
     }
 
-    /// The dominant share of what is borrowed, by weight, in billionths; with `demands` more (or less, by `sign`).
-    pub fn share(&self, vertex: Vertex, demands: &[Demand], sign: i64) -> i64 {
+    /// The dominant share of what is borrowed, by weight, in billionths.
+    pub fn share(&self, vertex: Vertex) -> i64 {
+        self.entries[vertex].share
+    }
+
+    /// The same with `demands` more (or less, by `sign`).
+    pub fn share_with(&self, vertex: Vertex, demands: &[Demand], sign: i64) -> i64 {
         self.dominant(vertex, &self.entries[vertex].borrowed, demands, sign)
     }
 

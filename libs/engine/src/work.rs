@@ -88,7 +88,9 @@ impl Has {
 pub(crate) struct Work {
     pub pieces: Vec<Piece>,
     pub has: Vec<Has>,
-    pub on_node: Vec<Vec<PieceIx>>,
+    /// Pieces by the leaf they are charged to, best effort apart.
+    pub of_leaf: Vec<Vec<PieceIx>>,
+    pub spare: Vec<PieceIx>,
     /// Replicas of others that are going, by node.
     pub going_on: Vec<u32>,
 }
@@ -99,7 +101,8 @@ impl Work {
         let mut work = Self {
             pieces: Vec::new(),
             has: snapshot.jobs.iter().map(|job| blank(job.request.roles.len())).collect(),
-            on_node: vec![Vec::new(); snapshot.nodes.len()],
+            of_leaf: vec![Vec::new(); tree.len()],
+            spare: Vec::new(),
             going_on: vec![0; snapshot.nodes.len()],
         };
         let mut live: Vec<Vec<(Millis, Spot)>> = vec![Vec::new(); snapshot.jobs.len()];
@@ -184,16 +187,13 @@ impl Work {
             demand_more(&mut demands, &spot.each, model_at(snapshot, spot.node));
         }
         let ix = self.pieces.len();
-        let mut nodes: Vec<NodeIx> = spots.iter().map(|spot| spot.node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        for node in nodes {
-            self.on_node[node.at()].push(ix);
-        }
+        let leaf = tree.leaf(of.account, of.user);
+        let list = if of.class == Class::BestEffort { &mut self.spare } else { &mut self.of_leaf[leaf] };
+        list.push(ix);
         self.has[job].pieces.push(ix);
         self.pieces.push(Piece {
             job,
-            leaf: tree.leaf(of.account, of.user),
+            leaf,
             line: tree.line(of.account),
             spots,
             demands,

@@ -1,4 +1,5 @@
 //! The worlds in this folder, and those of the folder that `CRATER_SCENARIOS` names.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

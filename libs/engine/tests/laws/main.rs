@@ -1,4 +1,5 @@
 //! The laws of the engine over random clusters and streams of jobs. A failing case prints its seed and smallest input.
+#![allow(clippy::unwrap_used)]
 
 mod audit;
 mod cases;
@@ -11,6 +12,7 @@ use audit::audit;
 use cases::{Case, Event, case};
 use sim::Sim;
 
+#[allow(clippy::disallowed_methods)]
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(128);
     ProptestConfig { cases, ..ProptestConfig::default() }
