@@ -99,7 +99,7 @@ impl App {
         for (_, given) in cache.given().filter(|(_, given)| !given.held.is_empty()) {
             running.insert(&given.job, ());
             let entry = cache.jobs.get(&given.job);
-            let name = entry.and_then(|entry| name_of(entry)).filter(|name| {
+            let name = entry.and_then(name_of).filter(|name| {
                 let account = &name.account;
                 *visible.entry(account.clone()).or_insert_with(|| caller.may(account, Role::Member))
             });
@@ -211,7 +211,8 @@ fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, na
     let replicas: i32 = placements.iter().map(|p| p.count).sum();
     let nodes = placements.iter().map(|p| p.node.as_str()).collect::<std::collections::BTreeSet<_>>().len();
     let many = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
-    let holds = || format!("{} on {}", many(usize::try_from(replicas).unwrap_or(0), "replica"), many(nodes, "node"));
+    let holds =
+        || format!("{} on {}", many(usize::try_from(replicas).unwrap_or(0), "replica"), many(nodes, "node"));
     let message = match &told {
         Some(told) => told.message.clone(),
         None if state.is_final() && placements.is_empty() => format!("It has ended: {}.", state.as_str()),

@@ -7,9 +7,10 @@ use crater_engine::{Settings, decide};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
+use crate::frame::Promise;
 use crate::reasons::verdicts;
 use crate::shared::Shared;
-use crate::snapshot::{Beside, Promise, frame};
+use crate::snapshot::{Beside, frame};
 use crate::writer::Writer;
 
 /// What comes within this time is decided on together.

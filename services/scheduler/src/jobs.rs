@@ -1,6 +1,6 @@
 //! An AIJob as the engine needs it, read once when it changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crater_domain::{AccountId, JobSpec, JobState, UserId};
@@ -10,24 +10,22 @@ use kube::ResourceExt;
 
 /// GPU models by number; a number once given stays, so that requests can be shared between snapshots.
 #[derive(Clone, Debug, Default)]
-pub struct Models(Arc<Mutex<(BTreeMap<String, u32>, Vec<String>)>>);
+pub struct Models(Arc<Mutex<Vec<String>>>);
 
 impl Models {
-    /// The number of a model.
+    /// The number of a model. There are few: they are looked through.
     pub fn intern(&self, model: &str) -> ModelIx {
-        let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = u32::try_from(both.1.len()).unwrap_or(u32::MAX);
-        if let Some(known) = both.0.get(model) {
-            return ModelIx(*known);
-        }
-        both.0.insert(model.to_owned(), next);
-        both.1.push(model.to_owned());
-        ModelIx(next)
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = names.iter().position(|name| name == model).unwrap_or_else(|| {
+            names.push(model.to_owned());
+            names.len() - 1
+        });
+        ModelIx::of(at)
     }
 
     /// All names, by number.
     pub fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -140,6 +138,7 @@ fn request(spec: &JobSpec, models: &Models) -> Result<Request, String> {
         min: count(role.min_replicas),
     });
     let mut seen = BTreeSet::new();
-    let models = agreed.unwrap_or_default().iter().map(|m| models.intern(m)).filter(|m| seen.insert(*m)).collect();
+    let models =
+        agreed.unwrap_or_default().iter().map(|m| models.intern(m)).filter(|m| seen.insert(*m)).collect();
     Ok(Request { roles: roles.collect(), models, selector: Vec::new(), topology: None })
 }

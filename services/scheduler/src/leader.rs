@@ -77,7 +77,12 @@ impl Leader {
         }
     }
 
-    async fn step(&self, lease: &mut EpochLease, allocations: &Api<Allocation>, condition: &Condition) -> Duration {
+    async fn step(
+        &self,
+        lease: &mut EpochLease,
+        allocations: &Api<Allocation>,
+        condition: &Condition,
+    ) -> Duration {
         let attempt = lease.attempt().await.map_err(|error| error.to_string());
         let (term, revision) = match attempt {
             Ok(Attempt::Held { term, revision }) => (term, revision),

@@ -9,6 +9,7 @@ mod bars;
 mod cache;
 mod config;
 mod cycle;
+mod frame;
 mod grpc;
 mod jobs;
 mod leader;

@@ -82,7 +82,9 @@ async fn stream(
     channel: &Authenticated<Channel>,
     condition: &Condition,
 ) -> Result<std::convert::Infallible, String> {
-    let told = |status: tonic::Status| format!("the quota service answered {:?}: {}", status.code(), status.message());
+    let told = |status: tonic::Status| {
+        format!("the quota service answered {:?}: {}", status.code(), status.message())
+    };
     let mut client = QuotaServiceClient::new(channel.clone());
     let mut stream = client.watch_quotas(pb::WatchQuotasRequest {}).await.map_err(told)?.into_inner();
     let mut draft: Option<All> = None;
@@ -107,7 +109,9 @@ async fn stream(
                         shared.wake();
                     }
                 },
-                Err(why) => tracing::warn!(quota = quota.name, why, "the quota service sent what cannot be read"),
+                Err(why) => {
+                    tracing::warn!(quota = quota.name, why, "the quota service sent what cannot be read")
+                }
             },
             Some(Event::Heartbeat(_)) | None => {}
         }
@@ -168,7 +172,8 @@ async fn write(client: &Client, all: &All) -> Result<(), String> {
     let kept: BTreeMap<String, Vec<Row>> = all
         .iter()
         .map(|(subject, limits)| {
-            let row = |r: pb::ResourceQuota| Row { resource: r.resource, guaranteed: r.guaranteed, limit: r.limit };
+            let row =
+                |r: pb::ResourceQuota| Row { resource: r.resource, guaranteed: r.guaranteed, limit: r.limit };
             (subject.to_string(), rows(limits).into_iter().map(row).collect())
         })
         .collect();

@@ -21,14 +21,23 @@ pub fn page(parent: &str, queue: Vec<Waiting>, size: usize, token: &str) -> Resu
 /// Behind the last job shown, wherever it is now; if it waits no more, at the place where it was.
 fn after(parent: &str, queue: &[Waiting], token: &str) -> Result<usize> {
     let wrong = || Error::field("page_token", "is not one that this query gave out");
-    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
+    let text = URL_SAFE_NO_PAD
+        .decode(token)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(wrong)?;
     let mut parts = text.splitn(4, '\n');
-    let (Some("1"), Some(of), Some(rank), Some(name)) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some("1"), Some(of), Some(rank), Some(name)) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(wrong());
     };
     let rank: usize = rank.parse().map_err(|_| wrong())?;
     if of != parent {
-        return Err(Error::field("page_token", "is of another query: a token goes with the same parent only"));
+        return Err(Error::field(
+            "page_token",
+            "is of another query: a token goes with the same parent only",
+        ));
     }
     let last = queue.iter().position(|w| w.name == name);
     Ok(last.map_or_else(|| queue.iter().take_while(|w| w.rank < rank).count(), |at| at + 1))

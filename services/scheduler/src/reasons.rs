@@ -8,8 +8,8 @@ use crater_engine::{Plan, Reason, Resource, Verdict};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cache::Key;
+use crate::frame::Frame;
 use crate::jobs::JobEntry;
-use crate::snapshot::Frame;
 
 /// One thing in a job's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,8 @@ fn blocker(frame: &Frame, verdict: &Verdict, reason: &Reason) -> Blocker {
         let at_most = if job.request.roles.len() > 1 { "at most " } else { "" };
         let _ = write!(message, "; {at_most}{} more GPUs must come free", format_millis(missing));
     }
-    if let Reason::Limit { used, wanted, limit, resource: Resource::Gpu | Resource::GpuModel(_), .. } = reason {
+    if let Reason::Limit { used, wanted, limit, resource: Resource::Gpu | Resource::GpuModel(_), .. } = reason
+    {
         if wanted > limit {
             message.push_str("; it can start only with a higher limit or fewer GPUs");
         } else {

@@ -102,7 +102,8 @@ impl SchedulerService {
             condition.ready();
             status::run(of.clone(), client.clone())
         });
-        let lease = EpochLease::new(cluster.clone(), SYSTEM_NAMESPACE, SCHEDULER_LEASE, holder, leader::LIFE, clock);
+        let lease =
+            EpochLease::new(cluster.clone(), SYSTEM_NAMESPACE, SCHEDULER_LEASE, holder, leader::LIFE, clock);
         let (of, condition) = (shared.clone(), readiness.condition("lease"));
         let (asked, stopping) = (shutdown.clone(), stop.clone());
         tokio::spawn(async move {

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use crater_domain::{AccountId, JobState, Limits, QuotaSubject, ResourceKind, ServiceClass, UserId};
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx, Placement,
-    Preemptible, Request, Role, Settings, Shape, Snapshot, User, UserIx, ValueIx,
+    Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, Node, NodeIx, Placement,
+    Preemptible, Request, Role, Settings, Shape, User, UserIx, ValueIx,
 };
 use crater_k8s::aijob::Phase;
 use crater_k8s::allocation::Granted;
 use crater_k8s::node::UNKNOWN_MODEL;
 
 use crate::cache::{Cache, Given, Key, Replica};
+use crate::frame::{Frame, Promise};
 use crate::jobs::{JobEntry, version};
 use crate::setbacks::Setbacks;
 
@@ -25,42 +26,6 @@ pub type Tree = BTreeMap<AccountId, Option<AccountId>>;
 
 /// How deep the tree of accounts may be before it is cut.
 const DEPTH: usize = 40;
-
-/// Room promised in the last cycle, by name: ordinals change from one snapshot to the next.
-#[derive(Clone, Debug)]
-pub struct Promise {
-    job: Key,
-    uid: String,
-    since: i64,
-    places: Vec<(Placement, String)>,
-}
-
-/// What one cycle decides on, with the names of everything.
-#[derive(Debug, Default)]
-pub struct Frame {
-    /// For the engine.
-    pub snapshot: Snapshot,
-    /// By ordinal.
-    pub jobs: Vec<Key>,
-    /// The AIJob of each; none where only its Allocations are left.
-    pub entries: Vec<Option<JobEntry>>,
-    /// By ordinal.
-    pub nodes: Vec<String>,
-    /// By ordinal.
-    pub accounts: Vec<String>,
-    /// By ordinal.
-    pub users: Vec<String>,
-    /// By ordinal.
-    pub models: Vec<String>,
-    /// Jobs that wait for something that is not the engine's business: code and words.
-    pub aside: Vec<(JobEntry, &'static str, String)>,
-    /// Nodes that turned such a job's replicas away, in words.
-    pub barred: BTreeMap<usize, String>,
-    /// Allocations of which nothing is left to be known.
-    pub spent: Vec<(Key, String)>,
-    /// What jobs that went back to the queue still hold of earlier Allocations.
-    pub outlived: Vec<(Key, BTreeSet<Replica>)>,
-}
 
 /// What is given in beside the cache.
 pub struct Beside<'a> {
@@ -102,7 +67,7 @@ fn touched(given: &Given) -> bool {
 }
 
 /// Granted, released, and neither taken back nor turned away: it ran to its end.
-fn ended<'a>(given: &'a Given) -> impl Iterator<Item = &'a Granted> {
+fn ended(given: &Given) -> impl Iterator<Item = &Granted> {
     let held: BTreeSet<(&str, i32)> = given.held.iter().map(|g| (g.role.as_str(), g.replica)).collect();
     given.granted.iter().filter(move |g| {
         let replica: Replica = (g.role.clone(), g.replica);
@@ -304,7 +269,8 @@ impl<'a> Build<'a> {
         for ix in 0..self.frame.jobs.len() {
             let request = &self.frame.snapshot.jobs[ix].request;
             let shapes: BTreeSet<Shape> = request.roles.iter().map(|role| role.each).collect();
-            let barring: Vec<KeyIx> = shapes.iter().filter_map(|shape| selectors.get(shape)).copied().collect();
+            let barring: Vec<KeyIx> =
+                shapes.iter().filter_map(|shape| selectors.get(shape)).copied().collect();
             if barring.is_empty() {
                 continue;
             }
@@ -342,7 +308,11 @@ impl<'a> Build<'a> {
             Ok(wanted) => wanted,
             Err(why) => {
                 if !over {
-                    self.frame.aside.push((entry.clone(), "Invalid", format!("it cannot be scheduled: {why}")));
+                    self.frame.aside.push((
+                        entry.clone(),
+                        "Invalid",
+                        format!("it cannot be scheduled: {why}"),
+                    ));
                 }
                 self.orphan_holdings(key, given);
                 return;
@@ -407,7 +377,8 @@ impl<'a> Build<'a> {
         let roles = self.frame.entries[job.at()].as_ref().and_then(|entry| entry.wanted.as_ref().ok());
         let role = roles.map_or(Some(0), |w| w.spec.roles.iter().position(|r| r.name.as_str() == held.role));
         let (Some(role), Some(node)) = (role, self.node_ix.get(&held.node).copied()) else { return };
-        let gpus = held.gpus.iter().filter_map(|device| Some((u16::try_from(*device).ok()?, held.gpu_millis)));
+        let gpus =
+            held.gpus.iter().filter_map(|device| Some((u16::try_from(*device).ok()?, held.gpu_millis)));
         self.frame.snapshot.holdings.push(Holding {
             job,
             role: u16::try_from(role).unwrap_or(u16::MAX),
@@ -432,8 +403,12 @@ impl<'a> Build<'a> {
 
     /// Nothing is known of cpu and memory where no spec can be read; the GPUs are.
     fn orphan_holdings(&mut self, key: &Key, given: &[(&Key, &Given)]) {
-        let account = given.iter().find_map(|(_, of)| orphans_account(of)).and_then(|a| self.account_ix.get(&a).copied());
-        let (Some(account), Some((_, first))) = (account, given.iter().find(|(_, of)| !of.held.is_empty())) else {
+        let account = given
+            .iter()
+            .find_map(|(_, of)| orphans_account(of))
+            .and_then(|a| self.account_ix.get(&a).copied());
+        let (Some(account), Some((_, first))) = (account, given.iter().find(|(_, of)| !of.held.is_empty()))
+        else {
             return;
         };
         let started = first.object.spec.granted_millis;
@@ -473,7 +448,8 @@ impl<'a> Build<'a> {
     }
 
     fn promises(&mut self) {
-        let by_key: BTreeMap<&Key, usize> = self.frame.jobs.iter().enumerate().map(|(ix, key)| (key, ix)).collect();
+        let by_key: BTreeMap<&Key, usize> =
+            self.frame.jobs.iter().enumerate().map(|(ix, key)| (key, ix)).collect();
         let mut holds = Vec::new();
         for promise in self.beside.promises {
             let Some(ix) = by_key.get(&promise.job).copied() else { continue };
@@ -515,59 +491,4 @@ fn parent<'a>(tree: &'a Tree, account: &AccountId) -> Option<&'a AccountId> {
         }
     }
     None
-}
-
-impl Frame {
-    /// Promises by name, for the next cycle.
-    pub fn keep(&self, holds: &[Hold]) -> Vec<Promise> {
-        let keep = |hold: &Hold| {
-            let entry = self.entries[hold.job.at()].as_ref()?;
-            let places = hold.placements.iter().map(|p| (p.clone(), self.nodes[p.node.at()].clone()));
-            Some(Promise {
-                job: self.jobs[hold.job.at()].clone(),
-                uid: entry.object.spec.job_uid.clone(),
-                since: hold.since,
-                places: places.collect(),
-            })
-        };
-        holds.iter().filter_map(keep).collect()
-    }
-
-    /// Names as somebody of this account may hear them.
-    pub fn names_for(&self, account: AccountIx) -> NamesFor<'_> {
-        NamesFor { frame: self, account }
-    }
-}
-
-/// The names of a frame, without the jobs of other accounts.
-pub struct NamesFor<'a> {
-    frame: &'a Frame,
-    account: AccountIx,
-}
-
-impl Names for NamesFor<'_> {
-    fn node(&self, node: NodeIx) -> &str {
-        self.frame.nodes.get(node.at()).map_or("?", String::as_str)
-    }
-    fn job(&self, job: JobIx) -> &str {
-        match (self.frame.snapshot.jobs.get(job.at()), self.frame.jobs.get(job.at())) {
-            (Some(of), Some(key)) if of.account == self.account => &key.name,
-            _ => "of another account",
-        }
-    }
-    fn account(&self, account: AccountIx) -> &str {
-        self.frame.accounts.get(account.at()).map_or("?", String::as_str)
-    }
-    fn user(&self, user: UserIx) -> &str {
-        self.frame.users.get(user.at()).map_or("?", String::as_str)
-    }
-    fn model(&self, model: ModelIx) -> &str {
-        self.frame.models.get(model.at()).map_or("?", String::as_str)
-    }
-    fn key(&self, _: KeyIx) -> &str {
-        "label"
-    }
-    fn value(&self, _: ValueIx) -> &str {
-        ""
-    }
 }

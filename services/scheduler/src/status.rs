@@ -80,7 +80,8 @@ async fn write(shared: &Shared, client: &Client, due: Due, epoch: i64) {
     let api: Api<AIJob> = Api::namespaced(client.clone(), &due.key.namespace);
     let patch = json!({"status": {"scheduling": due.wanted}});
     // a reason that did not get there is due again in the next round
-    if let Err(error) = api.patch_status(&due.key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+    if let Err(error) = api.patch_status(&due.key.name, &PatchParams::default(), &Patch::Merge(&patch)).await
+    {
         tracing::debug!(job = %due.key.name, %error, "a reason was not written");
     }
 }

@@ -30,9 +30,15 @@ pub fn of(entry: Option<&JobEntry>, held: &Granted) -> Resources {
 }
 
 /// What an account with all below it holds, or one user in the account itself.
-pub fn usage(cache: &Cache, tree: &Tree, account: &AccountId, user: Option<&UserId>) -> BTreeMap<ResourceKind, Held> {
-    let mut sums: BTreeMap<ResourceKind, Held> =
-        [ResourceKind::Cpu, ResourceKind::Memory, ResourceKind::Gpu].map(|kind| (kind, Held::default())).into();
+pub fn usage(
+    cache: &Cache,
+    tree: &Tree,
+    account: &AccountId,
+    user: Option<&UserId>,
+) -> BTreeMap<ResourceKind, Held> {
+    let mut sums: BTreeMap<ResourceKind, Held> = [ResourceKind::Cpu, ResourceKind::Memory, ResourceKind::Gpu]
+        .map(|kind| (kind, Held::default()))
+        .into();
     for (_, given) in cache.given() {
         let entry = cache.jobs.get(&given.job);
         let Some(wanted) = entry.and_then(|entry| entry.wanted.as_ref().ok()) else { continue };

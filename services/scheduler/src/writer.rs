@@ -14,8 +14,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::cache::{Cache, Key, Replica};
+use crate::frame::Frame;
 use crate::shared::Shared;
-use crate::snapshot::Frame;
 
 /// Writes under way at one time.
 const AT_ONCE: usize = 32;
@@ -196,7 +196,8 @@ fn owner(job: &AIJob) -> Option<OwnerReference> {
 
 /// Consecutive replicas of a role on one node, with equal shares, become one run.
 fn placements(frame: &Frame, grant: &Grant) -> Vec<Placement> {
-    let roles = frame.entries[grant.job.at()].as_ref().and_then(|e| e.wanted.as_ref().ok()).map(|w| &w.spec.roles);
+    let roles =
+        frame.entries[grant.job.at()].as_ref().and_then(|e| e.wanted.as_ref().ok()).map(|w| &w.spec.roles);
     let mut sorted: Vec<&crater_engine::Placement> = grant.placements.iter().collect();
     sorted.sort_by_key(|p| (p.role, p.replica));
     let mut out: Vec<Placement> = Vec::new();
@@ -233,7 +234,9 @@ fn placements(frame: &Frame, grant: &Grant) -> Vec<Placement> {
 
 /// The patches that take replicas back, one an Allocation, assumed already.
 fn revoke(shared: &Shared, frame: &Frame, revocation: &Revocation) -> Vec<Write> {
-    let Some(entry) = frame.entries.get(revocation.job.at()).and_then(Option::as_ref) else { return Vec::new() };
+    let Some(entry) = frame.entries.get(revocation.job.at()).and_then(Option::as_ref) else {
+        return Vec::new();
+    };
     let Ok(wanted) = &entry.wanted else { return Vec::new() };
     let victims: BTreeSet<Replica> = revocation
         .replicas
@@ -259,7 +262,12 @@ fn revoke(shared: &Shared, frame: &Frame, revocation: &Revocation) -> Vec<Write>
 }
 
 /// The patch that takes these replicas of one Allocation back, assumed already.
-fn take_back(cache: &mut Cache, name: &Key, back: &BTreeSet<Replica>, words: &(&str, String)) -> Option<Write> {
+fn take_back(
+    cache: &mut Cache,
+    name: &Key,
+    back: &BTreeSet<Replica>,
+    words: &(&str, String),
+) -> Option<Write> {
     let given = cache.given_one(name)?;
     // not answered yet: there is nothing to patch, the next cycle finds it
     let version = given.object.metadata.resource_version.clone()?;
@@ -276,14 +284,17 @@ fn take_back(cache: &mut Cache, name: &Key, back: &BTreeSet<Replica>, words: &(&
 fn words(frame: &Frame, revocation: &Revocation) -> (&'static str, String) {
     let own = frame.snapshot.jobs[revocation.job.at()].account;
     let whom = match revocation.beneficiary {
-        Some(job) if frame.snapshot.jobs[job.at()].account == own => format!("job {}", frame.jobs[job.at()].name),
+        Some(job) if frame.snapshot.jobs[job.at()].account == own => {
+            format!("job {}", frame.jobs[job.at()].name)
+        }
         Some(_) => "a job of another account".to_owned(),
         None => "others".to_owned(),
     };
     match revocation.cause {
-        RevokeCause::BestEffortYields => {
-            ("BestEffortYields", format!("it runs as best effort, and {whom}, which is guaranteed, needs the room"))
-        }
+        RevokeCause::BestEffortYields => (
+            "BestEffortYields",
+            format!("it runs as best effort, and {whom}, which is guaranteed, needs the room"),
+        ),
         RevokeCause::Reclaimed => {
             ("Reclaimed", format!("it runs over its account's guarantee, and {whom} is owed the room"))
         }

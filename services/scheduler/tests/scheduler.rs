@@ -37,9 +37,14 @@ async fn a_gang_that_does_not_fit_gets_nothing_and_is_told_how_much_is_short() {
     house.until("the first is allocated", |all| all.len() == 1).await;
     house.submit(&job("second").replicas(2).gpus(2000)).await;
     let told = house.reason("second", "NotEnoughGpus").await;
-    assert!(told.message.contains("1 of 2 replicas") && told.message.contains("2 more GPUs"), "{}", told.message);
+    assert!(
+        told.message.contains("1 of 2 replicas") && told.message.contains("2 more GPUs"),
+        "{}",
+        told.message
+    );
     assert_eq!(house.allocations().await.len(), 1);
     house.submit(&job("third").replicas(1).gpus(8000)).await;
+    house.reason("third", "").await;
     let told = house.explain("ann", "accounts/lab/jobs/third").await.unwrap();
     assert!(told.waiting && !told.blockers.is_empty(), "{told:?}");
     // its end makes room, and the reason goes away
@@ -68,6 +73,8 @@ async fn a_lowered_limit_starts_nothing_new_and_evicts_nobody() {
 #[tokio::test]
 async fn best_effort_yields_and_its_gpus_are_given_only_once_they_are_released() {
     let house = House::new([node("n0", 4)]).await;
+    house.limit("accounts/lab/quota", vec![row("gpu", Some(4000), None)]);
+    house.kept("\"guaranteed\":4000").await;
     house.submit(&job("idle").class(Class::BestEffort).gpus(4000)).await;
     house.until("idle is allocated", |all| all.len() == 1).await;
     house.accept("idle").await;
@@ -79,10 +86,9 @@ async fn best_effort_yields_and_its_gpus_are_given_only_once_they_are_released()
     assert_eq!(all.len(), 1, "nothing is given before the release");
     assert_eq!(all[0].spec.revoked[0].reason, "BestEffortYields");
     house.back_to_queue("idle").await;
-    house.until("owed is allocated, idle's is deleted", |all| {
-        all.len() == 1 && all[0].spec.job == "owed"
-    })
-    .await;
+    house
+        .until("owed is allocated, idle's is deleted", |all| all.len() == 1 && all[0].spec.job == "owed")
+        .await;
     house.reason("idle", "NotEnoughGpus").await;
 }
 
@@ -102,10 +108,11 @@ async fn a_restart_keeps_what_is_held_and_the_epoch_grows() {
     let (epoch, revision) = house.lease().await;
     assert!(epoch == 2 && revision.is_some_and(|r| !r.is_empty()));
     house.finish("a").await;
-    house.until("b is allocated in the new epoch", |all| {
-        all.iter().any(|a| a.spec.job == "b" && a.spec.epoch == 2)
-    })
-    .await;
+    house
+        .until("b is allocated in the new epoch", |all| {
+            all.iter().any(|a| a.spec.job == "b" && a.spec.epoch == 2)
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -134,16 +141,16 @@ async fn a_node_that_refuses_is_barred_for_that_shape_and_another_is_found() {
     house.until("a is allocated", |all| all.len() == 1).await;
     let first = house.allocations().await.remove(0).granted().remove(0).node;
     house.reject("a").await;
-    house.until("a is allocated elsewhere", |all| {
-        all.iter().any(|a| a.held().iter().any(|g| g.node != first))
-    })
-    .await;
+    house
+        .until("a is allocated elsewhere", |all| all.iter().any(|a| a.held().iter().any(|g| g.node != first)))
+        .await;
     // another shape may still go there
     house.submit(&job("b").gpus(8000)).await;
-    house.until("b takes the whole of the first", |all| {
-        all.iter().any(|a| a.spec.job == "b" && a.granted()[0].node == first)
-    })
-    .await;
+    house
+        .until("b takes the whole of the first", |all| {
+            all.iter().any(|a| a.spec.job == "b" && a.granted()[0].node == first)
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -194,10 +201,9 @@ async fn a_scheduler_that_slept_writes_nothing_and_the_next_takes_over() {
     second.takes_over().await;
     assert_eq!(house.lease().await.0, 2);
     house.submit(&job("b").gpus(2000)).await;
-    house.until("b is given by the second", |all| {
-        all.iter().any(|a| a.spec.job == "b" && a.spec.epoch == 2)
-    })
-    .await;
+    house
+        .until("b is given by the second", |all| all.iter().any(|a| a.spec.job == "b" && a.spec.epoch == 2))
+        .await;
     house.clock.advance(11_000);
     house.freeze(false);
     house.submit(&job("c").gpus(2000)).await;
@@ -207,10 +213,9 @@ async fn a_scheduler_that_slept_writes_nothing_and_the_next_takes_over() {
     second.stop().await;
     // given up, not run out: the first takes it without waiting
     house.submit(&job("d").gpus(2000)).await;
-    house.until("d is given by the first", |all| {
-        all.iter().any(|a| a.spec.job == "d" && a.spec.epoch == 3)
-    })
-    .await;
+    house
+        .until("d is given by the first", |all| all.iter().any(|a| a.spec.job == "d" && a.spec.epoch == 3))
+        .await;
 }
 
 #[tokio::test]
@@ -251,7 +256,11 @@ async fn a_foreign_job_is_as_absent_and_never_named() {
     assert_eq!(foreign.code(), tonic::Code::NotFound);
     assert_eq!(foreign.message().replace("lab", "nil"), absent.message());
     assert!(house.explain("ann", "accounts/lab/jobs/nil").await.is_err());
-    let seen = format!("{:?} {:?}", house.cluster_of("bob").await, house.explain("bob", "accounts/den/jobs/mine").await);
+    let seen = format!(
+        "{:?} {:?}",
+        house.cluster_of("bob").await,
+        house.explain("bob", "accounts/den/jobs/mine").await
+    );
     assert!(!seen.contains("secret") && !seen.contains("hidden"), "{seen}");
     let own = house.cluster_of("ann").await;
     assert_eq!(own.nodes[0].gpus[0].jobs, ["accounts/lab/jobs/secret"]);

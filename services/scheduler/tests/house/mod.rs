@@ -75,7 +75,8 @@ impl QuotaService for Says {
             futures::stream::iter(events)
         });
         let events = events.map(|event| Ok(quota::WatchQuotasResponse { event: Some(event) }));
-        let pulse = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(Duration::from_secs(2)));
+        let pulse =
+            tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(Duration::from_secs(2)));
         let pulse = pulse.map(|_| {
             Ok(quota::WatchQuotasResponse { event: Some(said::Event::Heartbeat(said::Heartbeat {})) })
         });
@@ -103,6 +104,8 @@ pub struct Rival {
     readiness: Readiness,
     running: Running,
     shutdown: Shutdown,
+    /// Where it listens: it stops with the last to hold this.
+    _place: InProcess,
 }
 
 impl Rival {
@@ -218,8 +221,8 @@ impl House {
         deps.quota = Some(Target::InProcess(self.quota.clone()));
         let service = build(Config::default(), deps).unwrap();
         let (readiness, shutdown) = (service.readiness().clone(), Shutdown::new());
-        let running = service.spawn(Bind::InProcess(place), shutdown.clone()).await.unwrap();
-        Rival { clock, readiness, running, shutdown }
+        let running = service.spawn(Bind::InProcess(place.clone()), shutdown.clone()).await.unwrap();
+        Rival { clock, readiness, running, shutdown, _place: place }
     }
 
     pub async fn restart(&mut self) {
@@ -351,8 +354,17 @@ impl House {
 
     /// As the controller: the kubelet would not have replica 0.
     pub async fn reject(&self, job: &str) {
-        let node = self.allocations().await.into_iter().find(|a| a.spec.job == job).unwrap().granted().remove(0).node;
-        let rejected = json!([{"role": "worker", "replica": 0, "node": node, "message": "UnexpectedAdmissionError"}]);
+        let node = self
+            .allocations()
+            .await
+            .into_iter()
+            .find(|a| a.spec.job == job)
+            .unwrap()
+            .granted()
+            .remove(0)
+            .node;
+        let rejected =
+            json!([{"role": "worker", "replica": 0, "node": node, "message": "UnexpectedAdmissionError"}]);
         let released = json!([{"role": "worker", "first": 0, "count": 1}]);
         self.patch_allocations(job, json!({"accepted": 1, "released": released, "rejected": rejected})).await;
     }

@@ -1,0 +1,105 @@
+//! What one cycle decides on, with the names of everything: ordinals change from one snapshot to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crater_engine::{
+    AccountIx, Hold, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Snapshot, UserIx, ValueIx,
+};
+
+use crate::cache::{Key, Replica};
+use crate::jobs::JobEntry;
+
+/// Room promised in the last cycle, by name: ordinals change from one snapshot to the next.
+#[derive(Clone, Debug)]
+pub struct Promise {
+    /// For whom.
+    pub job: Key,
+    /// The job's uid in the database.
+    pub uid: String,
+    /// Since when.
+    pub since: i64,
+    /// Which room, with the node's name.
+    pub places: Vec<(Placement, String)>,
+}
+
+/// What one cycle decides on, with the names of everything.
+#[derive(Debug, Default)]
+pub struct Frame {
+    /// For the engine.
+    pub snapshot: Snapshot,
+    /// By ordinal.
+    pub jobs: Vec<Key>,
+    /// The AIJob of each; none where only its Allocations are left.
+    pub entries: Vec<Option<JobEntry>>,
+    /// By ordinal.
+    pub nodes: Vec<String>,
+    /// By ordinal.
+    pub accounts: Vec<String>,
+    /// By ordinal.
+    pub users: Vec<String>,
+    /// By ordinal.
+    pub models: Vec<String>,
+    /// Jobs that wait for something that is not the engine's business: code and words.
+    pub aside: Vec<(JobEntry, &'static str, String)>,
+    /// Nodes that turned such a job's replicas away, in words.
+    pub barred: BTreeMap<usize, String>,
+    /// Allocations of which nothing is left to be known.
+    pub spent: Vec<(Key, String)>,
+    /// What jobs that went back to the queue still hold of earlier Allocations.
+    pub outlived: Vec<(Key, BTreeSet<Replica>)>,
+}
+
+impl Frame {
+    /// Promises by name, for the next cycle.
+    pub fn keep(&self, holds: &[Hold]) -> Vec<Promise> {
+        let keep = |hold: &Hold| {
+            let entry = self.entries[hold.job.at()].as_ref()?;
+            let places = hold.placements.iter().map(|p| (p.clone(), self.nodes[p.node.at()].clone()));
+            Some(Promise {
+                job: self.jobs[hold.job.at()].clone(),
+                uid: entry.object.spec.job_uid.clone(),
+                since: hold.since,
+                places: places.collect(),
+            })
+        };
+        holds.iter().filter_map(keep).collect()
+    }
+
+    /// Names as somebody of this account may hear them.
+    pub fn names_for(&self, account: AccountIx) -> NamesFor<'_> {
+        NamesFor { frame: self, account }
+    }
+}
+
+/// The names of a frame, without the jobs of other accounts.
+pub struct NamesFor<'a> {
+    frame: &'a Frame,
+    account: AccountIx,
+}
+
+impl Names for NamesFor<'_> {
+    fn node(&self, node: NodeIx) -> &str {
+        self.frame.nodes.get(node.at()).map_or("?", String::as_str)
+    }
+    fn job(&self, job: JobIx) -> &str {
+        match (self.frame.snapshot.jobs.get(job.at()), self.frame.jobs.get(job.at())) {
+            (Some(of), Some(key)) if of.account == self.account => &key.name,
+            _ => "of another account",
+        }
+    }
+    fn account(&self, account: AccountIx) -> &str {
+        self.frame.accounts.get(account.at()).map_or("?", String::as_str)
+    }
+    fn user(&self, user: UserIx) -> &str {
+        self.frame.users.get(user.at()).map_or("?", String::as_str)
+    }
+    fn model(&self, model: ModelIx) -> &str {
+        self.frame.models.get(model.at()).map_or("?", String::as_str)
+    }
+    fn key(&self, _: KeyIx) -> &str {
+        "label"
+    }
+    fn value(&self, _: ValueIx) -> &str {
+        ""
+    }
+}
