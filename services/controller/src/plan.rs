@@ -290,7 +290,9 @@ fn succeed(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Action
 fn started_at(next: &mut AIJobStatus, view: &View<'_>) {
     if next.start_millis.is_none() {
         let current = view.pods.iter().filter(|p| p.attempt == next.attempts);
-        next.start_millis = current.filter_map(|p| p.started_millis).max();
+        // kubelets tell whole seconds: within one, the moment at which it is seen is nearer to the truth
+        let told = current.filter_map(|p| p.started_millis).max().unwrap_or(view.now_millis);
+        next.start_millis = Some(if view.now_millis - told < 1000 { view.now_millis } else { told });
     }
 }
 
