@@ -96,7 +96,7 @@ impl JobService {
         supervise("cluster", &aside, &shutdown, move |_| {
             let (app, config, reached) = (app.clone(), config.clone(), reached.clone());
             async move {
-                let result = cluster::run(app, config, || reached.now()).await;
+                let result = Box::pin(cluster::run(app, config, || reached.now())).await;
                 if let Err(trouble) = &result {
                     reached.not_yet(&trouble.to_string());
                 }
