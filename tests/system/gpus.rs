@@ -55,7 +55,7 @@ fn a_replica_sees_its_gpus_and_no_device_is_given_twice() {
             let wanted = format!("devices {} rank {replica}", indexes.join(","));
             let number = replica.to_string();
             let seen = until("the replica's first line", PATIENCE, || {
-                let lines = cli.run(&["logs", "--prefix", "never", "--replica", &number, name]).lines();
+                let lines = cli.run(&["logs", "--role", "worker", "--replica", &number, name]).lines();
                 lines.first().cloned()
             });
             assert_eq!(seen, wanted, "replica {replica} of {name}");
