@@ -26,7 +26,7 @@ pub struct Global {
     /// The server [default: the one of the last login, else http://127.0.0.1:8080]
     #[arg(long, global = true, value_name = "URL", env = "CRATER_SERVER")]
     pub server: Option<String>,
-    /// Certificates to trust besides the system's (PEM)
+    /// Certificates to trust instead of the system's, for https (PEM)
     #[arg(long, global = true, value_name = "FILE", env = "CRATER_CA")]
     pub ca: Option<PathBuf>,
     /// How results are printed

@@ -67,6 +67,9 @@ pub enum Error {
         /// What to print.
         text: String,
     },
+    /// The server cannot be reached, or says that it cannot answer now.
+    #[error("{0}")]
+    Away(String),
     /// Nobody is signed in.
     #[error("{0}")]
     SignedOut(String),
@@ -123,6 +126,7 @@ impl Error {
         match self {
             Self::Argument { .. } => USAGE,
             Self::SignedOut(_) => DENIED,
+            Self::Away(_) => UNAVAILABLE,
             Self::Local { .. } | Self::Answer(_) => INTERNAL,
             Self::Deleted(_) => NOT_FOUND,
             Self::Timeout(_) => TIMEOUT,
@@ -142,7 +146,11 @@ impl Error {
 
     /// Whether the same call may succeed later without anybody doing anything.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Refused { error, .. } if error.code == Code::Unavailable)
+        match self {
+            Self::Away(_) => true,
+            Self::Refused { error, .. } => error.code == Code::Unavailable,
+            _ => false,
+        }
     }
 }
 

@@ -88,3 +88,35 @@ async fn a_session_that_has_ended_asks_for_a_new_login() {
     assert_eq!(who.code, Some(6));
     assert!(who.stderr.contains("crater login"), "{}", who.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_only_the_trusted_server_is_spoken_to() {
+    let (fake, certificate) = Fake::start_with_tls().await;
+    let config = tempfile::tempdir().unwrap();
+    let ca = config.path().join("ca.pem");
+    std::fs::write(&ca, certificate).unwrap();
+    let ca = ca.to_str().unwrap();
+    let who = fake.crater(&["whoami", "-o", "name", "--ca", ca]).await;
+    assert_eq!((who.code, who.stdout.as_str()), (Some(0), "users/ann\n"), "{}", who.stderr);
+
+    let (other, _) = Fake::start_with_tls().await;
+    let who = other.crater(&["whoami", "--ca", ca, "--timeout", "1s"]).await;
+    assert_eq!((who.code, who.stdout.as_str()), (Some(124), ""), "{}", who.stderr);
+    assert!(who.stderr.contains("certificate"), "{}", who.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_is_named_and_has_its_exit_code() {
+    let fake = Fake::start().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}");
+    let who = fake.crater(&["whoami", "--server", &url]).await;
+    assert_eq!(who.code, Some(4));
+    let told: Vec<&str> = who.stderr.lines().collect();
+    let [trying, last] = told[..] else { panic!("{told:?}") };
+    assert!(trying.contains("trying again"), "{trying}");
+    assert!(
+        last.starts_with(&format!("crater: whoami: {url} does not answer: Connection refused")),
+        "{last}"
+    );
+}

@@ -62,9 +62,9 @@ impl Api {
         &self.server
     }
 
-    /// The connection, for calls without a token.
-    pub fn channel(&self) -> Channel {
-        self.channel.clone()
+    /// The same server, called as nobody.
+    pub fn anonymous(&self) -> Self {
+        Self { tokens: Tokens::Nobody, ..self.clone() }
     }
 
     /// A call and its answer. While the server is away it is tried again, so mutations carry a `request_id`.
@@ -103,11 +103,15 @@ impl Api {
                 continue;
             }
             let pause = patience::pause(attempt, &status);
-            if status.code() != Code::Unavailable || start.elapsed() + pause > RETRY_FOR {
+            if status.code() != Code::Unavailable {
                 return Err(explain(status));
             }
+            let why = patience::why_away(&status);
+            if start.elapsed() + pause > RETRY_FOR {
+                return Err(Error::Away(format!("{} does not answer: {why}", self.server)));
+            }
             if attempt == 0 {
-                eprintln!("crater: {} does not answer ({}); trying again", self.server, status.message());
+                eprintln!("crater: {} does not answer ({why}); trying again", self.server);
             }
             attempt += 1;
             tokio::time::sleep(pause).await;
@@ -138,6 +142,9 @@ impl Api {
 
 fn authorized<Q>(request: Q, token: &str) -> Result<Request<Q>, Error> {
     let mut request = Request::new(request);
+    if token.is_empty() {
+        return Ok(request);
+    }
     let value = format!("Bearer {token}")
         .parse()
         .map_err(|_| Error::flag("CRATER_TOKEN", "must be a token: printable ASCII without blanks"))?;
@@ -155,12 +162,14 @@ fn channel(server: &str, ca: Option<&Path>) -> Result<Channel, Error> {
         .keep_alive_timeout(Duration::from_secs(10))
         .tcp_nodelay(true);
     if server.starts_with("https://") {
-        let mut tls = ClientTlsConfig::new().with_native_roots();
-        if let Some(path) = ca {
-            let pem = std::fs::read(path)
-                .map_err(|e| Error::flag("--ca", format!("reading {}: {e}", path.display())))?;
-            tls = tls.ca_certificate(Certificate::from_pem(pem));
-        }
+        let tls = match ca {
+            None => ClientTlsConfig::new().with_native_roots(),
+            Some(path) => {
+                let pem = std::fs::read(path)
+                    .map_err(|e| Error::flag("--ca", format!("reading {}: {e}", path.display())))?;
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+            }
+        };
         endpoint = endpoint.tls_config(tls).map_err(refused)?;
     }
     Ok(endpoint.connect_lazy())

@@ -61,7 +61,7 @@ impl Patience {
             Code::Unknown | Code::Internal | Code::DeadlineExceeded if self.odd < MAX_ODD => self.odd += 1,
             _ => return Err(Error::refused(status)),
         }
-        self.away(status.message());
+        self.away(&why_away(status));
         let pause = pause(self.attempt, status);
         self.attempt += 1;
         Ok(pause)
@@ -93,6 +93,15 @@ fn backoff(attempt: u32) -> Duration {
     let ceiling = Duration::from_millis(100).saturating_mul(1 << attempt.min(6)).min(Duration::from_secs(5));
     // many clients that lost the same server must not come back in step
     ceiling.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// Why the server does not answer: what the system says of the connection, else what the server says.
+pub fn why_away(status: &Status) -> String {
+    let mut deepest: Option<&dyn std::error::Error> = std::error::Error::source(status);
+    while let Some(source) = deepest.and_then(|e| e.source()) {
+        deepest = Some(source);
+    }
+    deepest.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
 /// How long to wait before trying again: what the server says, else ever longer.

@@ -15,6 +15,8 @@ const MARGIN: i64 = 30_000;
 /// Where tokens come from.
 #[derive(Debug, Clone)]
 pub enum Tokens {
+    /// None: for what anybody may call.
+    Nobody,
     /// `CRATER_TOKEN`, as it is.
     Given(String),
     /// The session that `crater login` saved for the server.
@@ -25,6 +27,7 @@ impl Tokens {
     /// A token that has not ended and is not `stale`, which the server refused.
     pub async fn bearer(&self, stale: Option<&str>) -> Result<String, Error> {
         let (store, server, channel) = match self {
+            Self::Nobody => return Ok(String::new()),
             Self::Given(token) => return Ok(token.clone()),
             Self::Saved { store, server, channel } => (store, server, channel),
         };
@@ -47,15 +50,19 @@ impl Tokens {
             return Ok(session.access_token);
         }
         let request = RefreshTokenRequest { refresh_token: session.refresh_token.clone() };
-        let answer = super::auth(channel.clone()).refresh_token(request).await.map_err(|status| {
-            if status.code() == Code::Unauthenticated {
-                Error::SignedOut(format!(
-                    "the session at {server} has ended: sign in again with crater login"
-                ))
-            } else {
-                Error::refused(&status)
-            }
-        })?;
+        let answer =
+            super::auth(channel.clone()).refresh_token(request).await.map_err(|status| {
+                match status.code() {
+                    Code::Unauthenticated => Error::SignedOut(format!(
+                        "the session at {server} has ended: sign in again with crater login"
+                    )),
+                    Code::Unavailable => Error::Away(format!(
+                        "{server} does not answer: {}",
+                        super::patience::why_away(&status)
+                    )),
+                    _ => Error::refused(&status),
+                }
+            })?;
         let tokens = answer.into_inner().tokens.ok_or(Error::Answer("the tokens"))?;
         let renewed = session_of(session.user, tokens);
         let token = renewed.access_token.clone();

@@ -25,9 +25,9 @@ pub async fn login(context: &Context, args: Login) -> Result<(), Error> {
     let user_id = short(&user_id).to_owned();
     let password = read_password(args.password_stdin, &format!("Password of {user_id} at {server}: "))?;
     let request = LoginRequest { user_id: user_id.clone(), password };
-    let answer =
-        auth(context.api.channel()).login(request).await.map_err(|status| Error::refused(&status))?;
-    let tokens = answer.into_inner().tokens.ok_or(Error::Answer("the tokens"))?;
+    let api = context.api.anonymous();
+    let answer = api.call(request, async |channel, r| auth(channel).login(r).await).await?;
+    let tokens = answer.tokens.ok_or(Error::Answer("the tokens"))?;
 
     let store = Store::of_environment()?;
     let lock = store.lock().await?;

@@ -16,6 +16,7 @@ use crater_api::user::v1::{self as user, TokenPair};
 use futures::stream::Stream;
 use tokio::process::Command;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// The token that the server takes, unless a login or refresh made another.
@@ -63,11 +64,27 @@ pub struct Ended {
 
 impl Fake {
     pub async fn start() -> Self {
+        Self::serve(None).await
+    }
+
+    /// With TLS; gives its certificate too.
+    pub async fn start_with_tls() -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let pem = made.cert.pem();
+        (Self::serve(Some(Identity::from_pem(&pem, made.signing_key.serialize_pem()))).await, pem)
+    }
+
+    async fn serve(identity: Option<Identity>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let state = State { valid_tokens: [TOKEN.to_owned()].into(), ..Default::default() };
         let fake = Self { url, state: Arc::new(Mutex::new(state)) };
-        let server = tonic::transport::Server::builder()
+        let mut server = tonic::transport::Server::builder();
+        if let Some(identity) = identity {
+            server = server.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+        }
+        let server = server
             .add_service(JobServiceServer::new(fake.clone()))
             .add_service(AuthServiceServer::new(fake.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
