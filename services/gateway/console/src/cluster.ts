@@ -1,10 +1,12 @@
-// The cluster's nodes, asked for every few seconds while somebody looks.
-import { signal } from "@preact/signals";
+// The cluster's nodes, asked for every few seconds while somebody looks, and soon after a job changed.
+import { type ReadonlySignal, signal } from "@preact/signals";
 import type { GetClusterResponse } from "./gen/crater/scheduling/v1/scheduling_service_pb.js";
+import { jobs } from "./feed.js";
 import { scheduling } from "./session.js";
 import { backoff, untilWatched } from "./stream.js";
 
-const EVERY_MS = 3_000;
+const EVERY_MS = 4_000;
+const SOONEST_MS = 1_000;
 
 export const cluster = signal<GetClusterResponse | null>(null);
 /** Whether the last answer is missing, so that what is shown is old. */
@@ -14,11 +16,13 @@ export async function follow(stop: AbortSignal): Promise<void> {
   let attempt = 0;
   while (!stop.aborted) {
     await untilWatched(stop);
+    const seen = jobs.value;
     try {
       cluster.value = await scheduling.getCluster({}, { signal: stop });
       stale.value = false;
       attempt = 0;
-      await pause(EVERY_MS, stop);
+      await pause(SOONEST_MS, stop);
+      await change(jobs, seen, EVERY_MS - SOONEST_MS, stop);
     } catch {
       if (!stop.aborted) stale.value = true;
       await backoff(attempt++, stop);
@@ -34,6 +38,14 @@ export function pause(ms: number, stop: AbortSignal): Promise<void> {
     stop.addEventListener("abort", done, { once: true });
     if (stop.aborted) done();
   });
+}
+
+/** Waits until the signal is no longer what was `seen`, at most so long. */
+function change<T>(of: ReadonlySignal<T>, seen: T, ms: number, stop: AbortSignal): Promise<void> {
+  const changed = new AbortController();
+  const either = AbortSignal.any([stop, changed.signal]);
+  const dispose = of.subscribe((value) => value !== seen && changed.abort());
+  return pause(ms, either).finally(dispose);
 }
 
 export interface ModelTotal {

@@ -45,6 +45,16 @@ export function bytes(amount: bigint): string {
   return `${Number(value.toFixed(value < 10 ? 1 : 0))} ${units[unit]}`;
 }
 
+/**
+ * When the job began to run, if that was after it last began to wait. Clusters tell whole seconds, so the second in which
+ * both lie counts.
+ */
+export function runningSince(job: Job): number | undefined {
+  const [queued, started] = [ms(job.queueTime), ms(job.startTime)];
+  if (started === undefined) return undefined;
+  return queued === undefined || started > queued - 1000 ? started : undefined;
+}
+
 /** "2 × 8" a role: GPUs of a replica after the number of replicas. */
 export function gpuShape(job: Job): string {
   const roles = job.spec?.roles ?? [];

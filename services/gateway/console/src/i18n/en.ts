@@ -122,7 +122,7 @@ export const en = {
     ran: "Where it ran",
     nowhere: "On no node yet.",
     node: "Node",
-    devices: "GPUs",
+    devices: "GPU",
     facts: "Facts",
     command: "Command",
     image: "Image",

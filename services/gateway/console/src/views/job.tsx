@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Code } from "@connectrpc/connect";
 import { jobs as listed } from "../feed.js";
-import { bytes, clock, full, ms, now, span, thousandths } from "../format.js";
+import { bytes, clock, full, ms, now, runningSince, span, thousandths } from "../format.js";
 import { JobState, type Job, type JobEvent } from "../gen/crater/job/v1/resources_pb.js";
 import type { ExplainJobResponse, Placement } from "../gen/crater/scheduling/v1/scheduling_service_pb.js";
 import { locale, t } from "../i18n/index.js";
@@ -131,8 +131,9 @@ function Head({ job }: { job: Job }) {
 /** Submitted → waiting → running → ended, each with its moment and how long it took. */
 function Timeline({ job }: { job: Job }) {
   const words = t.value.job;
-  const [created, queued, started, ended] = [ms(job.createTime), ms(job.queueTime), ms(job.startTime), ms(job.endTime)];
-  const runs = started !== undefined && (queued === undefined || started >= queued);
+  const [created, queued, ended] = [ms(job.createTime), ms(job.queueTime), ms(job.endTime)];
+  const started = runningSince(job);
+  const runs = started !== undefined;
   const step = job.state === JobState.QUEUED || job.state === JobState.STARTING ? 1 : hasEnded(job) ? 3 : 2;
   const until = ended ?? now.value;
   const rows = [
@@ -164,6 +165,8 @@ const endName = (state: JobState) =>
 function Why({ job, why }: { job: Job; why: ExplainJobResponse | null }) {
   const words = t.value.job;
   const message = why?.message || job.message || job.reason || "…";
+  // The sentence often says what the blockers say; then their codes are enough.
+  const told = message.toLowerCase();
   return (
     <section class="why" aria-live="polite">
       <h2>
@@ -178,7 +181,7 @@ function Why({ job, why }: { job: Job; why: ExplainJobResponse | null }) {
         <ul>
           {why.blockers.map((blocker, index) => (
             <li key={index}>
-              <code>{blocker.reason}</code> {blocker.message !== message && blocker.message}
+              <code>{blocker.reason}</code> {!told.includes(blocker.message.toLowerCase()) && blocker.message}
             </li>
           ))}
         </ul>

@@ -1,7 +1,7 @@
 // All jobs of the reader's accounts, live.
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { jobs } from "../feed.js";
-import { clock, gpuShape, ms, now, span } from "../format.js";
+import { clock, gpuShape, ms, now, runningSince, span } from "../format.js";
 import type { Job } from "../gen/crater/job/v1/resources_pb.js";
 import { locale, t } from "../i18n/index.js";
 import { accountOf, go, idOf, jobPath } from "../route.js";
@@ -132,7 +132,7 @@ function Row({ job }: { job: Job }) {
 }
 
 function Ran({ job }: { job: Job }) {
-  const start = ms(job.startTime);
+  const start = runningSince(job);
   if (start === undefined || stateName(job) === "queued" || stateName(job) === "starting") return <>–</>;
   return <>{span(start, ms(job.endTime) ?? now.value)}</>;
 }
