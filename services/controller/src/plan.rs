@@ -280,19 +280,23 @@ fn finished(view: &View<'_>, now: &AIJobStatus, holdings: &Holdings<'_>) -> bool
 fn succeed(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Action {
     let mut next = now;
     status::count(&mut next, view, holdings);
-    let at = view.pods.iter().filter_map(|p| p.ended_millis).max().unwrap_or(view.now_millis);
+    let at = moment(view, view.pods.iter().filter_map(|p| p.ended_millis).max());
     started_at(&mut next, view);
+    let at = next.start_millis.map_or(at, |start| at.max(start));
     status::end(&mut next, Phase::Succeeded, "Completed", String::new(), Some(0), at);
     status::action(next, view.job)
+}
+
+/// Kubelets tell whole seconds: within one, the moment at which it is seen is nearer to the truth.
+fn moment(view: &View<'_>, told: Option<i64>) -> i64 {
+    told.filter(|told| view.now_millis - told >= 1000).unwrap_or(view.now_millis)
 }
 
 /// When the last replica of this attempt began to run: short jobs may have ended before they were seen running.
 fn started_at(next: &mut AIJobStatus, view: &View<'_>) {
     if next.start_millis.is_none() {
         let current = view.pods.iter().filter(|p| p.attempt == next.attempts);
-        // kubelets tell whole seconds: within one, the moment at which it is seen is nearer to the truth
-        let told = current.filter_map(|p| p.started_millis).max().unwrap_or(view.now_millis);
-        next.start_millis = Some(if view.now_millis - told < 1000 { view.now_millis } else { told });
+        next.start_millis = Some(moment(view, current.filter_map(|p| p.started_millis).max()));
     }
 }
 
