@@ -88,3 +88,17 @@ fn a_wrong_expectation_fails_with_what_came() {
     assert_eq!(code, 0, "{out}");
     assert!(out.contains(r#""placements":{"train":["n0"]}"#), "{out}");
 }
+
+#[test]
+fn the_order_in_which_nodes_are_listed_does_not_matter() {
+    let world = |nodes: &str| {
+        format!(
+            "name: order\nlaw: x\nkind: policy\nnodes: [{nodes}]\njobs: [{{name: a, each: {{gpu: 2}}}}, {{name: b, each: {{gpu: 2}}}}]\nexpect: {{}}\n"
+        )
+    };
+    let (x, y) = ("{name: x, gpu: 2, gpu_model: A100}", "{name: y, gpu: 2, gpu_model: A100}");
+    let (_, one, _) = main_on(&world(&format!("{x}, {y}")));
+    let (_, other, _) = main_on(&world(&format!("{y}, {x}")));
+    assert_eq!(one, other);
+    assert!(one.contains(r#""placements":{"a":["x"],"b":["y"]}"#), "{one}");
+}

@@ -90,6 +90,15 @@ proptest! {
     }
 
     #[test]
+    fn a_new_leader_that_knows_no_promises_breaks_no_law(case in case()) {
+        play(&case, |sim| {
+            let mut failover = sim.snapshot.clone();
+            failover.holds.clear();
+            audit(&failover, &decide(&failover).unwrap());
+        });
+    }
+
+    #[test]
     fn no_victim_could_be_spared(case in case()) {
         play(&case, |sim| {
             let mut one = sim.plan.revocations.iter().filter_map(|r| r.beneficiary).collect::<Vec<_>>();

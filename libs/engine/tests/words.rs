@@ -1,0 +1,213 @@
+//! What is refused, what could never run, and the sentences that people read.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use crater_engine::{
+    Account, AccountIx, Amounts, Class, Holding, Infeasible, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx,
+    Preemptible, Reason, Request, Resource, Role, Shape, Snapshot, SnapshotError, Topology, UserIx, ValueIx,
+    check_feasible, decide, valid_gpu,
+};
+
+const GI: i64 = 1 << 30;
+
+struct Named;
+
+impl Names for Named {
+    fn node(&self, node: NodeIx) -> &str {
+        ["alpha", "beta", "gamma"][node.at()]
+    }
+    fn job(&self, _: JobIx) -> &str {
+        "train"
+    }
+    fn account(&self, _: AccountIx) -> &str {
+        "vision"
+    }
+    fn user(&self, _: UserIx) -> &str {
+        "ada"
+    }
+    fn model(&self, model: ModelIx) -> &str {
+        ["A100", "H100"][model.at()]
+    }
+    fn key(&self, _: KeyIx) -> &str {
+        "rack"
+    }
+    fn value(&self, _: ValueIx) -> &str {
+        "r7"
+    }
+}
+
+fn nodes() -> Vec<Node> {
+    let node = |gpus, rack| Node {
+        cpu: 16_000,
+        memory: 64 * GI,
+        gpus,
+        model: (gpus > 0).then_some(ModelIx(0)),
+        open: true,
+        labels: vec![(KeyIx(0), ValueIx(rack))],
+        ..Node::default()
+    };
+    vec![node(4, 0), node(4, 1), node(0, 0)]
+}
+
+fn request(gpu: i64, cpu: i64, memory: i64, replicas: u32) -> Request {
+    Request {
+        roles: vec![Role { each: Shape { cpu, memory, gpu }, replicas, min: replicas }],
+        ..Request::default()
+    }
+}
+
+#[test]
+fn what_could_never_run_is_said_with_its_numbers() {
+    let nodes = nodes();
+    assert_eq!(check_feasible(&request(4000, 1000, GI, 2), &nodes), Ok(()));
+    let cases = [
+        (request(8000, 0, 0, 1), "a replica asks for 8 GPU, the largest node it may use has 4 GPU"),
+        (
+            request(500, 0, 128 * GI, 1),
+            "a replica asks for 128Gi memory, the largest node it may use has 64Gi memory",
+        ),
+        (request(0, 16_500, 0, 1), "a replica asks for 16.5 cpu, the largest node it may use has 16 cpu"),
+        (request(2000, 0, 0, 5), "the empty cluster has room for 4 of 5 replicas that must start together"),
+        (Request { models: vec![ModelIx(1)], ..request(1000, 0, 0, 1) }, "no node has GPU model H100"),
+        (
+            Request { selector: vec![(KeyIx(0), ValueIx(9))], ..request(1000, 0, 0, 1) },
+            "no node has the labels and GPU model asked for",
+        ),
+        (
+            Request { topology: Some(Topology { key: KeyIx(0), required: true }), ..request(1000, 0, 0, 5) },
+            "even when empty, no rack has room for more than 4 of 5 replicas that must start together",
+        ),
+        (
+            Request { topology: Some(Topology { key: KeyIx(3), required: true }), ..request(1000, 0, 0, 1) },
+            "no node has a rack label",
+        ),
+    ];
+    for (request, sentence) in cases {
+        assert_eq!(check_feasible(&request, &nodes).unwrap_err().render(&Named), sentence);
+    }
+    assert_eq!(
+        check_feasible(&request(1000, 0, 0, 1), &nodes[2..]),
+        Err(Infeasible::NoSuchModel { models: Vec::new() })
+    );
+}
+
+#[test]
+fn a_share_of_a_gpu_is_part_of_one_or_several_whole() {
+    assert!([0, 1, 500, 999, 1000, 8000].into_iter().all(valid_gpu));
+    assert!([-1, 1001, 1500].iter().all(|milli| !valid_gpu(*milli)));
+}
+
+#[test]
+fn reasons_name_what_a_person_can_act_on() {
+    let no_room = Reason::NoRoom {
+        fit: 2,
+        need: 4,
+        short: Resource::GpuModel(ModelIx(0)),
+        candidates: 3,
+        best: Some(NodeIx(1)),
+        domain: Some((KeyIx(0), Some(ValueIx(0)))),
+    };
+    assert_eq!(
+        no_room.render(0, &Named),
+        "room for 2 of 4 replicas in one rack (best: r7): short of A100 GPUs on 3 nodes it may use; best fit beta"
+    );
+    let head = Reason::Reserved { expected_start: Some(95_000) };
+    assert_eq!(
+        head.render(5_000, &Named),
+        "it is first in line and room is kept for it; expected to start in 90 s"
+    );
+}
+
+fn one_job() -> Snapshot {
+    Snapshot {
+        now: 1000,
+        models: 2,
+        nodes: nodes(),
+        accounts: vec![Account::default()],
+        jobs: vec![Job {
+            account: AccountIx(0),
+            user: None,
+            class: Class::Guaranteed,
+            priority: 0,
+            submitted: 0,
+            queued_since: 0,
+            expected_ms: None,
+            preemptible: Preemptible::WhenBorrowing,
+            closed: false,
+            request: Arc::new(request(1000, 1000, GI, 1)),
+        }],
+        ..Snapshot::default()
+    }
+}
+
+#[test]
+fn an_unsound_snapshot_is_refused_by_list_and_field() {
+    assert!(decide(&one_job()).is_ok());
+    let refused = |change: &dyn Fn(&mut Snapshot)| {
+        let mut snapshot = one_job();
+        change(&mut snapshot);
+        decide(&snapshot).unwrap_err().to_string()
+    };
+    let held = Holding {
+        job: JobIx(4),
+        role: 0,
+        replica: 0,
+        node: NodeIx(0),
+        each: Shape::default(),
+        gpus: Vec::new(),
+        started: 0,
+        going: false,
+    };
+    assert_eq!(refused(&|s| s.jobs[0].account = AccountIx(1)), "jobs[0].account is out of range");
+    assert_eq!(refused(&|s| s.holdings.push(held.clone())), "holdings[0].job is out of range");
+    assert!(refused(&|s| s.accounts[0].parent = Some(AccountIx(0))).contains("cycle"));
+    assert!(
+        refused(&|s| s.accounts[0].limit = Amounts { gpu: Some(-1), ..Amounts::default() })
+            .contains("negative")
+    );
+    assert!(
+        refused(&|s| s.jobs[0].request = Arc::new(request(1500, 0, 0, 1))).contains("request.roles.each")
+    );
+    assert!(matches!(
+        one_job().check().and_then(|()| Snapshot { models: 0, ..one_job() }.check()),
+        Err(SnapshotError::OutOfRange { list: "nodes", field: "model", .. })
+    ));
+}
+
+#[test]
+fn room_that_is_going_is_waited_for_and_nobody_else_is_taken() {
+    // alpha is full of what is going; the job may use alpha only
+    let mut s = one_job();
+    s.jobs[0].request =
+        Arc::new(Request { selector: vec![(KeyIx(0), ValueIx(0))], ..request(4000, 1000, GI, 1) });
+    let mut leaving = s.jobs[0].clone();
+    leaving.closed = true;
+    s.jobs.push(leaving);
+    s.holdings.push(Holding {
+        job: JobIx(1),
+        role: 0,
+        replica: 0,
+        node: NodeIx(0),
+        each: s.jobs[1].request.roles[0].each,
+        gpus: (0..4).map(|device| (device, 1000)).collect(),
+        started: 0,
+        going: true,
+    });
+    let plan = decide(&s).unwrap();
+    assert!(plan.grants.is_empty() && plan.revocations.is_empty());
+    assert_eq!(plan.holds.len(), 1);
+    assert_eq!(plan.verdicts[0].reasons, [Reason::RoomIsComing { going: 1 }]);
+    // a node that does not answer gives nothing back
+    let mut lost = s.clone();
+    lost.nodes[0].lost = true;
+    let waits = decide(&lost).unwrap();
+    assert!(waits.holds.is_empty() && waits.grants.is_empty());
+    // once it is gone, the promise is kept
+    s.holdings.clear();
+    s.holds = plan.holds;
+    let kept = decide(&s).unwrap();
+    assert_eq!(kept.grants.len(), 1);
+    assert_eq!(kept.grants[0].placements[0].node, NodeIx(0));
+    assert!(kept.holds.is_empty());
+}
