@@ -48,13 +48,13 @@ pub struct JobEntry {
     /// The object.
     pub object: Arc<AIJob>,
     /// What it wants, or why that cannot be.
-    pub wanted: Result<Wanted, String>,
+    pub wanted: Result<Arc<Wanted>, String>,
 }
 
 impl JobEntry {
     /// Reads an AIJob. Somebody may have written it by hand, so it is checked.
     pub fn new(object: AIJob, models: &Models) -> Self {
-        let wanted = read(&object, models);
+        let wanted = read(&object, models).map(Arc::new);
         Self { object: Arc::new(object), wanted }
     }
 

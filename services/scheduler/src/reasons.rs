@@ -111,7 +111,11 @@ fn told(frame: &Frame, verdict: &Verdict, entry: &JobEntry, account: &AccountId,
         let _ = write!(message, "; expected to start at {}", instant(start));
     }
     if position > 1 {
-        let _ = write!(message, "; {} of its account go before it", jobs(position - 1));
+        let before = position - 1;
+        let _ = match before {
+            1 => write!(message, "; 1 job of its account goes before it"),
+            _ => write!(message, "; {before} jobs of its account go before it"),
+        };
     }
     Told {
         key: Key::of(&*entry.object),
@@ -122,10 +126,6 @@ fn told(frame: &Frame, verdict: &Verdict, entry: &JobEntry, account: &AccountId,
         message: sentence(&message),
         expected_start_ms: verdict.expected_start,
     }
-}
-
-fn jobs(n: i32) -> String {
-    if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") }
 }
 
 fn sentence(text: &str) -> String {
@@ -154,7 +154,7 @@ fn blocker(frame: &Frame, verdict: &Verdict, reason: &Reason) -> Blocker {
         let each = job.request.roles.iter().map(|role| role.each.gpu).max().unwrap_or(0);
         let missing = i64::from(need.saturating_sub(*fit)).saturating_mul(each);
         let at_most = if job.request.roles.len() > 1 { "at most " } else { "" };
-        let _ = write!(message, "; {at_most}{} more GPUs must come free", format_millis(missing));
+        let _ = write!(message, "; {at_most}{} must come free", more_gpus(missing));
     }
     if let Reason::Limit { used, wanted, limit, resource: Resource::Gpu | Resource::GpuModel(_), .. } = reason
     {
@@ -162,10 +162,18 @@ fn blocker(frame: &Frame, verdict: &Verdict, reason: &Reason) -> Blocker {
             message.push_str("; it can start only with a higher limit or fewer GPUs");
         } else {
             let over = used.saturating_add(*wanted).saturating_sub(*limit);
-            let _ = write!(message, "; it starts when {} GPUs in use end", format_millis(over.max(0)));
+            let _ = write!(message, "; it can start once {} in use there are given back", gpus(over.max(0)));
         }
     }
     Blocker { reason: code(reason), message }
+}
+
+fn gpus(millis: i64) -> String {
+    format!("{} {}", format_millis(millis), if millis == 1000 { "GPU" } else { "GPUs" })
+}
+
+fn more_gpus(millis: i64) -> String {
+    format!("{} more {}", format_millis(millis), if millis == 1000 { "GPU" } else { "GPUs" })
 }
 
 /// The short word for machines.

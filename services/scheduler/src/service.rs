@@ -69,36 +69,37 @@ impl SchedulerService {
     pub async fn spawn(self, bind: Bind, shutdown: Shutdown) -> Result<Running, crater_service::Error> {
         let Self { shared, deps, config, readiness } = self;
         let Deps { authority, cluster, holder, clock, user, quota } = deps;
-        let stop = Shutdown::new();
+        // at a shutdown the loops end first, then the Lease is given up, then the server stops
+        let (loops, stop) = (shutdown.child_token(), Shutdown::new());
         if let Some(user) = &user {
-            authority.follow(user.channel()?, &authority.identity(NAME), &readiness, &stop);
+            authority.follow(user.channel()?, &authority.identity(NAME), &readiness, &loops);
         }
         let quota = match quota {
             Some(target) => Some(authority.identity(NAME).channel(target.channel()?)),
             None => None,
         };
         let (of, client) = (shared.clone(), cluster.clone());
-        supervise("kubernetes", &readiness, &stop, move |condition| {
+        supervise("kubernetes", &readiness, &loops, move |condition| {
             watches::follow(of.clone(), client.clone(), condition)
         });
         let (of, client) = (shared.clone(), cluster.clone());
-        supervise("limits", &readiness, &stop, move |condition| {
+        supervise("limits", &readiness, &loops, move |condition| {
             limits::follow(of.clone(), client.clone(), quota.clone(), condition)
         });
         let (of, client) = (shared.clone(), cluster.clone());
-        supervise("kept limits", &readiness, &stop, move |condition| {
+        supervise("kept limits", &readiness, &loops, move |condition| {
             let kept = limits::keep(of.clone(), client.clone());
             condition.ready();
             kept
         });
         let (of, settings) = (shared.clone(), config.settings());
         let writer = Arc::new(Writer::new(cluster.clone()));
-        supervise("allocation", &readiness, &stop, move |condition| {
+        supervise("allocation", &readiness, &loops, move |condition| {
             condition.ready();
             cycle::run(of.clone(), writer.clone(), settings)
         });
         let (of, client) = (shared.clone(), cluster.clone());
-        supervise("reasons", &readiness, &stop, move |condition| {
+        supervise("reasons", &readiness, &loops, move |condition| {
             condition.ready();
             status::run(of.clone(), client.clone())
         });
@@ -114,6 +115,7 @@ impl SchedulerService {
                     () = asked.cancelled() => {}
                     () = stopping.cancelled() => {}
                 }
+                loops.cancel();
                 over.cancel();
             };
             tokio::join!(lead, end);
