@@ -9,6 +9,8 @@ mod fence;
 mod held;
 mod index;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod pods;
 mod queue;
 mod run;
