@@ -7,6 +7,7 @@ mod house;
 use crater_k8s::aijob::Class;
 use crater_k8s_mem::NodeSpec;
 use house::{House, job, node, row};
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn a_gang_is_one_object_and_no_gpu_is_given_twice() {
@@ -302,4 +303,24 @@ async fn a_job_that_can_never_run_or_be_read_says_so_and_holds_nobody_up() {
     assert!(house.reason("broken", "Invalid").await.message.contains("spec.roles[0]"));
     house.submit(&job("fits").gpus(8000)).await;
     house.until("what fits is allocated", |all| all.len() == 1).await;
+}
+
+#[tokio::test]
+async fn reasons_are_written_at_a_limited_rate_the_newest_first() {
+    let house = House::new([node("n0", 1)]).await;
+    house.submit(&job("running").gpus(1000)).await;
+    house.until("one is allocated", |all| all.len() == 1).await;
+    let began = Instant::now();
+    for n in 0..120 {
+        house.submit(&job(&format!("waits-{n}")).gpus(1000)).await;
+    }
+    house.submit(&job("newest").gpus(1000)).await;
+    house.reason("newest", "").await;
+    let told = house.told().await;
+    let most = 8 + usize::try_from(began.elapsed().as_millis() / 50).unwrap();
+    assert!(told <= most, "{told} reasons in {:?}", began.elapsed());
+    assert!(told < 100, "the newest did not wait for the {told} before it");
+    // whoever asks need not wait for the write
+    let asked = house.explain("ann", "accounts/lab/jobs/waits-0").await.unwrap();
+    assert!(!asked.blockers.is_empty(), "{asked:?}");
 }

@@ -293,6 +293,12 @@ impl House {
         self.reason_in("lab", name, code).await
     }
 
+    /// How many jobs show a reason.
+    pub async fn told(&self) -> usize {
+        let all = self.jobs("lab").list(&ListParams::default()).await.unwrap();
+        all.iter().filter(|j| j.status.as_ref().is_some_and(|s| s.scheduling.is_some())).count()
+    }
+
     pub async fn no_reason(&self, name: &str) {
         let api = self.jobs("lab");
         until("the reason is cleared", || async {
