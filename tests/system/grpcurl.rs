@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::harness::{Follower, Mesh, PATIENCE, run, tools};
+use crater_api::job::v1::WatchJobsRequest;
+use crater_api::job::v1::job_service_client::JobServiceClient;
+use crater_api::job::v1::watch_jobs_response::Event;
+
+use crate::harness::{Follower, Mesh, PATIENCE, run, simple_job, tools};
 
 #[test]
 fn a_plain_grpc_client_finds_the_services_calls_them_and_follows_a_stream() {
@@ -56,4 +60,27 @@ fn what_only_services_may_call_is_not_reachable_from_outside() {
             ["PermissionDenied", "Unimplemented", "not expose service", "does not include a method"];
         assert!(ended.code != 0 && refused.iter().any(|r| ended.err.contains(r)), "{method}: {ended:?}");
     }
+}
+
+#[test]
+fn an_open_stream_outlives_hundreds_of_calls_beside_it() {
+    let mesh = Mesh::up(&[]);
+    let api = mesh.api();
+    let watch = WatchJobsRequest { parent: "accounts/default".into(), ..Default::default() };
+    let mut stream =
+        api.call(watch, |c, r| async move { JobServiceClient::new(c).watch_jobs(r).await }).unwrap();
+    for i in 0..300 {
+        api.list(Default::default()).expect_err("a list without a parent");
+        let all = crater_api::job::v1::ListJobsRequest { parent: "accounts/-".into(), ..Default::default() };
+        api.list(all).unwrap_or_else(|status| panic!("call {i}: {status:?}"));
+    }
+    api.create(simple_job("late")).unwrap();
+    api.block_on(async {
+        loop {
+            let message = stream.message().await.unwrap().expect("the stream goes on");
+            if matches!(message.event, Some(Event::Changed(job)) if job.name.ends_with("/late")) {
+                break;
+            }
+        }
+    });
 }

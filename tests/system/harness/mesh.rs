@@ -15,6 +15,9 @@ use super::{Api, Cli, PATIENCE, until};
 /// The password of user `admin` in every mesh of the tests.
 pub const PASSWORD: &str = "correct horse battery staple";
 
+/// What a failed test should be able to tell.
+const LOG: &str = "info,h2=warn,hyper=warn,kube=warn,crater_service::readiness=warn,crater_gateway=debug";
+
 /// The `crater` program, from the folder where Cargo puts what it builds.
 fn crater() -> PathBuf {
     let own = std::env::current_exe().unwrap();
@@ -82,7 +85,8 @@ impl Mesh {
                 command.args([flag, "127.0.0.1:0"]);
             }
         }
-        command.args(args).env("CRATER_ADMIN_PASSWORD", PASSWORD).stdin(Stdio::null());
+        command.args(args).stdin(Stdio::null());
+        command.env("CRATER_ADMIN_PASSWORD", PASSWORD).env("CRATER_LOG", LOG);
         command
     }
 
