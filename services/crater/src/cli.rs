@@ -282,7 +282,7 @@ pub struct Logs {
     /// Only this role
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
-    /// Only this replica of each role
+    /// Only this replica, from 0; with --role where the job has several
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), allow_hyphen_values = true)]
     pub replica: Option<i32>,
     /// Only the last so many lines of each replica, to begin with

@@ -15,10 +15,13 @@ use crate::names::JobRef;
 use crate::output::{Format, print, time};
 
 /// Prints lines as they come.
-pub async fn logs(context: &Context, args: Logs) -> Result<(), Error> {
+pub async fn logs(context: &Context, mut args: Logs) -> Result<(), Error> {
     let reference = JobRef::parse(&args.job)?;
     let since = args.since.as_deref().map(|text| since(text, time::now())).transpose()?;
     let job = reference.get(&context.api).await?;
+    if args.replica.is_some() && args.role.is_none() {
+        args.role = Some(only_role(&job)?);
+    }
     let expected = replicas(&job, &args);
     if let Some(role) = &args.role
         && !job.spec.iter().flat_map(|s| &s.roles).any(|r| r.name == *role)
@@ -26,7 +29,7 @@ pub async fn logs(context: &Context, args: Logs) -> Result<(), Error> {
         return Err(Error::flag("--role", format!("the job has no role {role:?}")));
     }
     if expected == 0 {
-        return Err(Error::flag("--replica", "no role of the job has such a replica"));
+        return Err(Error::flag("--replica", "the role has no such replica"));
     }
     if args.follow && job.state == i32::from(JobState::Queued) {
         let why = if job.message.is_empty() { String::new() } else { format!(": {}", job.message) };
@@ -91,6 +94,17 @@ pub async fn logs(context: &Context, args: Logs) -> Result<(), Error> {
 
 fn has_ended(job: &Job) -> bool {
     matches!(JobState::try_from(job.state), Ok(JobState::Succeeded | JobState::Failed | JobState::Cancelled))
+}
+
+/// The role of a job that has one: a replica's number means nothing without.
+fn only_role(job: &Job) -> Result<String, Error> {
+    match job.spec.as_ref().map(|s| s.roles.as_slice()) {
+        Some([role]) => Ok(role.name.clone()),
+        roles => {
+            let n = roles.map_or(0, <[_]>::len);
+            Err(Error::flag("--role", format!("must be given with --replica: the job has {n} roles")))
+        }
+    }
 }
 
 /// How many replicas are asked for.

@@ -79,3 +79,15 @@ fn since_is_a_time_ago_or_a_moment() {
     assert_eq!(since("1970-01-01T00:01:00Z", 0).unwrap(), Timestamp { seconds: 60, nanos: 0 });
     assert!(since("yesterday", 0).unwrap_err().to_string().starts_with("--since: \"yesterday\""));
 }
+
+#[test]
+fn a_replica_is_named_with_its_role_where_there_are_several() {
+    let role = |name: &str| crater_api::job::v1::Role { name: name.into(), ..Default::default() };
+    let job = |roles| Job {
+        spec: Some(crater_api::job::v1::JobSpec { roles, ..Default::default() }),
+        ..Default::default()
+    };
+    assert_eq!(only_role(&job(vec![role("ps")])).unwrap(), "ps");
+    let error = only_role(&job(vec![role("ps"), role("worker")])).unwrap_err();
+    assert_eq!(error.to_string(), "--role: must be given with --replica: the job has 2 roles");
+}

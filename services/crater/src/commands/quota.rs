@@ -101,13 +101,28 @@ async fn change(context: &Context, args: QuotaSet) -> Result<(), Error> {
         request_id: request_id(),
         validate_only: args.dry_run,
     };
-    let answer = context.api.call(request, async |channel, r| quotas(channel).update_quota(r).await).await?;
+    let rows: Vec<String> =
+        request.quota.iter().flat_map(|q| &q.resources).map(|r| r.resource.clone()).collect();
+    let answer = context
+        .api
+        .call_explained(
+            request,
+            async |channel, r| quotas(channel).update_quota(r).await,
+            |status| Error::refused_at(&status, |path| place(&rows, path)),
+        )
+        .await?;
     let mut after = answer.quota.ok_or(Error::Answer("the quota"))?;
     if context.format.is_table() && !args.dry_run {
         // with what is used beside it
         after = fetch(context, after.name).await?;
     }
     show(context.format, &after)
+}
+
+/// `quota.resources[0].limit` is `--limit gpu`, where the first row is of GPUs.
+fn place(rows: &[String], path: &str) -> Option<String> {
+    let (index, field) = path.strip_prefix("quota.resources[")?.split_once("].")?;
+    Some(format!("--{field} {}", rows.get(index.parse::<usize>().ok()?)?))
 }
 
 type Amounts = BTreeMap<String, Option<i64>>;
@@ -207,6 +222,14 @@ mod tests {
         assert_eq!(after.resources, [row("gpu", Some(2000), Some(8000)), row("gpu/A100", None, Some(1000))]);
         assert_eq!(after.etag, "e");
         assert_eq!(mask(&guaranteed, &limit), ["resources.cpu", "resources.gpu", "resources.gpu/A100"]);
+    }
+
+    #[test]
+    fn a_refused_limit_is_named_by_its_flag_and_resource() {
+        let rows = ["cpu".to_owned(), "gpu".to_owned()];
+        assert_eq!(place(&rows, "quota.resources[1].guaranteed").as_deref(), Some("--guaranteed gpu"));
+        assert_eq!(place(&rows, "quota.resources[7].limit"), None);
+        assert_eq!(place(&rows, "update_mask"), None);
     }
 
     #[test]
