@@ -20,6 +20,8 @@ pub struct Held<'a> {
     pub granted: Granted,
     /// The scheduler takes it back.
     pub revoked: bool,
+    /// It was told to leave its node: written down, for its Pod may be gone before the plan is made again.
+    pub evicted: bool,
     /// The job has no such replica, or an older Allocation holds it too: it is given back unused.
     pub surplus: bool,
     /// The Pod that fills it, of whatever attempt.
@@ -29,7 +31,7 @@ pub struct Held<'a> {
 impl Held<'_> {
     /// Whether it is to run.
     pub fn live(&self) -> bool {
-        !self.revoked && !self.surplus
+        !self.revoked && !self.evicted && !self.surplus
     }
 
     /// What the kubelet said that would not have it.
@@ -67,16 +69,19 @@ impl<'a> Holdings<'a> {
         let mut filled = BTreeSet::new();
         for (order, allocation) in allocations.into_iter().enumerate() {
             let (name, taken_back) = (allocation.name_any(), allocation.revoked());
+            let rejected = allocation.status.iter().flat_map(|s| &s.rejected);
+            let rejected: BTreeSet<(&str, i32)> = rejected.map(|r| (r.role.as_str(), r.replica)).collect();
             let mut held = allocation.held();
             held.sort_by_key(|g| (roles.get(g.role.as_str()).map_or(usize::MAX, |r| r.0), g.replica));
             for granted in held {
                 let key = (granted.role.clone(), granted.replica);
                 let revoked = taken_back.contains(&key);
+                let evicted = rejected.contains(&(granted.role.as_str(), granted.replica));
                 let known = roles.get(granted.role.as_str()).is_some_and(|(_, n)| (0..*n).contains(&key.1));
-                let surplus = !known || (!revoked && !given.insert(key.clone()));
+                let surplus = !known || (!revoked && !evicted && !given.insert(key.clone()));
                 let pod = pods.get(&(key.0.as_str(), key.1)).copied().filter(|p| p.allocation == name);
                 filled.extend(pod.map(|p| p.name.as_str()));
-                all.push(Held { allocation, order, granted, revoked, surplus, pod });
+                all.push(Held { allocation, order, granted, revoked, evicted, surplus, pod });
             }
         }
         let strays = view.pods.iter().filter(|p| !filled.contains(p.name.as_str())).collect();

@@ -308,10 +308,10 @@ fn started(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Vec<Ac
     }
     let of_now = |p: &Replica| p.attempt == now.attempts;
     // we take no Pod of this attempt away from a replica that is to run: a drain did, or a control plane from a lost node
-    let evicted = holdings.live().filter_map(|h| h.pod).find(|p| of_now(p) && p.going);
-    if let Some(pod) = evicted {
-        let message = format!("pod {} was told to leave node {}", pod.name, pod.node);
-        return vec![back_to_queue(view, now, "Evicted", message)];
+    let evicted = |h: &&Held<'_>| h.pod.is_some_and(|p| of_now(p) && p.going);
+    if let Some(h) = holdings.live().find(evicted) {
+        let why = "its Pod was told to leave";
+        return vec![give_back(h.allocation, std::iter::empty(), std::iter::once((&h.granted, why)), false)];
     }
     let refused = holdings.all.iter().any(|h| h.refusal().is_some());
     let failed = status::first_failure(holdings.live().filter_map(|h| h.pod).filter(|p| of_now(p)));
@@ -324,8 +324,11 @@ fn started(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Vec<Ac
     let mut actions = release(holdings, |h| leaving(h) && gone(view, h));
     let old = |p: &&Replica| !of_now(p);
     let useless = holdings.all.iter().filter(|h| leaving(h)).filter_map(|h| h.pod);
-    let useless: BTreeMap<&str, &Replica> =
-        useless.chain(holdings.strays.iter().copied()).chain(view.pods.iter().filter(old)).map(|p| (p.name.as_str(), p)).collect();
+    let useless: BTreeMap<&str, &Replica> = useless
+        .chain(holdings.strays.iter().copied())
+        .chain(view.pods.iter().filter(old))
+        .map(|p| (p.name.as_str(), p))
+        .collect();
     actions.extend(delete(useless.into_values()));
     if !refused && !view.pods.iter().any(|p| old(&p)) {
         actions.extend(create(view, &now, holdings));
@@ -358,8 +361,12 @@ fn why_incomplete(view: &View<'_>, holdings: &Holdings<'_>) -> (&'static str, St
         return ("Preempted", words.unwrap_or_default());
     }
     match rejected {
+        Some(r) if holdings.all.iter().any(|h| h.evicted) => {
+            ("Evicted", format!("replica {}/{} had to leave node {}", r.role, r.replica, r.node))
+        }
         Some(r) => {
-            let message = format!("node {} would not have replica {}/{}: {}", r.node, r.role, r.replica, r.message);
+            let message =
+                format!("node {} would not have replica {}/{}: {}", r.node, r.role, r.replica, r.message);
             ("Refused", message)
         }
         None => ("Incomplete", "its gang fell below the minimum".to_owned()),

@@ -270,7 +270,10 @@ fn a_retry_waits_until_the_last_pod_of_the_attempt_before_is_gone() {
     world.end(1, 9, 1000);
     let next = world.next();
     assert_eq!((next.phase, next.attempts, next.failures), (Some(Phase::Starting), 2, 1));
-    assert!(next.message.as_ref().unwrap().contains("worker/1 on node n ended with exit code 9"), "the first counts");
+    assert!(
+        next.message.as_ref().unwrap().contains("worker/1 on node n ended with exit code 9"),
+        "the first counts"
+    );
     world.job.status = Some(next);
     let plan = world.plan();
     assert_eq!(deleted(&plan).len(), 3);
@@ -354,7 +357,31 @@ fn a_replica_that_is_refused_goes_back_and_the_failures_of_the_others_are_none()
     world.allocation(0).status =
         Some(AllocationStatus { accepted: Some(7), released: gone, rejected, ..Default::default() });
     let next = world.next();
-    assert_eq!((next.phase, next.reason.as_deref(), next.failures), (Some(Phase::Queued), Some("Refused"), 0));
+    assert_eq!(
+        (next.phase, next.reason.as_deref(), next.failures),
+        (Some(Phase::Queued), Some("Refused"), 0)
+    );
+}
+
+#[test]
+fn an_evicted_replica_is_written_down_before_anything_else_and_ends_its_gang() {
+    let mut world = running(vec![role("worker", 1, 1)]);
+    world.pods[0].going = true;
+    let plan = world.plan();
+    let [Action::Release { released, rejected, .. }] = &plan.actions[..] else { panic!("{plan:?}") };
+    assert!(released.is_empty(), "its Pod runs");
+    let rejected = rejected.clone();
+    world.allocation(0).status.as_mut().unwrap().rejected = rejected;
+    // gone before anybody looked
+    world.pods.clear();
+    let next = world.next();
+    assert_eq!((next.phase, next.reason.as_deref()), (Some(Phase::Queued), Some("Evicted")));
+    world.job.status = Some(next);
+    assert_eq!(released_all(&world), [("first".to_owned(), vec![workers(0, 1)])]);
+}
+
+fn released_all(world: &World) -> Vec<(String, Vec<Range>)> {
+    released(&world.plan()).into_iter().map(|(a, r)| (a.to_owned(), r)).collect()
 }
 
 #[test]
@@ -400,7 +427,8 @@ fn pods_that_fill_nothing_are_ended_and_what_no_role_has_is_given_back_unused() 
 #[test]
 fn the_schedulers_words_pass_through_every_plan() {
     let mut world = running(vec![role("worker", 1, 1)]);
-    let why = crater_k8s::aijob::SchedulingStatus { reason: "Quota".into(), message: String::new(), position: 1 };
+    let why =
+        crater_k8s::aijob::SchedulingStatus { reason: "Quota".into(), message: String::new(), position: 1 };
     world.status().scheduling = Some(why.clone());
     world.end(0, 1, 10);
     assert_eq!(world.next().scheduling, Some(why));

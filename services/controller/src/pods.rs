@@ -120,7 +120,8 @@ fn state(pod: &Pod) -> State {
 fn stuck(status: Option<&PodStatus>) -> Option<String> {
     let containers = status?.container_statuses.as_ref()?;
     let waiting = containers.iter().find_map(|c| c.state.as_ref()?.waiting.as_ref())?;
-    let reason = waiting.reason.as_deref().filter(|r| !matches!(*r, "ContainerCreating" | "PodInitializing"))?;
+    let reason =
+        waiting.reason.as_deref().filter(|r| !matches!(*r, "ContainerCreating" | "PodInitializing"))?;
     let words: String = waiting.message.iter().flat_map(|m| m.chars()).take(LONGEST_WORDS).collect();
     Some(if words.is_empty() { reason.to_owned() } else { format!("{reason}: {words}") })
 }

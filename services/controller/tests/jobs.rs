@@ -100,11 +100,16 @@ async fn a_failed_job_is_retried_on_its_allocation_and_no_pods_of_two_attempts_o
         panic!("the watch of Pods ended");
     });
     house.advance(5);
-    let second = house.until_job("retry", "a second run", |s| s.attempts == 2 && s.phase == Some(Phase::Running)).await;
+    let second = house
+        .until_job("retry", "a second run", |s| s.attempts == 2 && s.phase == Some(Phase::Running))
+        .await;
     assert_eq!((second.failures, second.preemptions), (1, 0));
     assert_eq!(watch.await.unwrap(), 0, "Pods of both attempts were there at once");
     let pod = house.until_pod_runs("retry-worker-0").await;
-    assert_eq!((env(&pod, "CRATER_ATTEMPT").as_deref(), pod.labels()[names::ATTEMPT].as_str()), (Some("2"), "2"));
+    assert_eq!(
+        (env(&pod, "CRATER_ATTEMPT").as_deref(), pod.labels()[names::ATTEMPT].as_str()),
+        (Some("2"), "2")
+    );
     assert_ne!(env(&pod, "MASTER_PORT"), ports);
     let allocation = house.allocations().get("retry-1").await.unwrap().status.unwrap();
     assert!(allocation.released.is_empty(), "a retry keeps its place");
@@ -134,7 +139,11 @@ async fn a_cancelled_job_that_runs_is_over_when_its_pods_are_gone() {
     house.until_phase("runs", Phase::Running).await;
     house.cluster.fail_node("a").await.unwrap();
     house.cancel("runs").await;
-    house.until_pod("runs-worker-1", "told to go", |p| p.is_some_and(|p| p.metadata.deletion_timestamp.is_some())).await;
+    house
+        .until_pod("runs-worker-1", "told to go", |p| {
+            p.is_some_and(|p| p.metadata.deletion_timestamp.is_some())
+        })
+        .await;
     house.settle("probe-1").await;
     assert_eq!(house.jobs().get("runs").await.unwrap().status.unwrap().phase, Some(Phase::Running));
     house.cluster.recover_node("a").await.unwrap();
@@ -201,7 +210,8 @@ async fn of_an_elastic_job_only_the_revoked_surplus_goes() {
 }
 
 #[tokio::test]
-async fn an_allocation_of_an_older_epoch_counts_if_the_new_holder_had_listed_it_and_waits_until_that_is_known() {
+async fn an_allocation_of_an_older_epoch_counts_if_the_new_holder_had_listed_it_and_waits_until_that_is_known()
+ {
     let house = house_without_controller().await;
     let job_old = house.submit(&job("old", 1, 1)).await;
     let old = house.give("old-1", &job_old, grant(&job_old, 6, vec![on("a", 0, 1, 0)])).await;
@@ -246,9 +256,8 @@ async fn a_refusal_by_a_kubelet_gives_the_gang_back_and_costs_no_retry() {
     let given = house.until_released("turned-1", workers(0, 2)).await;
     assert_eq!(given.rejected.len(), 1);
     assert_eq!((given.rejected[0].replica, given.rejected[0].node.as_str()), (1, "a"));
-    let status = house.until_job("turned", "back in the queue", |s| {
-        s.phase == Some(Phase::Queued) && s.reason.is_some()
-    });
+    let status = house
+        .until_job("turned", "back in the queue", |s| s.phase == Some(Phase::Queued) && s.reason.is_some());
     let status = status.await;
     assert_eq!((status.reason.as_deref(), status.failures, status.preemptions), (Some("Refused"), 0, 0));
     house.give("turned-2", &job, grant(&job, 7, vec![on("b", 0, 2, 0)])).await;
@@ -258,9 +267,7 @@ async fn a_refusal_by_a_kubelet_gives_the_gang_back_and_costs_no_retry() {
 #[tokio::test]
 async fn a_refusal_by_admission_gives_the_gang_back_with_its_words() {
     let house = house().await;
-    let mut job = job("odd", 2, 2);
-    // no quantity that a cluster has ever seen, but one that the API of k8s-mem checks
-    job.metadata.annotations = None;
+    let job = job("odd", 2, 2);
     let class: Api<k8s_openapi::api::scheduling::v1::PriorityClass> = Api::all(house.client.clone());
     class.delete(crater_k8s::build::PRIORITY_CLASS, &DeleteParams::default()).await.unwrap();
     let job = house.submit(&job).await;
@@ -281,7 +288,8 @@ async fn a_drained_replica_takes_its_gang_back_to_the_queue() {
     let status = house.until_phase("drained", Phase::Queued).await;
     assert_eq!((status.reason.as_deref(), status.failures), (Some("Evicted"), 0));
     house.cluster.recover_node("a").await.unwrap();
-    house.until_released("drained-1", workers(0, 2)).await;
+    let given = house.until_released("drained-1", workers(0, 2)).await;
+    assert_eq!((given.rejected[0].replica, given.rejected[0].node.as_str()), (1, "a"), "the node is barred");
 }
 
 #[tokio::test]
@@ -325,7 +333,8 @@ async fn whenever_the_controller_dies_every_job_ends_exactly_once() {
     };
     let mut house = house_without_controller().await;
     for round in 0..24 {
-        let (good, bad, stopped) = (format!("good-{round}"), format!("bad-{round}"), format!("stopped-{round}"));
+        let (good, bad, stopped) =
+            (format!("good-{round}"), format!("bad-{round}"), format!("stopped-{round}"));
         let ends = [(good, 0, Phase::Succeeded), (bad, 3, Phase::Failed), (stopped, 0, Phase::Cancelled)];
         let mut watches = Vec::new();
         for (n, (name, code, _)) in ends.iter().enumerate() {
@@ -335,7 +344,13 @@ async fn whenever_the_controller_dies_every_job_ends_exactly_once() {
             let job = house.submit(&job).await;
             watches.push(phases(&house, name).await);
             let gpu = i32::try_from(n).unwrap() * 2;
-            house.give(&format!("{name}-1"), &job, grant(&job, 7, vec![on("a", 0, 1, gpu), on("b", 1, 1, gpu)])).await;
+            house
+                .give(
+                    &format!("{name}-1"),
+                    &job,
+                    grant(&job, 7, vec![on("a", 0, 1, gpu), on("b", 1, 1, gpu)]),
+                )
+                .await;
         }
         house.start().await;
         // it dies after some turns of the other tasks, again and again, and once more when something new has come
@@ -352,7 +367,6 @@ async fn whenever_the_controller_dies_every_job_ends_exactly_once() {
         }
         for (name, code, phase) in &ends {
             let over = |s: &crater_k8s::AIJobStatus| {
-                house.advance(1);
                 matches!(s.phase, Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled))
             };
             let advancing = async {
@@ -375,7 +389,8 @@ async fn whenever_the_controller_dies_every_job_ends_exactly_once() {
         }
         for (watch, (name, ..)) in watches.into_iter().zip(&ends) {
             let seen = watch.await.unwrap();
-            let ends = seen.iter().filter(|p| matches!(p, Phase::Succeeded | Phase::Failed | Phase::Cancelled));
+            let ends =
+                seen.iter().filter(|p| matches!(p, Phase::Succeeded | Phase::Failed | Phase::Cancelled));
             assert_eq!(ends.count(), 1, "{name}, seed {seed}: {seen:?}");
         }
         house.kill();

@@ -4,6 +4,8 @@
 mod install;
 mod pod;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use install::{crds, install};
 pub use pod::{NO_IMAGE, PodOf, Rendezvous, pod};

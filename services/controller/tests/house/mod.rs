@@ -30,7 +30,7 @@ pub struct House {
     pub client: Client,
     controller: Option<Shutdown>,
     /// Where it serves health; a server whose place is dropped stops.
-    place: InProcess,
+    place: Option<InProcess>,
 }
 
 /// Two nodes `a` and `b` of eight GPUs, the Lease at epoch 7 with a list revision, and the controller.
@@ -49,7 +49,7 @@ pub async fn house_without_controller() -> House {
     let mut namespace = Namespace::default();
     namespace.metadata.name = Some(NAMESPACE.to_owned());
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    let house = House { cluster, clock, client, controller: None, place: InProcess::new("controller") };
+    let house = House { cluster, clock, client, controller: None, place: None };
     house.lease(7, Some(0)).await;
     house
 }
@@ -132,7 +132,8 @@ impl House {
         let shutdown = Shutdown::new();
         let service = build(Config::default(), Deps { client: self.client.clone() });
         let readiness = service.readiness().clone();
-        service.spawn(Bind::InProcess(self.place.clone()), shutdown.clone()).await.unwrap();
+        let place = self.place.insert(InProcess::new("controller")).clone();
+        service.spawn(Bind::InProcess(place), shutdown.clone()).await.unwrap();
         if tokio::time::timeout(DEADLINE, readiness.ready()).await.is_err() {
             panic!("the controller is not ready: {:?}", readiness.missing());
         }
@@ -242,7 +243,12 @@ impl House {
         }
     }
 
-    pub async fn until_job(&self, name: &str, what: &str, holds: impl Fn(&AIJobStatus) -> bool) -> AIJobStatus {
+    pub async fn until_job(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&AIJobStatus) -> bool,
+    ) -> AIJobStatus {
         let held = |job: Option<&AIJob>| job.and_then(|j| j.status.as_ref()).is_some_and(&holds);
         self.until(name, what, held).await.and_then(|j| j.status).unwrap()
     }
@@ -266,7 +272,12 @@ impl House {
         self.until_allocation(name, &what, |s| s.released == std::slice::from_ref(&all)).await
     }
 
-    pub async fn until_pod(&self, name: &str, what: &str, holds: impl Fn(Option<&Pod>) -> bool) -> Option<Pod> {
+    pub async fn until_pod(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(Option<&Pod>) -> bool,
+    ) -> Option<Pod> {
         self.until(name, what, holds).await
     }
 
