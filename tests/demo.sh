@@ -35,7 +35,7 @@ crater() { command "$crater" "$@"; }
 tell "1. The whole of Crater in one process: 2 pretend servers of 8 A100s, jobs really run on this machine"
 show "crater up --run-local --nodes 2x8:A100"
 export CRATER_ADMIN_PASSWORD=demo-password
-crater up --run-local --nodes 2x8:A100 --data "$folder/data" --listen 127.0.0.1:0 --kube-listen 127.0.0.1:0 \
+"$crater" up --run-local --nodes 2x8:A100 --data "$folder/data" --listen 127.0.0.1:0 --kube-listen 127.0.0.1:0 \
   >"$folder/banner" 2>"$folder/log" &
 mesh=$!
 ready() { kill -0 "$mesh" || exit 1; grep -q -- --kubeconfig "$folder/banner"; }
@@ -101,10 +101,15 @@ waits() { crater why patient | grep -qi gpu; }
 until_ok waits
 run crater why patient
 run crater queue
+
+tell "6. The same from Kubernetes' side"
+run kubectl --kubeconfig "$kubeconfig" get aijobs,allocations,pods,nodes -A
+
+tell "7. The waiting job starts by itself once there is room"
 run crater cancel holder
 run crater logs -f patient
 
-tell "6. A job's exit code is the exit code of submit --wait"
+tell "8. A job's exit code is the exit code of submit --wait"
 show "crater submit --wait -- sh -c 'exit 7'"
 code=0
 crater submit --wait -- sh -c 'exit 7' || code=$?
@@ -112,17 +117,14 @@ echo "it left with $code"
 [ "$code" = 7 ]
 run crater ls
 
-tell "7. The same from Kubernetes' side"
-run kubectl --kubeconfig "$kubeconfig" get aijobs,allocations,pods,nodes -A
-
-tell "8. The same from any gRPC client"
+tell "9. The same from any gRPC client"
 run grpcurl -plaintext "${url#http://}" list
 token=$(grpcurl -plaintext -d "{\"user_id\": \"admin\", \"password\": \"$CRATER_ADMIN_PASSWORD\"}" "${url#http://}" \
   crater.user.v1.AuthService/Login | sed -n 's/.*"accessToken": "\([^"]*\)".*/\1/p')
-show 'grpcurl -plaintext -H "authorization: Bearer $TOKEN" ... crater.scheduling.v1.SchedulingService/GetCluster'
-grpcurl -plaintext -H "authorization: Bearer $token" "${url#http://}" crater.scheduling.v1.SchedulingService/GetCluster | head -n 12
+show 'grpcurl -plaintext -H "authorization: Bearer $TOKEN"' "${url#http://} crater.user.v1.AuthService/WhoAmI"
+grpcurl -plaintext -H "authorization: Bearer $token" "${url#http://}" crater.user.v1.AuthService/WhoAmI
 
-tell "9. The end: SIGTERM drains"
+tell "10. The end: SIGTERM drains"
 kill -TERM "$mesh"
 wait "$mesh"
 mesh=
