@@ -94,8 +94,10 @@ fn check_role(role: &Role, at: &str, shapes: &BTreeSet<Shape>, wrong: &mut Vec<F
     for (field, what, ask, has, show) in amounts {
         if ask > has {
             each_fits = false;
-            let text =
-                format!("{} {what} a replica are more than any node{of} has: {}", show(ask), show(has));
+            let text = match has {
+                0 => format!("{} {what} a replica are asked for, and {there}", show(ask)),
+                _ => format!("{} {what} a replica are more than any node{of} has: {}", show(ask), show(has)),
+            };
             refuse(format!("{at}.resources.{field}"), text);
         }
     }

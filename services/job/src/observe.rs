@@ -185,7 +185,7 @@ fn observe(c: &mut Conn, seen: &Seen, now_ms: i64, outcome: &mut Outcome) -> Res
     };
     let deleting = object.metadata.deletion_timestamp.is_some();
     // a row is there before its AIJob is made: no row means that the job is long deleted
-    let Some(job) = job::by_uid(c, uid)? else {
+    let Some(mut job) = job::by_uid(c, uid)? else {
         release(outcome);
         return Ok(());
     };
@@ -207,6 +207,10 @@ fn observe(c: &mut Conn, seen: &Seen, now_ms: i64, outcome: &mut Outcome) -> Res
     // another replica of this service may be ahead of this watch; a list is never behind
     if !listed && version(object) < job.status.seen_version {
         return Ok(());
+    }
+    if let (None, Some(kube_uid)) = (&job.kube_uid, object.uid()) {
+        job::adopt(c, uid, &kube_uid)?;
+        job.kube_uid = Some(kube_uid);
     }
     let mut new = status::seen(&job, object, now_ms);
     let mut events = happened(&job, &new);

@@ -8,7 +8,6 @@ use kube::ResourceExt;
 /// The same job, as the AIJob says it is at `now_ms`. A job that has ended stays as it is.
 pub fn seen(job: &Job, object: &AIJob, now_ms: i64) -> Job {
     let mut new = job.clone();
-    new.kube_uid = object.uid().or(new.kube_uid);
     if job.state.is_final() {
         return new;
     }

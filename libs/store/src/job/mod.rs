@@ -13,7 +13,7 @@ mod schema;
 pub use events::{Event, add_event, clear_events, events, last_event};
 pub use log::{Changes, changes, position, prune, snapshot};
 pub use meta::{adopt_cluster, database_id};
-pub use outbox::{Due, due, in_cluster, settle, swept, to_sweep};
+pub use outbox::{Due, adopt, due, in_cluster, settle, swept, to_sweep};
 pub use row::{
     Job, NewJob, Page, RoleCounts, Status, Visible, by_id, by_uid, candidates, create, list, lock_account,
     save, waiting,

@@ -38,6 +38,13 @@ pub fn settle(conn: &mut Conn, uid: JobUid, revision: i64, kube_uid: Option<&str
     Ok(query!(conn, |c| diesel::update(row).set(settled).execute(c))? == 1)
 }
 
+/// The job's AIJob is the one with that uid. No change that anybody watches, either.
+pub fn adopt(conn: &mut Conn, uid: JobUid, kube_uid: &str) -> Result<()> {
+    let row = jobs::table.find(uid.to_string());
+    query!(conn, |c| diesel::update(row).set(jobs::kube_uid.eq(kube_uid)).execute(c))?;
+    Ok(())
+}
+
 /// The jobs that have not ended and whose AIJob was made in the present cluster.
 pub fn in_cluster(conn: &mut Conn) -> Result<Vec<Job>> {
     let found = jobs::table

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use crater_api::job::v1 as pb;
 use crater_api::job::v1::watch_jobs_response::Event;
 use crater_job::Config;
+use futures::future::join_all;
 use serde_json::json;
 use tonic::Code;
 
-use crate::house::{House, LAB, fields, job, name, tell_identity, until};
+use crate::house::{House, LAB, edit, fields, job, name, tell_identity, until};
 
 fn lab(resume_token: &str) -> pb::WatchJobsRequest {
     pb::WatchJobsRequest { parent: LAB.into(), resume_token: resume_token.into(), ..Default::default() }
@@ -60,6 +61,36 @@ async fn a_watch_that_breaks_again_and_again_loses_nothing_and_doubles_nothing()
     let listed = house.list("ann", all).await.unwrap().jobs;
     let listed: BTreeMap<String, String> = listed.into_iter().map(|j| (j.name, j.etag)).collect();
     assert_eq!(seen, listed);
+}
+
+#[tokio::test]
+async fn what_changes_while_a_slow_watcher_takes_its_snapshot_comes_once() {
+    let house = House::new().await;
+    // more than the connection holds for somebody who does not read
+    let ids: Vec<String> = (0..240).map(|i| format!("j{i}")).collect();
+    let large = |id: &String| edit(job(id), |r| r.args = vec!["x".repeat(4000)]);
+    for some in ids.chunks(60) {
+        for created in join_all(some.iter().map(|id| house.try_create("ann", large(id)))).await {
+            created.unwrap();
+        }
+    }
+    let mut watching = house.watch("ann", lab("")).await.unwrap();
+    assert!(matches!(watching.next().await.unwrap().0, Event::Changed(_)));
+    for some in ids.chunks(60) {
+        join_all(some.iter().map(|id| house.cancel(id))).await;
+    }
+    let (mut seen, mut once, mut bookmarked) = (BTreeMap::new(), HashSet::new(), false);
+    while seen.len() < ids.len() || seen.values().any(|cancelling| !cancelling) {
+        match watching.next().await.unwrap().0 {
+            Event::Changed(job) => {
+                assert!(once.insert(job.etag), "{} came twice", job.name);
+                assert!(!job.cancelling || bookmarked, "{} changed after the snapshot was begun", job.name);
+                seen.insert(job.name, job.cancelling);
+            }
+            Event::Bookmark(_) => bookmarked = true,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
