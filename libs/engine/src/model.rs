@@ -83,7 +83,7 @@ pub struct Snapshot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// How long after its start a job is spared by priority preemption, fair-share reclaim and migration. Never shields
-    /// from an account that is owed its guarantee.
+    /// from an account that is owed its guarantee, nor best-effort work from guaranteed work.
     pub protection_ms: Millis,
     /// May preemptible work be migrated, so that a waiting job finds a place?
     pub consolidate: bool,

@@ -85,13 +85,8 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
     // who is owed a guarantee is kept waiting by no protection
     let owed = parted.is_some_and(|(mine, _)| tree.covers(mine, &claim.demands));
     if piece.charge.best_effort {
-        let covered = tree.covers(claim.line, &claim.demands);
-        let yields = owed || covered || !protected;
-        return yields.then_some(Right {
-            loss: Loss::Spare,
-            cause: RevokeCause::BestEffortYields,
-            level: own_level,
-        });
+        // it took what was idle, and that is over, however lately it began
+        return Some(Right { loss: Loss::Spare, cause: RevokeCause::BestEffortYields, level: own_level });
     }
     if let Some((mine, theirs)) = parted {
         // work of an account's own queue has no guarantee beside people who have one

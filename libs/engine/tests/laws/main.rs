@@ -3,6 +3,7 @@
 
 mod audit;
 mod cases;
+mod shares;
 mod sim;
 
 use crater_engine::{Preemptible, Reason, RevokeCause, decide};
