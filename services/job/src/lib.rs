@@ -1,7 +1,7 @@
 //! The job service: what people submit, from the accepted request to the recorded end. It owns the jobs' rows, their event log, and the
 //! specs of the AIJobs.
 //!
-//! It starts nothing and places nothing: it writes what is wanted into the cluster ([`apply`]) and reads back what is ([`observe`]). Who
+//! It starts nothing and places nothing: it writes what is wanted into the cluster (`apply.rs`) and reads back what is (`observe.rs`). Who
 //! gets GPUs is the scheduler's business, what a Pod does the controller's.
 
 mod app;
