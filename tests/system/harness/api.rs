@@ -113,7 +113,7 @@ impl Api {
     /// Waits until a job is in the state.
     pub fn reaches(&self, id: &str, state: JobState) -> Job {
         let mut last = String::new();
-        let job = until(&format!("job {id} in {state:?}"), PATIENCE, || {
+        until(&format!("job {id} in {state:?}"), PATIENCE, || {
             let job = self.job(id);
             let now = format!("{:?}: {} {}", job.state(), job.reason, job.message);
             if now != last {
@@ -123,8 +123,7 @@ impl Api {
             let ended = [JobState::Succeeded, JobState::Failed, JobState::Cancelled].contains(&job.state());
             assert!(!ended || job.state() == state, "job {id} should be in {state:?}: {job:#?}");
             (job.state() == state).then_some(job)
-        });
-        job
+        })
     }
 }
 
