@@ -164,7 +164,9 @@ fn status(plan: &Plan) -> Option<AIJobStatus> {
 }
 
 fn deleted(plan: &Plan) -> Vec<&str> {
-    let of = |a| if let &Action::Delete { ref pod, .. } = a { Some(pod.as_str()) } else { None };
+    fn of(action: &Action) -> Option<&str> {
+        if let Action::Delete { pod, .. } = action { Some(pod) } else { None }
+    }
     plan.actions.iter().filter_map(of).collect()
 }
 

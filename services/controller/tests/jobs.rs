@@ -369,15 +369,9 @@ async fn whenever_the_controller_dies_every_job_ends_exactly_once() {
             let over = |s: &crater_k8s::AIJobStatus| {
                 matches!(s.phase, Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled))
             };
-            let advancing = async {
-                loop {
-                    house.advance(1);
-                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-                }
-            };
             let status = tokio::select! {
                 status = house.until_job(name, "an end", over) => status,
-                () = advancing => unreachable!(),
+                () = house.go_on() => unreachable!(),
             };
             assert_eq!(status.phase, Some(*phase), "{name}, seed {seed}: {status:#?}");
             if *code != 0 {
@@ -394,6 +388,77 @@ async fn whenever_the_controller_dies_every_job_ends_exactly_once() {
             assert_eq!(ends.count(), 1, "{name}, seed {seed}: {seen:?}");
         }
         house.kill();
+    }
+}
+
+/// A gang that fails, is retried and fails; and one that is cancelled as soon as it runs. From the queue until they are gone.
+async fn two_lives(house: &house::House) {
+    let failing = async {
+        let status = house.until_job("failing", "its end", |s| s.end_millis.is_some()).await;
+        assert_eq!((status.phase, status.exit_code, status.attempts), (Some(Phase::Failed), Some(3), 2));
+        house.until_released("failing-1", workers(0, 2)).await;
+        assert!(house.list_pods().await.iter().all(|p| p.labels()[names::ATTEMPT] != "1"));
+    };
+    let cancelled = async {
+        house
+            .until_job("cancelled", "a start or its end", |s| {
+                matches!(s.phase, Some(Phase::Running | Phase::Cancelled))
+            })
+            .await;
+        house.cancel("cancelled").await;
+        let status = house.until_phase("cancelled", Phase::Cancelled).await;
+        assert_eq!((status.attempts, status.exit_code), (1, None));
+        house.until_released("cancelled-1", workers(0, 2)).await;
+    };
+    tokio::join!(failing, cancelled);
+    for name in ["failing", "cancelled"] {
+        house.jobs().delete(name, &DeleteParams::default()).await.unwrap();
+        house.until_job_is_gone(name).await;
+    }
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_changes_nothing_of_how_jobs_end() {
+    for done in [false, true] {
+        let mut last = 0;
+        loop {
+            last += 1;
+            let mut house = house_without_controller().await;
+            let mut failing = played(job("failing", 2, 2), "5s", 3);
+            failing.spec.max_retries = 1;
+            let failing = house.submit(&failing).await;
+            let cancelled = house.submit(&played(job("cancelled", 2, 2), FOREVER, 0)).await;
+            house.give("failing-1", &failing, grant(&failing, 7, vec![on("a", 0, 2, 0)])).await;
+            house.give("cancelled-1", &cancelled, grant(&cancelled, 7, vec![on("b", 0, 2, 0)])).await;
+            let died = house.start_dying(last, done).await;
+            let lived = tokio::select! {
+                () = two_lives(&house) => true,
+                () = died.notified() => false,
+                () = house.go_on() => unreachable!(),
+            };
+            if lived {
+                assert!(last > 20, "two jobs take more writes than {last}");
+                break;
+            }
+            house.kill();
+            house.start().await;
+            let mut gone = 0;
+            for name in ["failing", "cancelled"] {
+                let job = house.jobs().get_opt(name).await.unwrap();
+                if job.is_none_or(|j| j.metadata.deletion_timestamp.is_some()) {
+                    house.until_job_is_gone(name).await;
+                    gone += 1;
+                }
+            }
+            // the test deletes them only after both have ended
+            if gone > 0 {
+                continue;
+            }
+            tokio::select! {
+                () = two_lives(&house) => {}
+                () = house.go_on() => unreachable!(),
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crater_controller::{Config, Deps, build};
@@ -18,6 +19,7 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::Notify;
 
 pub const NAMESPACE: &str = "crater-lab";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -129,8 +131,41 @@ pub fn env(pod: &Pod, name: &str) -> Option<String> {
 
 impl House {
     pub async fn start(&mut self) {
+        self.start_with(self.client.clone()).await;
+    }
+
+    /// A controller that comes as far as its `last` write, and then no further: that write is `done` or not, and its answer
+    /// is not heard either way. The Notify tells when it is there.
+    pub async fn start_dying(&mut self, last: usize, done: bool) -> Arc<Notify> {
+        let (died, writes, client) =
+            (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)), self.client.clone());
+        let tell = died.clone();
+        let dying = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (client, writes, tell) = (client.clone(), writes.clone(), tell.clone());
+            async move {
+                if request.method() == http::Method::GET {
+                    return client.send(request).await;
+                }
+                let number = writes.fetch_add(1, Ordering::SeqCst) + 1;
+                if number < last {
+                    return client.send(request).await;
+                }
+                if number == last {
+                    if done {
+                        client.send(request).await?;
+                    }
+                    tell.notify_one();
+                }
+                std::future::pending().await
+            }
+        });
+        self.start_with(Client::new(dying, "default")).await;
+        died
+    }
+
+    async fn start_with(&mut self, client: Client) {
         let shutdown = Shutdown::new();
-        let service = build(Config::default(), Deps { client: self.client.clone() });
+        let service = build(Config::default(), Deps { client });
         let readiness = service.readiness().clone();
         let place = self.place.insert(InProcess::new("controller")).clone();
         service.spawn(Bind::InProcess(place), shutdown.clone()).await.unwrap();
@@ -301,6 +336,14 @@ impl House {
     pub async fn settle(&self, probe: &str) {
         self.submit(&job(probe, 1, 1)).await;
         self.until_phase(probe, Phase::Queued).await;
+    }
+
+    /// Lets the time of the cluster go on, for ever.
+    pub async fn go_on(&self) {
+        loop {
+            self.advance(1);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub fn advance(&self, seconds: u64) {
