@@ -83,7 +83,7 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
         return yields.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level });
     }
     // who is owed a guarantee is kept waiting by no protection
-    let owed = false;
+    let owed = parted.is_some_and(|(mine, _)| tree.covers(mine, &claim.demands));
     if piece.charge.best_effort {
         // it took what was idle, and that is over, however lately it began
         return Some(Right { loss: Loss::Spare, cause: RevokeCause::BestEffortYields, level: own_level });
