@@ -7,7 +7,7 @@ use crater_api::scheduling::v1::{ExplainJobRequest, ExplainJobResponse};
 use super::Context;
 use crate::cli::OneJob;
 use crate::client::scheduling;
-use crate::error::Error;
+use crate::error::{Error, NOT_FOUND};
 use crate::names::{JobRef, short};
 use crate::output::table::plain;
 use crate::output::time::{moment, now, span};
@@ -21,7 +21,18 @@ pub async fn why(context: &Context, args: OneJob) -> Result<(), Error> {
         ExplainJobResponse { job: job.name.clone(), message: ended(&job), ..Default::default() }
     } else {
         let request = ExplainJobRequest { name: job.name.clone() };
-        context.api.call(request, async |channel, r| scheduling(channel).explain_job(r).await).await?
+        let asked =
+            context.api.call(request, async |channel, r| scheduling(channel).explain_job(r).await).await;
+        match asked {
+            // the job is there: it was accepted a moment ago and is on its way to the scheduler
+            Err(error) if error.exit_code() == NOT_FOUND => ExplainJobResponse {
+                job: job.name.clone(),
+                waiting: true,
+                message: job.message.clone(),
+                ..Default::default()
+            },
+            answer => answer?,
+        }
     };
     let text = match context.format {
         Format::Json | Format::Yaml => {
