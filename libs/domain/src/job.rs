@@ -246,7 +246,7 @@ impl Role {
         out.that(
             r.gpu_millis < WHOLE_GPU || r.gpu_millis % WHOLE_GPU == 0,
             &format!("{at}.resources.gpu_millis"),
-            || "must be a share of one GPU (below 1000) or a multiple of 1000".to_owned(),
+            || "must be a share of one GPU (less than 1) or whole GPUs".to_owned(),
         );
         out.that(
             r.cpu_millis != 0 || r.memory_bytes != 0 || r.gpu_millis != 0,

@@ -25,5 +25,9 @@ pub fn run(root: &Path, check: bool) -> Result<()> {
             println!("wrote {}", path.display());
         }
     }
-    if stale.is_empty() { Ok(()) } else { bail!("run `cargo xtask gen`: it would change {}", stale.join(", ")) }
+    if stale.is_empty() {
+        Ok(())
+    } else {
+        bail!("run `cargo xtask gen`: it would change {}", stale.join(", "))
+    }
 }

@@ -11,8 +11,17 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Outside crates that only the crates that name them may import.
-const GUARDED: [&str; 9] =
-    ["diesel", "diesel-async", "kube", "k8s-openapi", "tonic", "tokio", "hyper", "tower-http", "jsonwebtoken"];
+const GUARDED: [&str; 9] = [
+    "diesel",
+    "diesel-async",
+    "kube",
+    "k8s-openapi",
+    "tonic",
+    "tokio",
+    "hyper",
+    "tower-http",
+    "jsonwebtoken",
+];
 
 /// Fails with every import that the table does not allow, and every row that is of no crate.
 pub fn run(root: &Path) -> Result<()> {
@@ -24,7 +33,9 @@ pub fn run(root: &Path) -> Result<()> {
         match table.get(name) {
             None => wrong.push(format!("{name} has no row in ARCHITECTURE.md")),
             Some(allowed) => wrong.extend(
-                found.difference(allowed).map(|import| format!("{name} imports {import}: ARCHITECTURE.md does not allow it")),
+                found
+                    .difference(allowed)
+                    .map(|import| format!("{name} imports {import}: ARCHITECTURE.md does not allow it")),
             ),
         }
     }
@@ -32,7 +43,9 @@ pub fn run(root: &Path) -> Result<()> {
         match imports.get(name) {
             None => wrong.push(format!("ARCHITECTURE.md has a row for {name}: there is no such crate")),
             Some(found) => wrong.extend(
-                allowed.difference(found).map(|import| format!("ARCHITECTURE.md lets {name} import {import}: it does not")),
+                allowed
+                    .difference(found)
+                    .map(|import| format!("ARCHITECTURE.md lets {name} import {import}: it does not")),
             ),
         }
     }
@@ -41,7 +54,10 @@ pub fn run(root: &Path) -> Result<()> {
 
 /// The rows below the heading `## Who imports whom`.
 fn table(text: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let section = text.split("## Who imports whom").nth(1).context("ARCHITECTURE.md: no section \"Who imports whom\"")?;
+    let section = text
+        .split("## Who imports whom")
+        .nth(1)
+        .context("ARCHITECTURE.md: no section \"Who imports whom\"")?;
     let section = section.split("\n## ").next().unwrap_or(section);
     let mut rows = BTreeMap::new();
     for line in section.lines().filter(|l| l.starts_with("| `")) {
@@ -49,7 +65,8 @@ fn table(text: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
         let (Some(name), Some(imports)) = (cells.next(), cells.next()) else {
             bail!("ARCHITECTURE.md: a row needs two cells: {line}");
         };
-        let imports = imports.split(',').map(|i| i.trim().trim_matches('`').to_owned()).filter(|i| !i.is_empty());
+        let imports =
+            imports.split(',').map(|i| i.trim().trim_matches('`').to_owned()).filter(|i| !i.is_empty());
         rows.insert(name.trim_matches('`').to_owned(), imports.collect());
     }
     Ok(rows)
@@ -61,7 +78,8 @@ fn imports(root: &Path) -> Result<BTreeMap<String, BTreeSet<String>>> {
         .current_dir(root)
         .output()
         .context("running cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("reading what cargo metadata says")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("reading what cargo metadata says")?;
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
     let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
     let mut all = BTreeMap::new();

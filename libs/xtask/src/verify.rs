@@ -11,7 +11,9 @@ pub fn run(root: &Path, tests: bool) -> Result<()> {
     step("layers", || crate::layers::run(root))?;
     step("generated files", || crate::generate::run(root, true))?;
     step("contract", || buf(root))?;
-    step("lints", || cargo(root, &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    step("lints", || {
+        cargo(root, &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
+    })?;
     if tests {
         step("tests", || cargo(root, &["test", "--workspace", "--quiet"]))?;
     }
@@ -40,8 +42,11 @@ fn buf(root: &Path) -> Result<()> {
 }
 
 fn command(root: &Path, program: &str, args: &[&str]) -> Result<()> {
-    let status =
-        Command::new(program).args(args).current_dir(root).status().with_context(|| format!("running {program}"))?;
+    let status = Command::new(program)
+        .args(args)
+        .current_dir(root)
+        .status()
+        .with_context(|| format!("running {program}"))?;
     if !status.success() {
         bail!("{program} {} found something ({status})", args.join(" "));
     }
