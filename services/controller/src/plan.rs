@@ -382,7 +382,9 @@ fn back_to_queue(view: &View<'_>, now: AIJobStatus, reason: &str, message: Strin
     next.phase = Some(Phase::Queued);
     next.reason = Some(reason.to_owned());
     next.message = Some(message).filter(|m| !m.is_empty());
-    next.queued_millis = Some(view.now_millis);
+    // by this the scheduler tells what was given before from what is given after, so its clock must not be ahead of ours
+    let given = view.allocations.iter().map(|a| a.spec.granted_millis).max();
+    next.queued_millis = given.max(Some(view.now_millis));
     next.start_millis = None;
     next.nodes = Vec::new();
     status::action(next, view.job)

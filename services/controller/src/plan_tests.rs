@@ -397,6 +397,8 @@ fn a_whole_job_that_is_revoked_waits_again_and_a_surplus_just_goes() {
     world.revoke(0, 0, 3);
     let next = world.next();
     assert_eq!((next.phase, next.preemptions, next.queued_millis), (Some(Phase::Queued), 1, Some(50_000)));
+    world.allocation(0).spec.granted_millis = 60_000;
+    assert_eq!(world.next().queued_millis, Some(60_000), "the scheduler's clock may be ahead");
     world.job.status = Some(next);
     let plan = world.plan();
     assert_eq!((deleted(&plan).len(), released(&plan).len()), (3, 0));
