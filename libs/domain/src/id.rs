@@ -20,6 +20,9 @@ pub enum IdError {
     /// A character that may not be there.
     #[error("must be lower-case letters, digits and hyphens, start with a letter and not end with a hyphen")]
     BadCharacter,
+    /// A hyphen that may not be there.
+    #[error("must be lower-case letters and digits, without hyphens")]
+    Hyphen,
     /// Not of the form of a resource name.
     #[error("must have the form \"{0}\"")]
     BadForm(&'static str),
@@ -42,8 +45,12 @@ fn check_slug(text: &str, longest: usize) -> Result<(), IdError> {
     Ok(())
 }
 
+fn no_hyphens(text: &str) -> Result<(), IdError> {
+    if text.contains('-') { Err(IdError::Hyphen) } else { Ok(()) }
+}
+
 macro_rules! slug {
-    ($(#[$doc:meta])* $name:ident, $longest:expr) => {
+    ($(#[$doc:meta])* $name:ident, $longest:expr $(, $more:ident)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -62,14 +69,14 @@ macro_rules! slug {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
                 check_slug(text, $longest)?;
+                $($more(text)?;)?
                 Ok(Self(text.to_owned()))
             }
         }
         impl TryFrom<String> for $name {
             type Error = IdError;
             fn try_from(text: String) -> Result<Self, IdError> {
-                check_slug(&text, $longest)?;
-                Ok(Self(text))
+                text.parse()
             }
         }
         impl From<$name> for String {
@@ -106,9 +113,11 @@ slug!(
     40
 );
 slug!(
-    /// A role of a job: a group of equal replicas.
+    /// A role of a job: a group of equal replicas. Without hyphens: a replica's Pod is `{job}-{role}-{number}`, and no two
+    /// replicas may come to one name.
     RoleName,
-    16
+    16,
+    no_hyphens
 );
 
 impl UserId {
@@ -274,6 +283,13 @@ mod tests {
         for text in ["accounts/lab/quota", "accounts/lab/users/ann/quota"] {
             assert_eq!(text.parse::<QuotaSubject>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn no_two_replicas_come_to_one_pod_name() {
+        assert_eq!("b-c".parse::<RoleName>(), Err(IdError::Hyphen));
+        assert!(RoleName::try_from("b-c".to_owned()).is_err());
+        assert!("b2".parse::<RoleName>().is_ok());
     }
 
     #[test]
