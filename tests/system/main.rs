@@ -13,6 +13,7 @@ mod grpcurl;
 mod kill;
 mod kubectl;
 mod lifecycle;
+mod played;
 mod program;
 mod quota;
 mod raw;

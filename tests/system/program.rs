@@ -52,3 +52,36 @@ fn submit_wait_leaves_with_the_exit_code_of_the_job() {
     let ended = cli.run(&["submit", "--wait", "--", "/no/such/program"]);
     assert!(ended.code != 0 && !ended.err.is_empty(), "{ended:?}");
 }
+
+#[test]
+fn a_failed_job_is_started_again_as_often_as_was_asked() {
+    let mesh = Mesh::up(&[]);
+    let (cli, api) = (mesh.cli(), mesh.api());
+    let count = mesh.file("count");
+    let script = "echo x >> $0; test $(wc -l < $0) -ge 3";
+    let count = count.to_str().unwrap();
+    cli.submit(&["--name", "third-time", "--retries", "5"], &["sh", "-c", script, count]);
+    let job = api.reaches("third-time", JobState::Succeeded);
+    assert_eq!((job.attempts, job.exit_code), (3, Some(0)));
+    cli.submit(&["--name", "never", "--retries", "1"], &["sh", "-c", "exit 5"]);
+    let job = api.reaches("never", JobState::Failed);
+    assert_eq!((job.attempts, job.exit_code), (2, Some(5)));
+}
+
+#[test]
+fn a_cancelled_job_is_told_politely_and_then_it_is_over() {
+    let mesh = Mesh::up(&[]);
+    let (cli, api) = (mesh.cli(), mesh.api());
+    let script = "trap 'echo tidied up; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    cli.submit(&["--name", "polite"], &["sh", "-c", script]);
+    let mut logs = cli.follow(&["logs", "-f", "polite"]);
+    logs.until("the program", PATIENCE, |line| line == "ready");
+    cli.ok(&["cancel", "polite"]);
+    // the shell may say in between that its sleep was ended too
+    assert_eq!(logs.end(PATIENCE).lines().last().unwrap(), "tidied up");
+    api.reaches("polite", JobState::Cancelled);
+    cli.ok(&["cancel", "polite"]);
+    cli.ok(&["delete", "polite"]);
+    assert_eq!(api.names(), Vec::<String>::new());
+    assert_eq!(cli.run(&["get", "polite"]).code, 8);
+}

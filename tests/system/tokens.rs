@@ -1,5 +1,8 @@
 //! Tokens that are none of ours, or not for what they are shown for.
 
+use std::process::Command;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use crater_api::job::v1::job_service_client::JobServiceClient;
@@ -8,7 +11,7 @@ use crater_api::user::v1::auth_service_client::AuthServiceClient;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::harness::{Api, Mesh, simple_job};
+use crate::harness::{Api, Mesh, PATIENCE, run, simple_job};
 
 fn part(token: &str, i: usize) -> Value {
     serde_json::from_slice(&BASE64.decode(token.split('.').nth(i).unwrap()).unwrap()).unwrap()
@@ -72,4 +75,58 @@ fn no_foreign_token_creates_a_job() {
     let answer = api.block_on(JobServiceClient::new(api.channel()).create_job(twice));
     assert!(answer.is_err(), "two tokens in one call: {answer:?}");
     assert_eq!(api.names(), Vec::<String>::new());
+}
+
+/// The key that signs the mesh's tokens: whoever can read its database has it, nobody else.
+fn signing_key(mesh: &Mesh) -> Ed25519KeyPair {
+    let script = "import glob, sqlite3, sys\n\
+        for file in glob.glob(sys.argv[1] + '/**/*', recursive=True):\n    \
+            try: print(sqlite3.connect(file).execute('select hex(seed) from signing_keys').fetchone()[0])\n    \
+            except (sqlite3.Error, TypeError): pass\n";
+    let folder = mesh.data().join("db");
+    let hex = run(Command::new("python3").arg("-c").arg(script).arg(folder), "", PATIENCE).ok();
+    let byte = |i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
+    let seed: Vec<u8> = (0..64).step_by(2).map(byte).collect();
+    Ed25519KeyPair::from_seed_unchecked(&seed).unwrap()
+}
+
+#[test]
+fn a_token_is_good_until_it_expires_and_only_as_what_it_was_made() {
+    let mesh = Mesh::up(&[]);
+    let api = mesh.api();
+    let key = signing_key(&mesh);
+    let good = api.tokens.access_token.clone();
+    let header = good.split('.').next().unwrap();
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut claims = part(&good, 1);
+        change(&mut claims);
+        let signed = format!("{header}.{}", encoded(&claims));
+        let signature = BASE64.encode(key.sign(signed.as_bytes()));
+        let mut caller = Api::signed_out(&mesh.url);
+        caller.tokens.access_token = format!("{signed}.{signature}");
+        caller
+    };
+    // the same claims, signed here, are good: what is refused below is refused for what was changed
+    with(&|_| {}).create(simple_job("good")).unwrap();
+    let now = part(&good, 1)["iat"].as_i64().unwrap();
+    let cases: [(&str, &dyn Fn(&mut Value)); 4] = [
+        ("expired", &|c| {
+            c["iat"] = json!(now - 3600);
+            c["exp"] = json!(now - 1800)
+        }),
+        ("without an end", &|c| {
+            c.as_object_mut().unwrap().remove("exp");
+        }),
+        ("of nobody", &|c| c["sub"] = json!("nobody")),
+        ("of an ended session", &|c| c["epoch"] = json!(-1)),
+    ];
+    for (case, change) in cases {
+        let answer = with(change).create(simple_job("bad"));
+        let status = answer.expect_err(case);
+        assert_eq!(status.code(), Code::Unauthenticated, "{case}: {status:?}");
+        if case == "expired" {
+            assert!(status.message().contains("expired"), "{status:?}");
+        }
+    }
+    assert_eq!(api.names(), ["accounts/default/jobs/good"]);
 }

@@ -6,8 +6,10 @@ use crate::harness::{Mesh, PATIENCE, simple_job, until};
 
 #[test]
 fn a_callers_trace_is_continued_by_the_gateway_and_by_the_service_behind_it() {
-    let mesh =
-        Mesh::up_with(&[], &[("CRATER_LOG", "info,crater_telemetry=debug"), ("CRATER_LOG_FORMAT", "json")]);
+    let mesh = Mesh::up_with(
+        &["--run-local"],
+        &[("CRATER_LOG", "info,crater_telemetry=debug"), ("CRATER_LOG_FORMAT", "json")],
+    );
     let api = mesh.api();
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let mut request = api.request(simple_job("traced"));

@@ -57,10 +57,15 @@ pub struct Mesh {
 impl Mesh {
     /// Starts one that runs commands here, on an empty folder, with these further flags.
     pub fn up(args: &[&str]) -> Self {
+        Self::up_with(&[args, &["--run-local"]].concat(), &[])
+    }
+
+    /// Starts one that only plays its jobs.
+    pub fn played(args: &[&str]) -> Self {
         Self::up_with(args, &[])
     }
 
-    /// As [`Mesh::up`], with these further variables.
+    /// Starts one with these flags and these further variables.
     pub fn up_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let turn = Turn::take();
         let mut mesh = Self {
@@ -79,7 +84,7 @@ impl Mesh {
     /// The command that starts it; `--listen` and `--kube-listen` may be given again by `args`.
     pub fn command(data: &Path, args: &[&str]) -> Command {
         let mut command = command();
-        command.args(["up", "--run-local"]).arg("--data").arg(data);
+        command.arg("up").arg("--data").arg(data);
         for flag in ["--listen", "--kube-listen"] {
             if !args.contains(&flag) {
                 command.args([flag, "127.0.0.1:0"]);
