@@ -7,6 +7,7 @@
 mod harness;
 
 mod console;
+mod door;
 mod gang;
 mod gpus;
 mod grpcurl;
