@@ -67,7 +67,12 @@ fn secure(uri: &Uri, connector: TlsConnector) -> Result<tonic::transport::Channe
             connector.connect(name, stream).await.map(TokioIo::new)
         }
     });
-    Ok(endpoint(uri.clone()).connect_with_connector_lazy(dial))
+    // tonic wants to do TLS by itself for an https address, once any crate of the build turns that on: it is given the
+    // address as a plain one, and the true one as what requests name
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    let address = Uri::from_parts(parts).map_err(|error| refused(&error.to_string()))?;
+    Ok(endpoint(address).origin(uri.clone()).connect_with_connector_lazy(dial))
 }
 
 fn endpoint(uri: Uri) -> Endpoint {
