@@ -77,6 +77,9 @@ fn no_foreign_token_creates_a_job() {
     assert_eq!(api.names(), Vec::<String>::new());
 }
 
+/// What is done to a token's claims before they are signed.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 /// The key that signs the mesh's tokens: whoever can read its database has it, nobody else.
 fn signing_key(mesh: &Mesh) -> Ed25519KeyPair {
     let script = "import glob, sqlite3, sys\n\
@@ -97,7 +100,7 @@ fn a_token_is_good_until_it_expires_and_only_as_what_it_was_made() {
     let key = signing_key(&mesh);
     let good = api.tokens.access_token.clone();
     let header = good.split('.').next().unwrap();
-    let with = |change: &dyn Fn(&mut Value)| {
+    let with = |change: Change<'_>| {
         let mut claims = part(&good, 1);
         change(&mut claims);
         let signed = format!("{header}.{}", encoded(&claims));
@@ -109,7 +112,7 @@ fn a_token_is_good_until_it_expires_and_only_as_what_it_was_made() {
     // the same claims, signed here, are good: what is refused below is refused for what was changed
     with(&|_| {}).create(simple_job("good")).unwrap();
     let now = part(&good, 1)["iat"].as_i64().unwrap();
-    let cases: [(&str, &dyn Fn(&mut Value)); 4] = [
+    let cases: [(&str, Change<'_>); 4] = [
         ("expired", &|c| {
             c["iat"] = json!(now - 3600);
             c["exp"] = json!(now - 1800)
