@@ -22,8 +22,8 @@ use crate::plan::{self, Heard, View};
 use crate::pods::Replica;
 use crate::queue::Queue;
 
-/// AIJobs, Allocations, Pods, Nodes.
-const WATCHES: usize = 4;
+/// What comes before any work: the lists of AIJobs, Allocations, Pods and Nodes, and what Pods need of the cluster.
+const PARTS: usize = 5;
 /// The first pause after the API refused a write; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -78,6 +78,16 @@ impl Controller {
         });
         let nodes = Arc::new(Mutex::new(Nodes::default()));
         self.watch(readiness, shutdown, "Nodes", plain(), move |c, event| c.nodes(&nodes, event));
+        let controller = self.clone();
+        supervise("preparing the cluster", readiness, shutdown, move |condition| {
+            let controller = controller.clone();
+            async move {
+                crater_k8s::build::prepare(&controller.client).await?;
+                condition.ready();
+                controller.one_part_more();
+                Ok::<_, kube::Error>(())
+            }
+        });
         for _ in 0..workers.max(1) {
             let (controller, shutdown) = (self.clone(), shutdown.clone());
             tokio::spawn(async move { shutdown.run_until_cancelled_owned(controller.work()).await });
@@ -129,10 +139,8 @@ impl Controller {
                     }
                     if listed {
                         ready.ready();
-                        if first.swap(1, Ordering::SeqCst) == 0
-                            && self.synced.fetch_add(1, Ordering::SeqCst) + 1 == WATCHES
-                        {
-                            self.all_synced.notify_waiters();
+                        if first.swap(1, Ordering::SeqCst) == 0 {
+                            self.one_part_more();
                         }
                     }
                 }
@@ -150,6 +158,12 @@ impl Controller {
         }
     }
 
+    fn one_part_more(&self) {
+        if self.synced.fetch_add(1, Ordering::SeqCst) + 1 == PARTS {
+            self.all_synced.notify_waiters();
+        }
+    }
+
     /// A node that falls silent or speaks again changes what is known of every job on it.
     fn nodes(&self, nodes: &Mutex<Nodes>, event: watcher::Event<Node>) -> Vec<Key> {
         let mut nodes = lock(nodes);
@@ -161,9 +175,9 @@ impl Controller {
     }
 
     async fn work(self: Arc<Self>) {
-        while self.synced.load(Ordering::SeqCst) < WATCHES {
+        while self.synced.load(Ordering::SeqCst) < PARTS {
             let synced = self.all_synced.notified();
-            if self.synced.load(Ordering::SeqCst) < WATCHES {
+            if self.synced.load(Ordering::SeqCst) < PARTS {
                 synced.await;
             }
         }

@@ -35,6 +35,14 @@ pub async fn install(client: &Client) -> Result<(), kube::Error> {
         }
         established(&definitions, &name).await?;
     }
+    prepare(client).await
+}
+
+/// Creates what Crater's own objects need, where it is missing: the system namespace and the PriorityClass.
+///
+/// # Errors
+/// The API server's.
+pub async fn prepare(client: &Client) -> Result<(), kube::Error> {
     let mut namespace = Namespace::default();
     namespace.metadata.name = Some(SYSTEM_NAMESPACE.to_owned());
     create(&Api::all(client.clone()), &namespace).await?;

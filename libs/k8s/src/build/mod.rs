@@ -7,7 +7,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use install::{crds, install};
+pub use install::{crds, install, prepare};
 pub use pod::{NO_IMAGE, PodOf, Rendezvous, pod};
 pub use service::service;
 
