@@ -65,7 +65,8 @@ fn time_scale(text: &str) -> Result<f64, String> {
 /// # Errors
 /// What keeps it from starting, by the flag that is to blame.
 pub fn run(args: Args) -> Result<ExitCode> {
-    crater_telemetry::init(crater_telemetry::Options::default());
+    // a person reads this terminal: what goes well is not told, unless CRATER_LOG asks for it
+    crater_telemetry::init(crater_telemetry::Options { filter: "warn".to_owned(), ..Default::default() });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
     runtime.block_on(async {
         let shutdown = Shutdown::new();
