@@ -59,7 +59,7 @@ def row(flags):
 
 model = re.search(r"model name\s*: (.*)", open("/proc/cpuinfo").read())
 memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPUs ({model[1] if model else 'unknown'}), {memory_gib:.0f} GiB, Linux {os.uname().release}, "
+print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPUs ({model[1] if model else 'unknown'}), {memory_gib:.0f} GiB, Linux {os.uname().release.split('-')[0]}, "
       f"load {os.getloadavg()[0]:.1f} at the start; {os.path.getsize(CRATER) / 2**20:.1f} MiB program")
 print()
 print("| cluster | start, fresh folder, s | start, same folder, s | RSS after 10 s, MiB | PSS after 10 s, MiB |")
