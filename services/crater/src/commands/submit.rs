@@ -94,7 +94,12 @@ async fn wait(context: &Context, job: &Job) -> Result<u8, Error> {
 
 fn progress(id: &str, job: &Job) -> String {
     let mut line = format!("{id}: {}", state_word(job.state).to_lowercase());
-    let ended_with = job.exit_code.filter(|code| *code != 0).map(|code| format!("exit code {code}"));
+    let ended_with = job
+        .exit_code
+        .filter(|code| *code != 0)
+        .map(|code| format!("exit code {code}"))
+        // the server's words may say it already
+        .filter(|said| !job.message.ends_with(said.as_str()));
     let why = [Some(job.message.clone()), ended_with];
     for part in why.into_iter().flatten().filter(|p| !p.is_empty()) {
         line.push_str(&format!(": {}", crate::output::table::plain(&part)));
