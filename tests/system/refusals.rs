@@ -198,6 +198,7 @@ fn list(
         page_size,
         page_token: token.into(),
         states: states.iter().map(|&s| s.into()).collect(),
+        ..Default::default()
     };
     api.list(request).map(|(jobs, next)| (jobs.into_iter().map(|j| j.name).collect(), next))
 }

@@ -103,6 +103,16 @@ impl Directory {
                 }
                 Err(_) => tracing::warn!("the user service sent an account that cannot be read"),
             },
+            Event::DeletedUser(name) => {
+                if let Ok(id) = UserId::parse_name(&name) {
+                    state.heard_into().users.remove(&id);
+                }
+            }
+            Event::DeletedAccount(name) => {
+                if let Ok(id) = AccountId::parse_name(&name) {
+                    state.heard_into().accounts.remove(&id);
+                }
+            }
             Event::Heartbeat(_) => changed = false,
         }
         if state.heard.is_some() {

@@ -128,7 +128,9 @@ impl JobService for Grpc {
         let name = parse::name(&request.name, "name").or_status()?;
         let wanted = parse::logs(&request).or_status()?;
         let lines = self.0.logs(&caller, name, wanted).await.or_status()?;
-        let said = lines.map(|lines| lines.map(|lines| pb::StreamLogsResponse { lines }).map_err(to_status));
+        let said = lines.map(|lines| {
+            lines.map(|lines| pb::StreamLogsResponse { lines, gap: String::new() }).map_err(to_status)
+        });
         Ok(Response::new(said.boxed()))
     }
 
@@ -156,6 +158,34 @@ impl JobService for Grpc {
             events: events.iter().map(show::event).collect(),
             next_page_token: next.unwrap_or_default(),
         }))
+    }
+
+    async fn update_job(
+        &self,
+        _: Request<pb::UpdateJobRequest>,
+    ) -> Result<Response<pb::UpdateJobResponse>, Status> {
+        Err(Status::unimplemented("UpdateJob is not there yet"))
+    }
+
+    async fn suspend_job(
+        &self,
+        _: Request<pb::SuspendJobRequest>,
+    ) -> Result<Response<pb::SuspendJobResponse>, Status> {
+        Err(Status::unimplemented("SuspendJob is not there yet"))
+    }
+
+    async fn resume_job(
+        &self,
+        _: Request<pb::ResumeJobRequest>,
+    ) -> Result<Response<pb::ResumeJobResponse>, Status> {
+        Err(Status::unimplemented("ResumeJob is not there yet"))
+    }
+
+    async fn list_job_usage(
+        &self,
+        _: Request<pb::ListJobUsageRequest>,
+    ) -> Result<Response<pb::ListJobUsageResponse>, Status> {
+        Err(Status::unimplemented("ListJobUsage is not there yet"))
     }
 }
 

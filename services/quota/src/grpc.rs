@@ -56,6 +56,13 @@ impl QuotaService for Grpc {
         let said = self.0.watch().map(|e| e.map(said).map_err(to_status));
         Ok(Response::new(said.boxed()))
     }
+
+    async fn list_quotas(
+        &self,
+        _: Request<pb::ListQuotasRequest>,
+    ) -> Result<Response<pb::ListQuotasResponse>, Status> {
+        Err(Status::unimplemented("ListQuotas is not there yet"))
+    }
 }
 
 fn said(event: Event) -> pb::WatchQuotasResponse {
@@ -77,6 +84,7 @@ fn quota(q: &Quota) -> pb::Quota {
         usage_known: false,
         update_time: (q.version > 0).then(|| timestamp(q.updated_ms)),
         etag: parse::etag(q.version),
+        weight: 0,
     }
 }
 

@@ -140,6 +140,8 @@ struct Knows;
 
 #[tonic::async_trait]
 impl SchedulingService for Knows {
+    type WatchClusterStream =
+        futures::stream::BoxStream<'static, Result<scheduling::WatchClusterResponse, Status>>;
     async fn get_usage(
         &self,
         request: Request<scheduling::GetUsageRequest>,
@@ -169,6 +171,34 @@ impl SchedulingService for Knows {
         &self,
         _: Request<scheduling::ExplainJobRequest>,
     ) -> Result<Response<scheduling::ExplainJobResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn watch_cluster(
+        &self,
+        _: Request<scheduling::WatchClusterRequest>,
+    ) -> Result<Response<Self::WatchClusterStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn cordon_node(
+        &self,
+        _: Request<scheduling::CordonNodeRequest>,
+    ) -> Result<Response<scheduling::CordonNodeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn uncordon_node(
+        &self,
+        _: Request<scheduling::UncordonNodeRequest>,
+    ) -> Result<Response<scheduling::UncordonNodeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn drain_node(
+        &self,
+        _: Request<scheduling::DrainNodeRequest>,
+    ) -> Result<Response<scheduling::DrainNodeResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
 }

@@ -6,6 +6,7 @@ use crater_api::scheduling::v1::scheduling_service_server::SchedulingService;
 use crater_api::status::OrStatus;
 use crater_auth::Caller;
 use crater_domain::{AccountId, Error, IdError, Parent, UserId};
+use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::app::{App, Explained, NodeView, Waiting};
@@ -22,6 +23,7 @@ fn wrong(field: &'static str) -> impl Fn(IdError) -> Error {
 
 #[tonic::async_trait]
 impl SchedulingService for Grpc {
+    type WatchClusterStream = BoxStream<'static, Result<pb::WatchClusterResponse, Status>>;
     async fn get_cluster(
         &self,
         request: Request<pb::GetClusterRequest>,
@@ -76,6 +78,34 @@ impl SchedulingService for Grpc {
         let usage = self.0.usage(&account, user.as_ref()).into_iter().map(row).collect();
         Ok(Response::new(pb::GetUsageResponse { usage }))
     }
+
+    async fn watch_cluster(
+        &self,
+        _: Request<pb::WatchClusterRequest>,
+    ) -> Result<Response<Self::WatchClusterStream>, Status> {
+        Err(Status::unimplemented("WatchCluster is not there yet"))
+    }
+
+    async fn cordon_node(
+        &self,
+        _: Request<pb::CordonNodeRequest>,
+    ) -> Result<Response<pb::CordonNodeResponse>, Status> {
+        Err(Status::unimplemented("CordonNode is not there yet"))
+    }
+
+    async fn uncordon_node(
+        &self,
+        _: Request<pb::UncordonNodeRequest>,
+    ) -> Result<Response<pb::UncordonNodeResponse>, Status> {
+        Err(Status::unimplemented("UncordonNode is not there yet"))
+    }
+
+    async fn drain_node(
+        &self,
+        _: Request<pb::DrainNodeRequest>,
+    ) -> Result<Response<pb::DrainNodeResponse>, Status> {
+        Err(Status::unimplemented("DrainNode is not there yet"))
+    }
 }
 
 fn count(n: usize) -> i32 {
@@ -98,6 +128,7 @@ fn node(view: NodeView) -> pb::Node {
         others: Some(resources(view.others)),
         gpu_model: machine.model,
         gpus: view.gpus.into_iter().enumerate().map(gpu).collect(),
+        ..pb::Node::default()
     }
 }
 

@@ -55,7 +55,11 @@ impl AuthService for Grpc {
     ) -> Result<Response<pb::WhoAmIResponse>, Status> {
         let (who, members) = self.0.who_am_i(&caller(&request)?).await.or_status()?;
         let memberships = members.iter().map(membership).collect();
-        Ok(Response::new(pb::WhoAmIResponse { user: Some(user(&who)), memberships }))
+        Ok(Response::new(pb::WhoAmIResponse {
+            user: Some(user(&who)),
+            memberships,
+            acting_account: String::new(),
+        }))
     }
 
     async fn list_signing_keys(
@@ -69,6 +73,20 @@ impl AuthService for Grpc {
             public_key: k.public_key.clone(),
         };
         Ok(Response::new(pb::ListSigningKeysResponse { keys: all.iter().map(key).collect() }))
+    }
+
+    async fn change_password(
+        &self,
+        _: Request<pb::ChangePasswordRequest>,
+    ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
+        Err(Status::unimplemented("ChangePassword is not there yet"))
+    }
+
+    async fn switch_account(
+        &self,
+        _: Request<pb::SwitchAccountRequest>,
+    ) -> Result<Response<pb::SwitchAccountResponse>, Status> {
+        Err(Status::unimplemented("SwitchAccount is not there yet"))
     }
 }
 
@@ -157,10 +175,95 @@ impl UserService for Grpc {
         let added = self.0.add_member(&caller, member, how).await.or_status()?;
         Ok(Response::new(pb::AddMemberResponse { membership: Some(membership(&added)) }))
     }
+
+    async fn get_user(
+        &self,
+        _: Request<pb::GetUserRequest>,
+    ) -> Result<Response<pb::GetUserResponse>, Status> {
+        Err(Status::unimplemented("GetUser is not there yet"))
+    }
+
+    async fn list_users(
+        &self,
+        _: Request<pb::ListUsersRequest>,
+    ) -> Result<Response<pb::ListUsersResponse>, Status> {
+        Err(Status::unimplemented("ListUsers is not there yet"))
+    }
+
+    async fn suspend_user(
+        &self,
+        _: Request<pb::SuspendUserRequest>,
+    ) -> Result<Response<pb::SuspendUserResponse>, Status> {
+        Err(Status::unimplemented("SuspendUser is not there yet"))
+    }
+
+    async fn reinstate_user(
+        &self,
+        _: Request<pb::ReinstateUserRequest>,
+    ) -> Result<Response<pb::ReinstateUserResponse>, Status> {
+        Err(Status::unimplemented("ReinstateUser is not there yet"))
+    }
+
+    async fn reset_password(
+        &self,
+        _: Request<pb::ResetPasswordRequest>,
+    ) -> Result<Response<pb::ResetPasswordResponse>, Status> {
+        Err(Status::unimplemented("ResetPassword is not there yet"))
+    }
+
+    async fn delete_user(
+        &self,
+        _: Request<pb::DeleteUserRequest>,
+    ) -> Result<Response<pb::DeleteUserResponse>, Status> {
+        Err(Status::unimplemented("DeleteUser is not there yet"))
+    }
+
+    async fn get_account(
+        &self,
+        _: Request<pb::GetAccountRequest>,
+    ) -> Result<Response<pb::GetAccountResponse>, Status> {
+        Err(Status::unimplemented("GetAccount is not there yet"))
+    }
+
+    async fn list_accounts(
+        &self,
+        _: Request<pb::ListAccountsRequest>,
+    ) -> Result<Response<pb::ListAccountsResponse>, Status> {
+        Err(Status::unimplemented("ListAccounts is not there yet"))
+    }
+
+    async fn update_account(
+        &self,
+        _: Request<pb::UpdateAccountRequest>,
+    ) -> Result<Response<pb::UpdateAccountResponse>, Status> {
+        Err(Status::unimplemented("UpdateAccount is not there yet"))
+    }
+
+    async fn delete_account(
+        &self,
+        _: Request<pb::DeleteAccountRequest>,
+    ) -> Result<Response<pb::DeleteAccountResponse>, Status> {
+        Err(Status::unimplemented("DeleteAccount is not there yet"))
+    }
+
+    async fn list_members(
+        &self,
+        _: Request<pb::ListMembersRequest>,
+    ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        Err(Status::unimplemented("ListMembers is not there yet"))
+    }
+
+    async fn remove_member(
+        &self,
+        _: Request<pb::RemoveMemberRequest>,
+    ) -> Result<Response<pb::RemoveMemberResponse>, Status> {
+        Err(Status::unimplemented("RemoveMember is not there yet"))
+    }
 }
 
 #[tonic::async_trait]
 impl IdentityService for Grpc {
+    type WatchRevocationsStream = BoxStream<'static, Result<pb::WatchRevocationsResponse, Status>>;
     type WatchIdentitiesStream = BoxStream<'static, Result<pb::WatchIdentitiesResponse, Status>>;
 
     async fn watch_identities(
@@ -171,6 +274,13 @@ impl IdentityService for Grpc {
         let said = events
             .map(|e| e.map(|e| pb::WatchIdentitiesResponse { event: Some(said(e)) }).map_err(to_status));
         Ok(Response::new(said.boxed()))
+    }
+
+    async fn watch_revocations(
+        &self,
+        _: Request<pb::WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+        Err(Status::unimplemented("WatchRevocations is not there yet"))
     }
 }
 
@@ -212,6 +322,7 @@ fn user(u: &User) -> pb::User {
         platform_admin: u.platform_admin,
         create_time: Some(timestamp(u.created_ms)),
         etag: parse::etag(u.version),
+        last_login_time: None,
     }
 }
 

@@ -23,8 +23,12 @@ pub async fn follow<T>(
     let mut patience = Patience::default();
     let mut resume = String::new();
     loop {
-        let request =
-            WatchJobsRequest { parent: parent.to_owned(), job: job.to_owned(), resume_token: resume.clone() };
+        let request = WatchJobsRequest {
+            parent: parent.to_owned(),
+            job: job.to_owned(),
+            resume_token: resume.clone(),
+            filter: None,
+        };
         let opened =
             api.open(request, patience.stale(), async |channel, r| jobs(channel).watch_jobs(r).await).await;
         let (stream, token) = match opened {

@@ -36,6 +36,7 @@ pub async fn ls(context: &Context, args: Ls) -> Result<(), Error> {
             page_size: i32::try_from(room).unwrap_or(PAGE).min(PAGE),
             page_token: token,
             states: states.clone(),
+            ..Default::default()
         };
         let page = context.api.call(request, async |channel, r| jobs(channel).list_jobs(r).await).await?;
         found.extend(page.jobs);

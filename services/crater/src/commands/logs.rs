@@ -51,6 +51,7 @@ pub async fn logs(context: &Context, mut args: Logs) -> Result<(), Error> {
         follow: args.follow,
         tail_lines: args.tail,
         since_time: since,
+        attempt: 0,
     };
     let exact = JobRef::parse(&job.name)?;
     let mut cursor = Cursor::default();

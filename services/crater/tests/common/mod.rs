@@ -175,7 +175,7 @@ pub fn lines(at: &[(i64, &str)]) -> Step<job::StreamLogsResponse> {
         time: Some(timestamp(seconds * 1000)),
         text: (*text).to_owned(),
     };
-    Step::Send(job::StreamLogsResponse { lines: at.iter().map(line).collect() })
+    Step::Send(job::StreamLogsResponse { lines: at.iter().map(line).collect(), gap: String::new() })
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -295,6 +295,34 @@ impl JobService for Fake {
         self.check(&request)?;
         Ok(Response::new(job::ListEventsResponse::default()))
     }
+
+    async fn update_job(
+        &self,
+        _: Request<job::UpdateJobRequest>,
+    ) -> Result<Response<job::UpdateJobResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn suspend_job(
+        &self,
+        _: Request<job::SuspendJobRequest>,
+    ) -> Result<Response<job::SuspendJobResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn resume_job(
+        &self,
+        _: Request<job::ResumeJobRequest>,
+    ) -> Result<Response<job::ResumeJobResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn list_job_usage(
+        &self,
+        _: Request<job::ListJobUsageRequest>,
+    ) -> Result<Response<job::ListJobUsageResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
 }
 
 #[tonic::async_trait]
@@ -345,6 +373,7 @@ impl AuthService for Fake {
         Ok(Response::new(user::WhoAmIResponse {
             user: Some(user::User { name: "users/ann".into(), ..Default::default() }),
             memberships: vec![member("accounts/lab"), member("accounts/zoo")],
+            ..Default::default()
         }))
     }
 
@@ -352,6 +381,20 @@ impl AuthService for Fake {
         &self,
         _: Request<user::ListSigningKeysRequest>,
     ) -> Result<Response<user::ListSigningKeysResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn change_password(
+        &self,
+        _: Request<user::ChangePasswordRequest>,
+    ) -> Result<Response<user::ChangePasswordResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn switch_account(
+        &self,
+        _: Request<user::SwitchAccountRequest>,
+    ) -> Result<Response<user::SwitchAccountResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
 }

@@ -57,6 +57,7 @@ pub fn identity(user: &str, state: UserState) -> Identity {
 
 #[tonic::async_trait]
 impl IdentityService for Users {
+    type WatchRevocationsStream = Streamed<WatchRevocationsResponse>;
     type WatchIdentitiesStream = Streamed<WatchIdentitiesResponse>;
 
     async fn watch_identities(
@@ -77,6 +78,13 @@ impl IdentityService for Users {
         });
         let events = snapshots.flatten().map(|event| Ok(WatchIdentitiesResponse { event: Some(event) }));
         Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn watch_revocations(
+        &self,
+        _: Request<WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
     }
 }
 
@@ -107,6 +115,20 @@ impl AuthService for Users {
             public_key: self.signer.public_key().to_vec(),
         };
         Ok(Response::new(ListSigningKeysResponse { keys: vec![key] }))
+    }
+
+    async fn change_password(
+        &self,
+        _: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn switch_account(
+        &self,
+        _: Request<SwitchAccountRequest>,
+    ) -> Result<Response<SwitchAccountResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
     }
 }
 
@@ -233,6 +255,28 @@ impl JobService for Jobs {
         &self,
         _: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn update_job(&self, _: Request<UpdateJobRequest>) -> Result<Response<UpdateJobResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn suspend_job(
+        &self,
+        _: Request<SuspendJobRequest>,
+    ) -> Result<Response<SuspendJobResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn resume_job(&self, _: Request<ResumeJobRequest>) -> Result<Response<ResumeJobResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn list_job_usage(
+        &self,
+        _: Request<ListJobUsageRequest>,
+    ) -> Result<Response<ListJobUsageResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
 }

@@ -342,4 +342,11 @@ impl QuotaService for Limits {
     ) -> Result<Response<quota::UpdateQuotaResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn list_quotas(
+        &self,
+        _: Request<quota::ListQuotasRequest>,
+    ) -> Result<Response<quota::ListQuotasResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }

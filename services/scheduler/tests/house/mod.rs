@@ -96,6 +96,13 @@ impl QuotaService for Says {
     ) -> Result<Response<quota::UpdateQuotaResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn list_quotas(
+        &self,
+        _: Request<quota::ListQuotasRequest>,
+    ) -> Result<Response<quota::ListQuotasResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }
 
 /// Another scheduler on the same cluster.
