@@ -26,9 +26,13 @@ macro_rules! query {
                 $body
             }
             $crate::conn::Backend::My(my) => {
-                let $c = &mut my.face;
-                let result = $body;
-                my.judged(result)
+                if let Some(void) = my.undone() {
+                    Err(void)
+                } else {
+                    let $c = &mut my.face;
+                    let result = $body;
+                    my.judged(result)
+                }
             }
         }
     };
@@ -42,8 +46,12 @@ macro_rules! locked {
         match &mut $conn.0 {
             $crate::conn::Backend::Lite(lite) => $query.first(&mut **lite),
             $crate::conn::Backend::My(my) => {
-                let result = $query.for_update().first(&mut my.face);
-                my.judged(result)
+                if let Some(void) = my.undone() {
+                    Err(void)
+                } else {
+                    let result = $query.for_update().first(&mut my.face);
+                    my.judged(result)
+                }
             }
         }
     };
@@ -111,7 +119,13 @@ impl Conn {
     }
 
     pub(crate) fn rollback(&mut self) -> QueryResult<()> {
-        query!(self, |c| rollback(c))
+        match &mut self.0 {
+            Backend::Lite(c) => rollback(&mut **c),
+            Backend::My(my) => {
+                let undone = rollback(&mut my.face);
+                my.judged(undone)
+            }
+        }
     }
 
     /// Why nothing that the transaction did will stand, whatever its body makes of it.

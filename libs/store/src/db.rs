@@ -206,8 +206,7 @@ fn once<T, E: From<Error>>(
     conn.begin(role).map_err(Error::from)?;
     let result = body(conn);
     if let Some(why) = conn.void() {
-        // the server undid the transaction under the body's feet: what the body made of that counts for nothing, and what it did
-        // afterwards stood outside
+        // the server undid the transaction under the body's feet: what the body made of that counts for nothing
         let why = Error::unavailable(why);
         let _ = conn.rollback();
         return Err(why.into());

@@ -217,8 +217,9 @@ fn install(folder: &Path) {
         .output()
         .unwrap_or_else(|e| panic!("mariadb-install-db: {e}: it comes with Debian's mariadb-server"));
     assert!(output.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&output.stderr));
-    // read at each start
-    let init = "CREATE USER IF NOT EXISTS crater@'%' IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO crater@'%';";
+    // read at each start, a statement a line
+    let init =
+        "CREATE USER IF NOT EXISTS crater@'%' IDENTIFIED BY 'secret';\nGRANT ALL ON *.* TO crater@'%';\n";
     std::fs::write(folder.join("init.sql"), init).unwrap();
 }
 

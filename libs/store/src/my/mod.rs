@@ -73,6 +73,12 @@ impl My {
         self.void.as_deref()
     }
 
+    /// The refusal of a further statement in a transaction that is no more: it would stand by itself, outside any.
+    pub(crate) fn undone(&self) -> Option<DieselError> {
+        let why = self.void.clone()?;
+        Some(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, Box::new(why)))
+    }
+
     /// Whether the connection must not be used again.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost

@@ -31,7 +31,6 @@ impl House {
         &self.address
     }
 
-
     pub async fn open(&self, service: Service) -> Db {
         Db::open(&self.location, service).await.unwrap()
     }

@@ -109,7 +109,7 @@ async fn a_body_that_swallows_a_deadlock_is_not_committed_in_half() {
             }
             // a body that goes on as if nothing had been
             let _ = touch(c, other);
-            idempotency::record(c, &request(20 + n), b"after", 0)?;
+            let _ = idempotency::record(c, &request(20 + n), b"after", 0);
             Ok::<_, Error>(())
         })
     };
