@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::conn::{Conn, Role};
+use crate::conn::{Conn, Role, Source};
 use crate::error::Transient;
 use crate::idempotency::{self, Request};
-use crate::migrate::{self, Location, Service};
+use crate::location::Location;
+use crate::migrate::{self, Service};
 use crate::pool::Pool;
-use crate::{Error, Result, Tx};
+use crate::{Error, Result, Tx, my};
 
 /// Readers beside the one writer; SQLite's readers never wait for it.
 const READERS: usize = 3;
@@ -19,6 +20,8 @@ const READERS: usize = 3;
 const ATTEMPTS: u32 = 6;
 /// The first pause is up to this long, the next up to twice that, and so on.
 const PAUSE: Duration = Duration::from_millis(10);
+/// No new try after this: the caller is told, and has its own deadline.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// A transaction slower than this is worth a warning.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -32,7 +35,10 @@ pub struct Db {
 /// What becomes of a transaction whose body succeeded.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
-    Commit,
+    /// It stands. `named`: the body looks first whether it was here before, so that it may run again when nobody knows whether it committed.
+    Commit {
+        named: bool,
+    },
     Rollback,
 }
 
@@ -40,26 +46,52 @@ impl Db {
     /// Opens the service's database, made if absent, and brings its tables up to date.
     ///
     /// # Errors
-    /// [`Error::Open`] for an address that is none, for a database of a newer version or of another service.
+    /// [`Error::Open`] for an address that is none, for a database of a newer version or of another service, and for a server that refuses us;
+    /// [`Error::Unavailable`] for one that is away.
     pub async fn open(location: &Location, service: Service) -> Result<Self> {
-        let path = migrate::prepare(location, service)?;
-        let db = Self {
-            writer: Pool::new(path.clone(), Role::Writer, 1),
-            readers: Pool::new(path.clone(), Role::Reader, READERS),
-        };
-        db.writer.run(move |conn| migrate::run(conn, service, &path)).await??;
-        Ok(db)
+        match location {
+            Location::Dir(dir) => {
+                let path = migrate::prepare(dir, service)?;
+                let file = Source::File(path.clone());
+                let db = Self {
+                    writer: Pool::new(file.clone(), Role::Writer, 1),
+                    readers: Pool::new(file, Role::Reader, READERS),
+                };
+                db.writer.run(move |conn| migrate::run(conn?, service, &path)).await??;
+                Ok(db)
+            }
+            Location::Server(server) => {
+                let database = Source::Database(my::prepare(server, service).await?);
+                Ok(Self {
+                    writer: Pool::new(database.clone(), Role::Writer, server.writers),
+                    readers: Pool::new(database, Role::Reader, server.readers),
+                })
+            }
+        }
     }
 
     /// Runs `body` as one transaction and commits if it returns Ok. It is tried again when the database says that this may help, so
     /// `body` must be able to run twice. It runs to its end even when the caller goes away.
+    ///
+    /// # Errors
+    /// What `body` answers; [`Error::Uncertain`] when the connection broke during the commit. It is not tried again then, since it may have
+    /// been made: only [`Db::once`] can tell.
     pub async fn transaction<T, E, F>(&self, name: Tx, body: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Transient + Send + 'static,
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
-        run(&self.writer, name, End::Commit, body).await
+        self.write(name, End::Commit { named: false }, body).await
+    }
+
+    async fn write<T, E, F>(&self, name: Tx, end: End, body: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Transient + Send + 'static,
+        F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
+    {
+        run(&self.writer, name, end, body).await
     }
 
     /// Like [`Db::transaction`], and undoes everything at the end: for `validate_only`.
@@ -69,7 +101,7 @@ impl Db {
         E: From<Error> + Transient + Send + 'static,
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
-        run(&self.writer, name, End::Rollback, body).await
+        self.write(name, End::Rollback, body).await
     }
 
     /// Reads one consistent snapshot; a write in `body` is an error.
@@ -104,17 +136,23 @@ impl Db {
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
         let Once { request, validate_only, now_ms } = how;
+        let end = match (validate_only, &request) {
+            (true, _) => End::Rollback,
+            (false, request) => End::Commit { named: request.is_some() },
+        };
         let whole = move |conn: &mut Conn| {
             let Some(request) = &request else { return body(conn) };
             if let Some(answer) = idempotency::replay(conn, request)? {
                 return Ok(serde_json::from_slice(&answer).map_err(Error::internal)?);
             }
+            // before the body, so that the same request at the same moment waits here and finds the answer
+            idempotency::claim(conn, request, now_ms)?;
             let answer = body(conn)?;
             let kept = serde_json::to_vec(&answer).map_err(Error::internal)?;
-            idempotency::record(conn, request, &kept, now_ms)?;
+            idempotency::answer(conn, request, &kept, now_ms)?;
             Ok(answer)
         };
-        if validate_only { self.rehearse(name, whole).await } else { self.transaction(name, whole).await }
+        self.write(name, end, whole).await
     }
 }
 
@@ -130,13 +168,16 @@ where
     loop {
         let (result, back) = pool
             .run(move |conn| {
-                let result = once(conn, role, end, &mut body);
+                let result = match conn {
+                    Ok(conn) => once(conn, role, end, &mut body),
+                    Err(away) => Err(away.into()),
+                };
                 (result, body)
             })
             .await?;
         body = back;
         match result {
-            Err(error) if error.is_transient() && attempt < ATTEMPTS => {
+            Err(error) if error.is_transient() && attempt < ATTEMPTS && start.elapsed() < PATIENCE => {
                 tracing::debug!(tx = name.as_str(), attempt, "transaction is tried again");
                 let most = PAUSE * 2u32.pow(attempt - 1);
                 tokio::time::sleep(most.mul_f64(rand::random::<f64>())).await;
@@ -163,17 +204,28 @@ fn once<T, E: From<Error>>(
     body: &mut impl FnMut(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {
     conn.begin(role).map_err(Error::from)?;
-    match body(conn) {
-        Ok(value) if end == End::Commit => match conn.commit() {
+    let result = body(conn);
+    if let Some(why) = conn.void() {
+        // the server undid the transaction under the body's feet: what the body made of that counts for nothing
+        let why = Error::unavailable(why);
+        let _ = conn.rollback();
+        return Err(why.into());
+    }
+    match (result, end) {
+        (Ok(value), End::Commit { named }) => match conn.commit() {
             Ok(()) => Ok(value),
             Err(error) => {
+                let error = match Error::from(error) {
+                    Error::Unavailable(why) if conn.is_lost() && !named => Error::Uncertain(why),
+                    other => other,
+                };
                 // what the commit said matters more than whether the rollback after it worked: a connection that is
                 // still in a transaction is closed by the pool
                 let _ = conn.rollback();
-                Err(Error::from(error).into())
+                Err(error.into())
             }
         },
-        result => {
+        (result, _) => {
             let undone = conn.rollback();
             if result.is_ok() {
                 undone.map_err(Error::from)?;

@@ -26,6 +26,11 @@ pub enum Error {
     /// The database is busy or away: trying again may help.
     #[error("the database is busy or away: {0}")]
     Unavailable(Arc<str>),
+    /// The connection broke while a change was being committed that no request_id names: it may have been made or not.
+    #[error(
+        "the connection to the database broke while the change was being made, and it may have been: {0}"
+    )]
+    Uncertain(Arc<str>),
     /// The database cannot be opened as it is: a newer version's, another service's, a bad address.
     #[error("{0}")]
     Open(String),
@@ -97,6 +102,10 @@ impl From<Error> for domain::Error {
             Error::Conflict(name) => Self::stale(name),
             Error::RequestReused => Self::field("request_id", "was used before with another body"),
             Error::Unavailable(_) => Self::unavailable("the database is busy or away").caused_by(error),
+            Error::Uncertain(_) => Self::unavailable(
+                "the database went away while the change was being made: look whether it was; a request_id makes it safe to repeat",
+            )
+            .caused_by(error),
             Error::Open(_) | Error::Internal(_) => Self::internal(error),
         }
     }
@@ -104,7 +113,11 @@ impl From<Error> for domain::Error {
 
 /// Names the row that clashed when an insert hit a unique key; the databases word it differently, so the caller says what.
 pub(crate) trait OrExists<T> {
+    /// The row is another's: [`Error::AlreadyExists`].
     fn or_exists(self, what: impl FnOnce() -> String) -> Result<T, Error>;
+
+    /// Somebody made the row since it was looked for: [`Error::Unavailable`], so that the transaction begins anew and finds it.
+    fn or_raced(self, what: impl FnOnce() -> String) -> Result<T, Error>;
 }
 
 impl<T> OrExists<T> for Result<T, DieselError> {
@@ -114,6 +127,13 @@ impl<T> OrExists<T> for Result<T, DieselError> {
                 Error::AlreadyExists { what: what() }
             }
             other => other.into(),
+        })
+    }
+
+    fn or_raced(self, what: impl FnOnce() -> String) -> Result<T, Error> {
+        self.or_exists(what).map_err(|error| match error {
+            Error::AlreadyExists { what } => Error::unavailable(format!("{what} was made meanwhile")),
+            other => other,
         })
     }
 }

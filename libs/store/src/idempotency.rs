@@ -1,7 +1,7 @@
 //! The same request twice acts once.
 //!
-//! A use case calls [`replay`] first and [`record`] last, inside its own transaction, so that the answer is kept if and only if the
-//! deed was done. A `request_id` belongs to one principal and one method: two callers cannot collide or read each other's answers.
+//! [`Db::once`](crate::Db::once) looks for the request ([`replay`]), claims its name, does the deed and keeps the answer, all in one transaction, so that
+//! the answer is kept if and only if the deed was done. A `request_id` belongs to one principal and one method: two callers cannot collide or read each other's answers.
 
 use diesel::prelude::*;
 use sha2::{Digest, Sha256};
@@ -66,20 +66,54 @@ pub fn replay(conn: &mut Conn, request: &Request) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Keeps the answer, and forgets answers older than [`KEPT_MS`].
+/// How many old answers go with each new one.
+const FORGOTTEN_AT_ONCE: i64 = 20;
+
+/// Keeps the answer, and forgets answers older than [`KEPT_MS`], a few at a time.
 pub fn record(conn: &mut Conn, request: &Request, response: &[u8], now_ms: i64) -> Result<()> {
+    claim(conn, request, now_ms)?;
+    answer(conn, request, response, now_ms)
+}
+
+/// Takes the request's name: whoever else does the same request waits here until the end of the transaction.
+///
+/// # Errors
+/// [`Error::Unavailable`], which has the transaction tried again, when the other one was faster: its answer is there then.
+pub(crate) fn claim(conn: &mut Conn, request: &Request, now_ms: i64) -> Result<()> {
     use idempotency::dsl;
-    let stale = dsl::idempotency.filter(dsl::created_ms.lt(now_ms.saturating_sub(KEPT_MS)));
-    query!(conn, |c| diesel::delete(stale).execute(c))?;
     let row = (
         dsl::principal.eq(&request.principal),
         dsl::method.eq(request.method),
         dsl::request_id.eq(&request.id),
         dsl::body_hash.eq(&request.body_hash),
-        dsl::response.eq(response),
+        dsl::response.eq(&[][..]),
         dsl::created_ms.eq(now_ms),
     );
     query!(conn, |c| diesel::insert_into(dsl::idempotency).values(row).execute(c))
-        .or_exists(|| format!("request {}", request.id))?;
+        .or_raced(|| format!("request {}", request.id))?;
+    Ok(())
+}
+
+/// Keeps the answer to a claimed request.
+pub(crate) fn answer(conn: &mut Conn, request: &Request, response: &[u8], now_ms: i64) -> Result<()> {
+    use idempotency::dsl;
+    let row = dsl::idempotency.find((&request.principal, request.method, &request.id));
+    query!(conn, |c| diesel::update(row).set(dsl::response.eq(response)).execute(c))?;
+    forget(conn, now_ms.saturating_sub(KEPT_MS))
+}
+
+/// By their names, and few: a DELETE by time would lock what others forget at the same moment.
+fn forget(conn: &mut Conn, before_ms: i64) -> Result<()> {
+    use idempotency::dsl;
+    let stale: Vec<(String, String, String)> = query!(conn, |c| dsl::idempotency
+        .filter(dsl::created_ms.lt(before_ms))
+        .order(dsl::created_ms)
+        .select((dsl::principal, dsl::method, dsl::request_id))
+        .limit(FORGOTTEN_AT_ONCE)
+        .load(c))?;
+    for (principal, method, id) in &stale {
+        let row = dsl::idempotency.find((principal, method, id));
+        query!(conn, |c| diesel::delete(row).execute(c))?;
+    }
     Ok(())
 }

@@ -1,14 +1,13 @@
-//! Where a service's database is, and how its tables come to be what this build expects.
+//! How a service's tables come to be what this build expects; for a server's databases, see [`crate::my`].
 
 use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::Path;
 
 use diesel::backend::Backend;
 use diesel::migration::{Migration, MigrationSource};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::conn::{Conn, query};
+use crate::conn::Conn;
 use crate::{Error, Result};
 
 /// A service that owns tables. Each has a database of its own.
@@ -31,7 +30,7 @@ impl Service {
         }
     }
 
-    fn migrations(self) -> EmbeddedMigrations {
+    pub(crate) fn migrations(self) -> EmbeddedMigrations {
         const USER: EmbeddedMigrations = embed_migrations!("migrations/user");
         const QUOTA: EmbeddedMigrations = embed_migrations!("migrations/quota");
         const JOB: EmbeddedMigrations = embed_migrations!("migrations/job");
@@ -49,38 +48,8 @@ impl fmt::Display for Service {
     }
 }
 
-/// Where the databases are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// A folder with one SQLite file a service.
-    Dir(PathBuf),
-}
-
-impl From<PathBuf> for Location {
-    fn from(dir: PathBuf) -> Self {
-        Self::Dir(dir)
-    }
-}
-
-impl FromStr for Location {
-    type Err = Error;
-
-    /// Reads `sqlite:///var/lib/crater` (a folder) or a plain path.
-    fn from_str(url: &str) -> Result<Self> {
-        match url.split_once("://") {
-            _ if url.is_empty() => Err(Error::Open("the database address is empty".into())),
-            None => Ok(Self::Dir(url.into())),
-            Some(("sqlite", dir)) if !dir.is_empty() => Ok(Self::Dir(dir.into())),
-            Some((scheme, _)) => Err(Error::Open(format!(
-                "this build has no database driver for {scheme}://: write sqlite:///path/of/a/folder"
-            ))),
-        }
-    }
-}
-
 /// Makes the folder and names the file.
-pub(crate) fn prepare(location: &Location, service: Service) -> Result<String> {
-    let Location::Dir(dir) = location;
+pub(crate) fn prepare(dir: &Path, service: Service) -> Result<String> {
     let refuse = |e: &dyn fmt::Display| Error::Open(format!("making the data folder {}: {e}", dir.display()));
     std::fs::create_dir_all(dir).map_err(|e| refuse(&e))?;
     let file = dir.join(format!("{service}.db"));
@@ -94,9 +63,22 @@ pub(crate) fn prepare(location: &Location, service: Service) -> Result<String> {
     file.to_str().map(str::to_owned).ok_or_else(|| refuse(&"the path is not UTF-8"))
 }
 
-/// Runs what is pending, each migration in a transaction of its own.
+/// Runs what is pending on a SQLite file, each migration in a transaction of its own.
 pub(crate) fn run(conn: &mut Conn, service: Service, path: &str) -> Result<()> {
-    query!(conn, |c| bring_up_to_date(c, service, path))
+    match &mut conn.0 {
+        crate::conn::Backend::Lite(c) => bring_up_to_date(&mut **c, service, path),
+        crate::conn::Backend::My(_) => {
+            Err(Error::internal("a server's database is migrated before it is opened"))
+        }
+    }
+}
+
+/// The refusal of a database with a migration that is not from here.
+pub(crate) fn unknown(database: &str, version: impl fmt::Display, service: Service) -> Error {
+    Error::Open(format!(
+        "the database {database} has migration {version}, which this build of the {service} service does not know: \
+         it was written by a newer version or belongs to another service"
+    ))
 }
 
 fn bring_up_to_date<DB, C>(conn: &mut C, service: Service, path: &str) -> Result<()>
@@ -109,10 +91,7 @@ where
     let known: Vec<Box<dyn Migration<DB>>> = source.migrations().map_err(|e| refuse(&e))?;
     for version in conn.applied_migrations().map_err(|e| refuse(&e))? {
         if !known.iter().any(|m| m.name().version() == version) {
-            return Err(Error::Open(format!(
-                "the database {path} has migration {version}, which this build of the {service} service does not know: \
-                 it was written by a newer version or belongs to another service"
-            )));
+            return Err(unknown(path, version, service));
         }
     }
     conn.run_pending_migrations(source).map_err(|e| refuse(&e))?;

@@ -11,9 +11,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Outside crates that only the crates that name them may import.
-const GUARDED: [&str; 9] = [
+const GUARDED: [&str; 10] = [
     "diesel",
     "diesel-async",
+    "mysql_async",
     "kube",
     "k8s-openapi",
     "tonic",

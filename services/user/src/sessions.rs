@@ -135,9 +135,9 @@ fn wrong_credentials() -> Error {
     Error::new(Code::Unauthenticated, "WRONG_CREDENTIALS", "wrong user name or password")
 }
 
-/// The user, if it may act.
+/// The user, if it may act; a suspension waits until what it does is done.
 fn active(conn: &mut Conn, id: &UserId) -> Result<User> {
-    match user::user(conn, id)? {
+    match user::lock_user(conn, id)? {
         Some(user) if !user.suspended => Ok(user),
         Some(_) => Err(Error::new(Code::PermissionDenied, "USER_SUSPENDED", "the user is suspended")),
         None => Err(wrong_credentials()),

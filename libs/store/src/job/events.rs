@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use super::schema::job_events;
 use crate::Result;
 use crate::conn::{Conn, query};
+use crate::error::OrExists;
 
 /// The most events that are kept of a job; the oldest go first.
 const KEPT: i64 = 1_000;
@@ -42,7 +43,8 @@ pub fn add_event(conn: &mut Conn, job: JobUid, time_ms: i64, reason: &str, messa
         job_events::reason.eq(reason),
         job_events::message.eq(message),
     );
-    query!(conn, |c| diesel::insert_into(job_events::table).values(row).execute(c))?;
+    query!(conn, |c| diesel::insert_into(job_events::table).values(row).execute(c))
+        .or_raced(|| format!("event {sequence} of job {job}"))?;
     if sequence > KEPT {
         let old = mine_before(&job, sequence - KEPT);
         query!(conn, |c| diesel::delete(old).execute(c))?;

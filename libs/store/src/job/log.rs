@@ -44,16 +44,18 @@ pub fn changes(
     if position == after || forgotten > after {
         return Ok(Changes { jobs: Vec::new(), position: after, more: false, forgotten });
     }
-    let mut found = jobs::table.filter(jobs::change_seq.gt(after)).into_boxed();
-    if let Visible::Accounts(accounts) = visible {
-        let names: Vec<String> = accounts.iter().map(ToString::to_string).collect();
-        found = found.filter(jobs::account.eq_any(names));
-    }
-    if let Some(id) = id {
-        found = found.filter(jobs::id.eq(id.to_owned()));
-    }
-    let found = found.order(jobs::change_seq).limit(i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows: Vec<Row> = query!(conn, |c| found.load(c))?;
+    let names = visible.names();
+    let limit_rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = query!(conn, |c| {
+        let mut found = jobs::table.filter(jobs::change_seq.gt(after)).into_boxed();
+        if let Some(names) = &names {
+            found = found.filter(jobs::account.eq_any(names));
+        }
+        if let Some(id) = id {
+            found = found.filter(jobs::id.eq(id));
+        }
+        found.order(jobs::change_seq).limit(limit_rows).load(c)
+    })?;
     let jobs = rows.into_iter().map(job).collect::<Result<Vec<_>>>()?;
     let more = jobs.len() >= limit;
     let position = if more { jobs.last().map_or(after, |j| j.change) } else { position };
@@ -70,20 +72,22 @@ pub fn snapshot(
     id: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Job>> {
-    let mut found = jobs::table
-        .filter(jobs::live_id.is_not_null())
-        .filter(jobs::change_seq.gt(after))
-        .filter(jobs::change_seq.le(position))
-        .into_boxed();
-    if let Visible::Accounts(accounts) = visible {
-        let names: Vec<String> = accounts.iter().map(ToString::to_string).collect();
-        found = found.filter(jobs::account.eq_any(names));
-    }
-    if let Some(id) = id {
-        found = found.filter(jobs::id.eq(id.to_owned()));
-    }
-    let found = found.order(jobs::change_seq).limit(i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows: Vec<Row> = query!(conn, |c| found.load(c))?;
+    let names = visible.names();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = query!(conn, |c| {
+        let mut found = jobs::table
+            .filter(jobs::live_id.is_not_null())
+            .filter(jobs::change_seq.gt(after))
+            .filter(jobs::change_seq.le(position))
+            .into_boxed();
+        if let Some(names) = &names {
+            found = found.filter(jobs::account.eq_any(names));
+        }
+        if let Some(id) = id {
+            found = found.filter(jobs::id.eq(id));
+        }
+        found.order(jobs::change_seq).limit(limit).load(c)
+    })?;
     rows.into_iter().map(job).collect()
 }
 
@@ -95,7 +99,7 @@ pub fn prune(conn: &mut Conn, before_ms: i64, keep: usize) -> Result<usize> {
         .order(jobs::change_seq.desc())
         .select((jobs::uid, jobs::change_seq, jobs::deleted_ms))
         .load(c))?;
-    let mut forgotten = meta::pruned(conn)?;
+    let mut forgotten = meta::lock_pruned(conn)?;
     let mut gone = 0;
     for (i, (uid, change, deleted_ms)) in old.into_iter().enumerate() {
         if i < keep && deleted_ms.is_some_and(|at| at >= before_ms) {

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::events::add_event;
 use super::row::{self, Row, save};
 use super::schema::{jobs, meta};
-use crate::conn::{Conn, query};
+use crate::conn::{Conn, locked, query};
+use crate::error::OrExists;
 use crate::{Error, Result};
 
 const DATABASE: &str = "database";
@@ -18,12 +19,18 @@ fn get(conn: &mut Conn, name: &str) -> Result<Option<String>> {
     Ok(query!(conn, |c| meta::table.find(name).select(meta::value).first(c).optional())?)
 }
 
+/// Reads a fact that this transaction goes on to change.
+fn lock(conn: &mut Conn, name: &str) -> Result<Option<String>> {
+    Ok(locked!(conn, meta::table.find(name).select(meta::value)).optional()?)
+}
+
 fn put(conn: &mut Conn, name: &str, value: &str) -> Result<()> {
     let row = meta::table.find(name);
     let found = query!(conn, |c| diesel::update(row).set(meta::value.eq(value)).execute(c))?;
     if found == 0 && get(conn, name)?.is_none() {
         let new = (meta::name.eq(name), meta::value.eq(value));
-        query!(conn, |c| diesel::insert_into(meta::table).values(new).execute(c))?;
+        query!(conn, |c| diesel::insert_into(meta::table).values(new).execute(c))
+            .or_raced(|| format!("the fact {name}"))?;
     }
     Ok(())
 }
@@ -43,6 +50,11 @@ pub(super) fn pruned(conn: &mut Conn) -> Result<i64> {
     get(conn, PRUNED)?.map_or(Ok(0), |text| text.parse().map_err(Error::internal))
 }
 
+/// The same, for whoever goes on to change it.
+pub(super) fn lock_pruned(conn: &mut Conn) -> Result<i64> {
+    lock(conn, PRUNED)?.map_or(Ok(0), |text| text.parse().map_err(Error::internal))
+}
+
 pub(super) fn set_pruned(conn: &mut Conn, change: i64) -> Result<()> {
     put(conn, PRUNED, &change.to_string())
 }
@@ -50,7 +62,7 @@ pub(super) fn set_pruned(conn: &mut Conn, change: i64) -> Result<()> {
 /// Remembers the cluster that jobs are applied to. If it is another one than before, the jobs that had not ended are not in it: they start
 /// over, but those whose end was wanted are at it. Returns how many started over.
 pub fn adopt_cluster(conn: &mut Conn, uid: &str, now_ms: i64) -> Result<usize> {
-    let was = get(conn, CLUSTER)?;
+    let was = lock(conn, CLUSTER)?;
     if was.as_deref() == Some(uid) {
         return Ok(0);
     }

@@ -3,7 +3,7 @@
 use crater_domain::JobUid;
 use diesel::prelude::*;
 
-use super::row::{Job, Row, by_uid, job};
+use super::row::{Job, Row, job};
 use super::schema::jobs;
 use crate::conn::{Conn, query};
 use crate::{Error, Result};
@@ -68,10 +68,7 @@ pub fn to_sweep(conn: &mut Conn, before_ms: i64, limit: usize) -> Result<Vec<Job
 
 /// The AIJob of an ended job is gone.
 pub fn swept(conn: &mut Conn, uid: JobUid) -> Result<()> {
-    let ended = by_uid(conn, uid)?.is_some_and(|job| job.ended_ms.is_some());
-    if ended {
-        let row = jobs::table.find(uid.to_string());
-        query!(conn, |c| diesel::update(row).set(jobs::kube_uid.eq(None::<String>)).execute(c))?;
-    }
+    let ended = jobs::table.filter(jobs::uid.eq(uid.to_string())).filter(jobs::ended_ms.is_not_null());
+    query!(conn, |c| diesel::update(ended).set(jobs::kube_uid.eq(None::<String>)).execute(c))?;
     Ok(())
 }

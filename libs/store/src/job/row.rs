@@ -117,6 +117,16 @@ pub enum Visible {
     Accounts(Vec<AccountId>),
 }
 
+impl Visible {
+    /// The accounts' names; none for every account.
+    pub(super) fn names(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::All => None,
+            Self::Accounts(accounts) => Some(accounts.iter().map(AccountId::as_str).collect()),
+        }
+    }
+}
+
 /// Which jobs are listed, newest first.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -207,8 +217,7 @@ pub fn lock_account(conn: &mut Conn, account: &AccountId) -> Result<()> {
     if found == 0 {
         let new = (account_rows::account.eq(account.as_str()), account_rows::locked.eq(1));
         query!(conn, |c| diesel::insert_into(account_rows::table).values(new).execute(c))
-            // two made the row at once: the loser of the race comes again and finds it
-            .map_err(|e| Error::unavailable(format!("making an account's row: {e}")))?;
+            .or_raced(|| format!("the row of {}", account.resource_name()))?;
     }
     Ok(())
 }
@@ -216,16 +225,18 @@ pub fn lock_account(conn: &mut Conn, account: &AccountId) -> Result<()> {
 /// How many jobs of these accounts wait, of one creator if given.
 pub fn waiting(conn: &mut Conn, accounts: &[AccountId], creator: Option<&UserId>) -> Result<i64> {
     let names: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
-    let mut count = jobs::table
-        .filter(jobs::state.eq(JobState::Queued.as_str()))
-        .filter(jobs::cancelled.eq(false))
-        .filter(jobs::account.eq_any(names))
-        .count()
-        .into_boxed();
-    if let Some(creator) = creator {
-        count = count.filter(jobs::creator.eq(creator.as_str()));
-    }
-    Ok(query!(conn, |c| count.get_result(c))?)
+    Ok(query!(conn, |c| {
+        let mut count = jobs::table
+            .filter(jobs::state.eq(JobState::Queued.as_str()))
+            .filter(jobs::cancelled.eq(false))
+            .filter(jobs::account.eq_any(&names))
+            .count()
+            .into_boxed();
+        if let Some(creator) = creator {
+            count = count.filter(jobs::creator.eq(creator.as_str()));
+        }
+        count.get_result(c)
+    })?)
 }
 
 /// Adds a job, queued and dirty.
@@ -329,34 +340,36 @@ pub fn by_id(conn: &mut Conn, name: &JobName) -> Result<Option<Job>> {
 
 /// The jobs of a page, newest first.
 pub fn list(conn: &mut Conn, page: &Page) -> Result<Vec<Job>> {
-    let mut found = jobs::table.filter(jobs::live_id.is_not_null()).into_boxed();
-    if let Visible::Accounts(accounts) = &page.visible {
-        let names: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
-        found = found.filter(jobs::account.eq_any(names));
-    }
-    if !page.states.is_empty() {
-        let words: Vec<&str> = page.states.iter().map(|s| s.as_str()).collect();
-        found = found.filter(jobs::state.eq_any(words));
-    }
-    if let Some((created, uid)) = page.after {
-        let older = jobs::created_ms.lt(created);
-        let same = jobs::created_ms.eq(created).and(jobs::uid.lt(uid.to_string()));
-        found = found.filter(older.or(same));
-    }
-    let found = found
-        .order((jobs::created_ms.desc(), jobs::uid.desc()))
-        .limit(i64::try_from(page.limit).unwrap_or(i64::MAX));
-    let rows: Vec<Row> = query!(conn, |c| found.load(c))?;
+    let names = page.visible.names();
+    let states: Vec<&str> = page.states.iter().map(|s| s.as_str()).collect();
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = query!(conn, |c| {
+        let mut found = jobs::table.filter(jobs::live_id.is_not_null()).into_boxed();
+        if let Some(names) = &names {
+            found = found.filter(jobs::account.eq_any(names));
+        }
+        if !states.is_empty() {
+            found = found.filter(jobs::state.eq_any(&states));
+        }
+        if let Some((created, uid)) = page.after {
+            let older = jobs::created_ms.lt(created);
+            let same = jobs::created_ms.eq(created).and(jobs::uid.lt(uid.to_string()));
+            found = found.filter(older.or(same));
+        }
+        found.order((jobs::created_ms.desc(), jobs::uid.desc())).limit(limit).load(c)
+    })?;
     rows.into_iter().map(job).collect()
 }
 
 /// The jobs with this id in the accounts that are visible, at most ten.
 pub fn candidates(conn: &mut Conn, visible: &Visible, id: &JobId) -> Result<Vec<Job>> {
-    let mut found = jobs::table.filter(jobs::live_id.eq(id.as_str())).into_boxed();
-    if let Visible::Accounts(accounts) = visible {
-        let names: Vec<String> = accounts.iter().map(AccountId::to_string).collect();
-        found = found.filter(jobs::account.eq_any(names));
-    }
-    let rows: Vec<Row> = query!(conn, |c| found.order(jobs::account).limit(10).load(c))?;
+    let names = visible.names();
+    let rows: Vec<Row> = query!(conn, |c| {
+        let mut found = jobs::table.filter(jobs::live_id.eq(id.as_str())).into_boxed();
+        if let Some(names) = &names {
+            found = found.filter(jobs::account.eq_any(names));
+        }
+        found.order(jobs::account).limit(10).load(c)
+    })?;
     rows.into_iter().map(job).collect()
 }

@@ -103,13 +103,15 @@ pub fn account(conn: &mut Conn, account: &AccountId) -> Result<Option<Account>> 
 /// # Errors
 /// [`Error::NotFound`] for the account or the user.
 pub fn add_member(conn: &mut Conn, member: &Member) -> Result<()> {
+    // the revision's row first: whoever changes users waits here, so that what is read below stays true
+    let revision = revision::next(conn)?;
     if account(conn, &member.account)?.is_none() {
         return Err(Error::NotFound(member.account.resource_name()));
     }
     if users::user(conn, &member.user)?.is_none() {
         return Err(Error::NotFound(member.user.resource_name()));
     }
-    users::touch(conn, member.user.as_str())?;
+    users::touch_at(conn, member.user.as_str(), revision)?;
     let key = (member.account.as_str(), member.user.as_str());
     // no upsert: the databases write it differently, and the revision's row is locked anyway
     query!(conn, |c| diesel::delete(members::table.find(key)).execute(c))?;

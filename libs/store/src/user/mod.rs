@@ -14,7 +14,7 @@ pub use accounts::{Account, Member, NewAccount, account, add_member, create_acco
 pub use changes::{Changes, Identity, changes_since};
 pub use keys::{SigningKey, add_signing_key, drop_signing_keys_before, signing_keys};
 pub use sessions::{Presented, RefreshToken, Session, open_session, present, revoke_session, rotate};
-pub use users::{NewUser, User, UserChange, create_user, password_hash, update_user, user};
+pub use users::{NewUser, User, UserChange, create_user, lock_user, password_hash, update_user, user};
 
 use crate::{Error, Result};
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::id;
 use super::schema::{refresh_tokens, sessions, users};
 use super::users::touch;
-use crate::conn::{Conn, query};
+use crate::conn::{Conn, locked, query};
 use crate::{Error, Result};
 
 /// A session is remembered for so long after its own end, in milliseconds: longer than any access token of it lives.
@@ -85,21 +85,24 @@ fn forget_expired(conn: &mut Conn, now_ms: i64) -> Result<()> {
     Ok(())
 }
 
-/// Looks a refresh token up.
+/// Looks a refresh token up. It and its session stay as they are until the end of the transaction, so that of two who present it at once the
+/// second is told that it was used.
 pub fn present(conn: &mut Conn, token: &RefreshToken, now_ms: i64) -> Result<Presented> {
     type Found = (Option<i64>, String, String, i64, Option<i64>);
-    let found: Option<Found> = query!(conn, |c| refresh_tokens::table
-        .inner_join(sessions::table)
-        .filter(refresh_tokens::secret_hash.eq(&token[..]))
-        .select((
-            refresh_tokens::used_ms,
-            sessions::id,
-            sessions::user_id,
-            sessions::expires_ms,
-            sessions::revoked_ms,
-        ))
-        .first(c)
-        .optional())?;
+    let found: Option<Found> = locked!(
+        conn,
+        refresh_tokens::table
+            .inner_join(sessions::table)
+            .filter(refresh_tokens::secret_hash.eq(&token[..]))
+            .select((
+                refresh_tokens::used_ms,
+                sessions::id,
+                sessions::user_id,
+                sessions::expires_ms,
+                sessions::revoked_ms,
+            ))
+    )
+    .optional()?;
     let Some((used_ms, session, user, expires_ms, revoked_ms)) = found else { return Ok(Presented::Unknown) };
     let session_id = Uuid::parse_str(&session).map_err(Error::internal)?;
     let session = Session { id: session_id, user: id(user)?, expires_ms, revoked_ms };

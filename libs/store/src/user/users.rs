@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::users::dsl;
 use super::{id, sessions};
-use crate::conn::{Conn, query};
+use crate::conn::{Conn, locked, query};
 use crate::error::OrExists;
 use crate::{Error, Result, revision};
 
@@ -117,6 +117,12 @@ pub fn user(conn: &mut Conn, user: &UserId) -> Result<Option<User>> {
     row.map(from_row).transpose()
 }
 
+/// The user, if there, as it stays until the end of the transaction: for what must not happen to one that is being suspended.
+pub fn lock_user(conn: &mut Conn, user: &UserId) -> Result<Option<User>> {
+    let row: Option<Row> = locked!(conn, dsl::users.find(user.as_str()).select(COLUMNS)).optional()?;
+    row.map(from_row).transpose()
+}
+
 /// The user's password hash, if there.
 pub fn password_hash(conn: &mut Conn, user: &UserId) -> Result<Option<String>> {
     Ok(query!(conn, |c| dsl::users.find(user.as_str()).select(dsl::password_hash).first(c).optional())?)
@@ -165,6 +171,11 @@ pub fn update_user(
 /// Marks the user as changed, for those who watch.
 pub(super) fn touch(conn: &mut Conn, user: &str) -> Result<()> {
     let revision = revision::next(conn)?;
+    touch_at(conn, user, revision)
+}
+
+/// The same with a number that was taken already.
+pub(super) fn touch_at(conn: &mut Conn, user: &str, revision: i64) -> Result<()> {
     query!(conn, |c| diesel::update(dsl::users.find(user)).set(dsl::revision.eq(revision)).execute(c))?;
     Ok(())
 }

@@ -1,10 +1,7 @@
 //! The laws of the quota service's tables.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
-
 use crater_domain::{Limit, Limits, QuotaSubject};
-use crater_store::{Conn, Db, Error, Location, Result, Service, Tx, quota};
-use tempfile::TempDir;
+use crater_store::{Conn, Error, Result, Service, quota};
 
 fn subject(name: &str) -> QuotaSubject {
     name.parse().unwrap()
@@ -16,10 +13,8 @@ fn limits(rows: &[(&str, Option<i64>, Option<i64>)]) -> Limits {
         .collect()
 }
 
-async fn with_db(body: impl FnMut(&mut Conn) -> Result<()> + Send + 'static) {
-    let dir = TempDir::new().unwrap();
-    let db = Db::open(&Location::from(dir.path().to_path_buf()), Service::Quota).await.unwrap();
-    db.transaction(Tx::UpdateQuota, body).await.unwrap();
+async fn with_db(body: impl FnMut(&mut Conn) -> Result<()> + Clone + Send + 'static) {
+    crate::house::with_db(Service::Quota, body).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,4 @@
-//! The laws of the transaction door, on temporary files.
-
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+//! The laws of the transaction door.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -13,12 +11,10 @@ use crater_store::{Db, Error, Location, Once, Service, Tx};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-fn location(dir: &TempDir) -> Location {
-    Location::from(dir.path().to_path_buf())
-}
+use crate::house::{House, on_both};
 
-async fn open(dir: &TempDir) -> Db {
-    Db::open(&location(dir), Service::User).await.unwrap()
+async fn open(house: &House) -> Db {
+    house.open(Service::User).await
 }
 
 fn request(n: u128, body: &[u8]) -> Request {
@@ -33,10 +29,9 @@ async fn recorded(db: &Db, n: u128) -> bool {
     db.read(Tx::ReadUser, move |c| idempotency::replay(c, &request(n, b"body"))).await.unwrap().is_some()
 }
 
-#[tokio::test]
-async fn a_body_that_fails_leaves_nothing() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+async fn a_body_that_fails_leaves_nothing(house: House) {
+    let db = open(&house).await;
     let result: Result<(), Error> = db
         .transaction(Tx::Bootstrap, |c| {
             idempotency::record(c, &request(1, b"body"), b"answer", 0)?;
@@ -48,30 +43,30 @@ async fn a_body_that_fails_leaves_nothing() {
     record(&db, 1).await.unwrap();
     assert!(recorded(&db, 1).await);
 }
+}
 
-#[tokio::test]
-async fn a_rehearsal_leaves_nothing() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+async fn a_rehearsal_leaves_nothing(house: House) {
+    let db = open(&house).await;
     let rehearsed: Result<(), Error> =
         db.rehearse(Tx::Bootstrap, |c| idempotency::record(c, &request(1, b"body"), b"answer", 0)).await;
     rehearsed.unwrap();
     assert!(!recorded(&db, 1).await);
 }
+}
 
-#[tokio::test]
-async fn a_read_cannot_write() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+async fn a_read_cannot_write(house: House) {
+    let db = open(&house).await;
     let result: Result<(), Error> =
         db.read(Tx::ReadUser, |c| idempotency::record(c, &request(1, b"body"), b"answer", 0)).await;
     assert!(matches!(result, Err(Error::Internal(_))), "{result:?}");
 }
+}
 
-#[tokio::test]
-async fn a_cancelled_caller_leaves_no_transaction_open() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+async fn a_cancelled_caller_leaves_no_transaction_open(house: House) {
+    let db = open(&house).await;
     let (entered_tx, mut entered) = tokio::sync::mpsc::channel(1);
     let (go, wait) = mpsc::channel::<()>();
     let caller = tokio::spawn({
@@ -98,11 +93,11 @@ async fn a_cancelled_caller_leaves_no_transaction_open() {
     assert!(recorded(&db, 1).await);
     assert!(recorded(&db, 2).await);
 }
+}
 
-#[tokio::test]
-async fn a_body_that_panics_is_rolled_back_and_the_door_stays_open() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+async fn a_body_that_panics_is_rolled_back_and_the_door_stays_open(house: House) {
+    let db = open(&house).await;
     let result: Result<(), Error> = db
         .transaction(Tx::Bootstrap, |c| {
             idempotency::record(c, &request(1, b"body"), b"answer", 0)?;
@@ -113,11 +108,11 @@ async fn a_body_that_panics_is_rolled_back_and_the_door_stays_open() {
     record(&db, 2).await.unwrap();
     assert!(!recorded(&db, 1).await);
 }
+}
 
-#[tokio::test]
-async fn a_transient_refusal_is_tried_again_and_not_for_ever() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+async fn a_transient_refusal_is_tried_again_and_not_for_ever(house: House) {
+    let db = open(&house).await;
     let mut tries = 0;
     let third = db.transaction(Tx::Bootstrap, move |_| {
         tries += 1;
@@ -134,12 +129,12 @@ async fn a_transient_refusal_is_tried_again_and_not_for_ever() {
     assert!(matches!(never, Err(Error::Unavailable(_))));
     assert_eq!(counted.iter().count(), 6);
 }
+}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn writers_of_two_processes_both_get_through() {
-    let dir = TempDir::new().unwrap();
+on_both! {
+async fn writers_of_two_processes_both_get_through(house: House) {
     // two pools on one file are as strange to each other as two processes
-    let (one, two) = (open(&dir).await, open(&dir).await);
+    let (one, two) = (open(&house).await, open(&house).await);
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..60u128 {
         let db = if n % 2 == 0 { one.clone() } else { two.clone() };
@@ -152,11 +147,11 @@ async fn writers_of_two_processes_both_get_through() {
         assert!(recorded(&one, n).await, "row {n}");
     }
 }
+}
 
-#[tokio::test]
-async fn the_same_request_is_answered_alike_and_another_body_is_refused() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+async fn the_same_request_is_answered_alike_and_another_body_is_refused(house: House) {
+    let db = open(&house).await;
     record(&db, 1).await.unwrap();
     let replay = |r: Request| db.read(Tx::ReadUser, move |c| idempotency::replay(c, &r));
     assert_eq!(replay(request(1, b"body")).await.unwrap(), Some(b"answer".to_vec()));
@@ -165,11 +160,11 @@ async fn the_same_request_is_answered_alike_and_another_body_is_refused() {
     assert_eq!(replay(Request::new("users/bob", "test", id, b"other")).await.unwrap(), None);
     assert_eq!(replay(Request::new("users/ann", "else", id, b"other")).await.unwrap(), None);
 }
+}
 
-#[tokio::test]
-async fn a_mutation_acts_once_and_only_if_it_is_meant() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+async fn a_mutation_acts_once_and_only_if_it_is_meant(house: House) {
+    let db = open(&house).await;
     let (acted, acts) = mpsc::channel();
     let once = |n: u128, validate_only: bool| {
         let how = Once { request: Some(request(n, b"body")), validate_only, now_ms: 0 };
@@ -190,11 +185,42 @@ async fn a_mutation_acts_once_and_only_if_it_is_meant() {
     assert_eq!(acts.try_iter().count(), 1);
     assert!(recorded(&db, 101).await);
 }
+}
 
-#[tokio::test]
-async fn answers_are_forgotten_after_a_day() {
-    let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+on_both! {
+    async fn the_same_request_at_the_same_moment_acts_once(house: House) {
+        let db = open(&house).await;
+        for round in 0..10u128 {
+            let (acted, acts) = mpsc::channel();
+            let mut callers = tokio::task::JoinSet::new();
+            for caller in 0..8u128 {
+                let how = Once { request: Some(request(round, b"body")), ..Once::default() };
+                let (db, acted) = (db.clone(), acted.clone());
+                callers.spawn(async move {
+                    db.once(Tx::Bootstrap, how, move |c| {
+                        // fails for whoever comes second, as making a user of that name would
+                        let mine = Request::new("users/ann", "deed", RequestId(Uuid::from_u128(round)), b"");
+                        idempotency::record(c, &mine, b"", 0)?;
+                        acted.send(()).unwrap();
+                        Ok::<_, Error>(caller)
+                    })
+                    .await
+                });
+            }
+            let mut answers = std::collections::BTreeSet::new();
+            while let Some(done) = callers.join_next().await {
+                answers.insert(done.unwrap().unwrap());
+            }
+            assert_eq!(answers.len(), 1, "round {round}: {answers:?}");
+            drop(acted);
+            assert_eq!(acts.iter().count(), 1, "round {round}");
+        }
+    }
+}
+
+on_both! {
+async fn answers_are_forgotten_after_a_day(house: House) {
+    let db = open(&house).await;
     record(&db, 1).await.unwrap();
     let later = idempotency::KEPT_MS;
     for (n, now) in [(2, later), (3, later + 1)] {
@@ -207,24 +233,18 @@ async fn answers_are_forgotten_after_a_day() {
         assert_eq!(first.unwrap().is_some(), now == later);
     }
 }
+}
 
 #[tokio::test]
 async fn a_database_that_this_build_does_not_know_is_refused() {
     let dir = TempDir::new().unwrap();
-    drop(open(&dir).await);
+    drop(Db::open(&Location::from(dir.path().to_path_buf()), Service::User).await.unwrap());
     std::fs::rename(dir.path().join("user.db"), dir.path().join("quota.db")).unwrap();
-    let refused = Db::open(&location(&dir), Service::Quota).await.map(|_| ()).unwrap_err();
+    let refused =
+        Db::open(&Location::from(dir.path().to_path_buf()), Service::Quota).await.map(|_| ()).unwrap_err();
     assert!(matches!(refused, Error::Open(_)));
     assert!(refused.to_string().contains("user0001"), "{refused}");
     assert!(refused.to_string().contains("newer version"), "{refused}");
-}
-
-#[test]
-fn an_address_without_a_driver_is_refused() {
-    assert!("mysql://db/crater".parse::<Location>().unwrap_err().to_string().contains("mysql://"));
-    assert!("".parse::<Location>().is_err());
-    assert_eq!("sqlite:///data".parse::<Location>().unwrap(), Location::Dir("/data".into()));
-    assert_eq!("data".parse::<Location>().unwrap(), Location::Dir("data".into()));
 }
 
 #[cfg(unix)]
@@ -232,7 +252,7 @@ fn an_address_without_a_driver_is_refused() {
 async fn nobody_else_on_the_machine_can_read_the_files() {
     use std::os::unix::fs::PermissionsExt;
     let dir = TempDir::new().unwrap();
-    let db = open(&dir).await;
+    let db = Db::open(&Location::from(dir.path().to_path_buf()), Service::User).await.unwrap();
     record(&db, 1).await.unwrap();
     for entry in std::fs::read_dir(dir.path()).unwrap() {
         let entry = entry.unwrap();
@@ -245,36 +265,36 @@ const CHILD: &str = "CRATER_STORE_TEST_CHILD";
 /// Not a test of its own: the process that the test below kills.
 #[tokio::test]
 async fn child_that_writes_until_it_is_killed() {
-    let Ok(dir) = std::env::var(CHILD) else { return };
-    let db = Db::open(&Location::Dir(dir.into()), Service::User).await.unwrap();
+    let Ok(address) = std::env::var(CHILD) else { return };
+    let db = Db::open(&address.parse().unwrap(), Service::User).await.unwrap();
     for n in 0.. {
         record(&db, n).await.unwrap();
         println!("acknowledged {n}");
     }
 }
 
-#[tokio::test]
-async fn what_was_acknowledged_survives_a_kill() {
-    let dir = TempDir::new().unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
-        .env(CHILD, dir.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut last = None;
-    while last < Some(20) {
-        let line = lines.next().expect("the child went away").unwrap();
-        last = line.split_once("acknowledged ").and_then(|(_, n)| n.parse::<u128>().ok()).or(last);
-    }
-    child.kill().unwrap();
-    for line in lines.map_while(Result::ok) {
-        last = line.split_once("acknowledged ").and_then(|(_, n)| n.parse::<u128>().ok()).or(last);
-    }
-    child.wait().unwrap();
-    let db = tokio::time::timeout(Duration::from_secs(10), open(&dir)).await.unwrap();
-    for n in 0..=last.unwrap() {
-        assert!(recorded(&db, n).await, "row {n} was acknowledged and is lost");
+on_both! {
+    async fn what_was_acknowledged_survives_a_kill(house: House) {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "door::child_that_writes_until_it_is_killed", "--nocapture"])
+            .env(CHILD, house.address())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut last = None;
+        while last < Some(20) {
+            let line = lines.next().expect("the child went away").unwrap();
+            last = line.split_once("acknowledged ").and_then(|(_, n)| n.parse::<u128>().ok()).or(last);
+        }
+        child.kill().unwrap();
+        for line in lines.map_while(Result::ok) {
+            last = line.split_once("acknowledged ").and_then(|(_, n)| n.parse::<u128>().ok()).or(last);
+        }
+        child.wait().unwrap();
+        let db = tokio::time::timeout(Duration::from_secs(10), open(&house)).await.unwrap();
+        for n in 0..=last.unwrap() {
+            assert!(recorded(&db, n).await, "row {n} was acknowledged and is lost");
+        }
     }
 }

@@ -1,11 +1,8 @@
 //! The laws of the user service's tables.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
-
 use crater_domain::{AccountId, UserId};
 use crater_store::user::{self, Member, NewAccount, NewUser, Presented, Session, UserChange};
-use crater_store::{Conn, Db, Error, Location, Result, Service, Tx};
-use tempfile::TempDir;
+use crater_store::{Conn, Error, Result, Service};
 use uuid::Uuid;
 
 const ANN: &str = "ann";
@@ -42,10 +39,8 @@ fn session(user: &str) -> Session {
     Session { id: SESSION, user: id(user), expires_ms: 1000, revoked_ms: None }
 }
 
-async fn with_db(body: impl FnMut(&mut Conn) -> Result<()> + Send + 'static) {
-    let dir = TempDir::new().unwrap();
-    let db = Db::open(&Location::from(dir.path().to_path_buf()), Service::User).await.unwrap();
-    db.transaction(Tx::Bootstrap, body).await.unwrap();
+async fn with_db(body: impl FnMut(&mut Conn) -> Result<()> + Clone + Send + 'static) {
+    crate::house::with_db(Service::User, body).await;
 }
 
 #[tokio::test]
