@@ -17,6 +17,12 @@ pub enum Error {
         /// What: for example `users/ann`.
         what: String,
     },
+    /// An id that was deleted, and is never given again.
+    #[error("{what} was deleted, and its id is never given again")]
+    Deleted {
+        /// What: for example `users/ann`.
+        what: String,
+    },
     /// The version that the caller read is no more.
     #[error("{0} was changed meanwhile (etag): read it again and repeat")]
     Conflict(String),
@@ -99,6 +105,7 @@ impl From<Error> for domain::Error {
         match error {
             Error::NotFound(_) => Self::new(Code::NotFound, "NOT_FOUND", text),
             Error::AlreadyExists { .. } => Self::new(Code::AlreadyExists, "ALREADY_EXISTS", text),
+            Error::Deleted { .. } => Self::new(Code::AlreadyExists, "ID_DELETED", text),
             Error::Conflict(name) => Self::stale(name),
             Error::RequestReused => Self::field("request_id", "was used before with another body"),
             Error::Unavailable(_) => Self::unavailable("the database is busy or away").caused_by(error),

@@ -85,13 +85,13 @@ impl App {
         self.changed.send_replace(());
     }
 
-    /// Makes the first account and the first user, if that user is not there; says whether it was made. Nothing of an
-    /// installation that has them is changed.
+    /// Makes the first account and the first user, if that user never was there; says whether it was made. Nothing of an
+    /// installation that has or had them is changed.
     pub async fn bootstrap_admin(&self, password: String) -> Result<bool> {
         let admin: UserId = ADMIN.parse().map_err(Error::internal)?;
         let account: AccountId = DEFAULT_ACCOUNT.parse().map_err(Error::internal)?;
         let id = admin.clone();
-        if self.db.read::<_, Error, _>(Tx::ReadUser, move |c| Ok(user::user(c, &id)?)).await?.is_some() {
+        if self.db.read::<_, Error, _>(Tx::ReadUser, move |c| Ok(user::is_user_id_used(c, &id)?)).await? {
             return Ok(false);
         }
         if password.is_empty() {
@@ -100,7 +100,8 @@ impl App {
         let password_hash = self.passwords.hash(password).await?;
         let now_ms = self.now_ms();
         let made = self.db.transaction::<_, Error, _>(Tx::Bootstrap, move |c| {
-            if user::user(c, &admin)?.is_some() {
+            user::lock(c)?;
+            if user::is_user_id_used(c, &admin)? {
                 return Ok(false);
             }
             if user::account(c, &account)?.is_none() {

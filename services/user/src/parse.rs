@@ -1,13 +1,11 @@
 //! Requests → domain types. What is wrong is said by the path of its field, all at once.
 
 use crater_api::user::v1 as pb;
-use crater_domain::{AccountId, Error, FieldViolation, IdError, RequestId, Result, UserId};
-use crater_store::Once;
-use crater_store::idempotency::Request;
-use crater_store::user::{Member, UserChange};
-use prost::Message;
+use crater_domain::{AccountId, Error, FieldViolation, IdError, Result, UserId};
+use crater_store::user::{AccountChange, Member, UserChange, UserFilter};
 
-use crate::people::{AccountDraft, UserDraft};
+use crate::accounts::AccountDraft;
+use crate::people::UserDraft;
 
 /// The longest name to show, in characters.
 const DISPLAY_NAME: usize = 120;
@@ -35,6 +33,20 @@ impl Violations {
         }
     }
 
+    fn new_password(&mut self, field: &str, text: &str) {
+        if !PASSWORD.contains(&text.chars().count()) {
+            self.add(field, format!("must have {} to {} characters", PASSWORD.start(), PASSWORD.end()));
+        }
+    }
+
+    fn password(&mut self, field: &str, text: &str) {
+        if text.is_empty() {
+            self.add(field, "must not be empty");
+        } else if text.chars().count() > *PASSWORD.end() {
+            self.add(field, format!("must have at most {} characters", PASSWORD.end()));
+        }
+    }
+
     fn none(self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(Error::fields(self.0)) }
     }
@@ -48,30 +60,59 @@ impl Violations {
     }
 }
 
-/// How the mutation `method` is to be done. `body` is the request without its secrets; that it names itself or is a check only does not
-/// make it another body.
-pub fn once(
-    principal: &UserId,
-    method: &'static str,
-    request_id: &str,
-    validate_only: bool,
-    body: &impl Message,
-    now_ms: i64,
-) -> Result<Once> {
-    let id = RequestId::parse_optional(request_id)?;
-    let request = id.map(|id| Request::new(principal.resource_name(), method, id, &body.encode_to_vec()));
-    Ok(Once { request, validate_only, now_ms })
+/// Reads "users/{user}" in `field`.
+pub fn user(field: &str, name: &str) -> Result<UserId> {
+    UserId::parse_name(name).map_err(|e| Error::field(field, e.to_string()))
+}
+
+/// Reads "accounts/{account}" in `field`.
+pub fn account(field: &str, name: &str) -> Result<AccountId> {
+    AccountId::parse_name(name).map_err(|e| Error::field(field, e.to_string()))
 }
 
 pub fn login(r: pb::LoginRequest) -> Result<(UserId, String)> {
     let mut wrong = Violations::default();
     let user = wrong.take("user_id", r.user_id.parse());
-    if r.password.is_empty() {
-        wrong.add("password", "must not be empty");
-    } else if r.password.chars().count() > *PASSWORD.end() {
-        wrong.add("password", format!("must have at most {} characters", PASSWORD.end()));
-    }
+    wrong.password("password", &r.password);
     Ok((wrong.or(user)?, r.password))
+}
+
+/// The password as it is, and as it is to be.
+pub fn change_password(r: pb::ChangePasswordRequest) -> Result<(String, String)> {
+    let mut wrong = Violations::default();
+    wrong.password("current_password", &r.current_password);
+    wrong.new_password("new_password", &r.new_password);
+    if r.new_password == r.current_password {
+        wrong.add("new_password", "must be another one than the present password");
+    }
+    wrong.none()?;
+    Ok((r.current_password, r.new_password))
+}
+
+/// Whose password, and what it is to be.
+pub fn reset_password(r: pb::ResetPasswordRequest) -> Result<(UserId, String)> {
+    let mut wrong = Violations::default();
+    let id = wrong.take("name", UserId::parse_name(&r.name));
+    wrong.new_password("new_password", &r.new_password);
+    Ok((wrong.or(id)?, r.new_password))
+}
+
+pub fn user_filter(r: &pb::ListUsersRequest) -> Result<UserFilter> {
+    let mut wrong = Violations::default();
+    if r.query.chars().count() > DISPLAY_NAME {
+        wrong.add("query", format!("must have at most {DISPLAY_NAME} characters"));
+    }
+    let suspended = match pb::UserState::try_from(r.state) {
+        Ok(pb::UserState::Unspecified) => None,
+        Ok(pb::UserState::Active) => Some(false),
+        Ok(pb::UserState::Suspended) => Some(true),
+        Err(_) => {
+            wrong.add("state", "must be ACTIVE or SUSPENDED, or not set");
+            None
+        }
+    };
+    wrong.none()?;
+    Ok(UserFilter { suspended, query: r.query.clone() })
 }
 
 pub fn create_user(r: pb::CreateUserRequest) -> Result<UserDraft> {
@@ -79,9 +120,7 @@ pub fn create_user(r: pb::CreateUserRequest) -> Result<UserDraft> {
     let id = wrong.take("user_id", r.user_id.parse());
     let user = r.user.unwrap_or_default();
     wrong.display_name("user.display_name", &user.display_name);
-    if !PASSWORD.contains(&r.password.chars().count()) {
-        wrong.add("password", format!("must have {} to {} characters", PASSWORD.start(), PASSWORD.end()));
-    }
+    wrong.new_password("password", &r.password);
     let mut accounts = Vec::new();
     for (i, name) in r.accounts.iter().enumerate() {
         accounts.extend(wrong.take(format!("accounts[{i}]"), AccountId::parse_name(name)));
@@ -134,6 +173,41 @@ pub fn create_account(r: pb::CreateAccountRequest) -> Result<AccountDraft> {
     Ok(AccountDraft { id, display_name, parent })
 }
 
+/// Which account, what changes, and the version that it must still have.
+pub fn update_account(r: pb::UpdateAccountRequest) -> Result<(AccountId, AccountChange, Option<i64>)> {
+    const PATHS: &str = "must name display_name or parent";
+    let mut wrong = Violations::default();
+    let account = r.account.unwrap_or_default();
+    let id = wrong.take("account.name", AccountId::parse_name(&account.name));
+    let mut change = AccountChange::default();
+    let paths = r.update_mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        wrong.add("update_mask", PATHS);
+    }
+    for path in paths {
+        match (path.as_str(), account.parent.as_str()) {
+            ("display_name", _) => {
+                wrong.display_name("account.display_name", &account.display_name);
+                change.display_name = Some(account.display_name.clone());
+            }
+            ("parent", "") => change.parent = Some(None),
+            ("parent", name) => {
+                change.parent = wrong.take("account.parent", AccountId::parse_name(name)).map(Some);
+            }
+            (other, _) => wrong.add("update_mask", format!("{PATHS}, not {other:?}")),
+        }
+    }
+    Ok((wrong.or(id)?, change, version(&account.etag)))
+}
+
+/// Out of which account, and who.
+pub fn remove_member(r: &pb::RemoveMemberRequest) -> Result<(AccountId, UserId)> {
+    let mut wrong = Violations::default();
+    let account = wrong.take("account", AccountId::parse_name(&r.account));
+    let user = wrong.take("user", UserId::parse_name(&r.user));
+    wrong.or(account.zip(user))
+}
+
 pub fn add_member(r: pb::AddMemberRequest) -> Result<Member> {
     let mut wrong = Violations::default();
     let membership = r.membership.unwrap_or_default();
@@ -159,7 +233,7 @@ pub fn etag(version: i64) -> String {
 }
 
 /// An etag as a version; one that was never given out is none that a row has.
-fn version(etag: &str) -> Option<i64> {
+pub fn version(etag: &str) -> Option<i64> {
     match etag {
         "" => None,
         _ => Some(etag.strip_prefix('v').and_then(|v| v.parse().ok()).unwrap_or(-1)),

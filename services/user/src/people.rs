@@ -1,10 +1,11 @@
-//! Users, accounts, and who is in which.
+//! Users, as platform admins see them.
 
 use crater_domain::{AccountId, Code, Error, FieldViolation, Result, UserId};
-use crater_store::user::{self, Account, Member, NewAccount, NewUser, User, UserChange};
-use crater_store::{Conn, Once, Tx};
+use crater_store::user::{self, Member, NewUser, User, UserChange, UserFilter};
+use crater_store::{Once, Tx};
 
 use crate::app::{App, Caller};
+use crate::rights::{absent_user, is_admin, require_admin, require_another};
 
 /// A user to be.
 #[derive(Clone)]
@@ -21,27 +22,51 @@ pub struct UserDraft {
     pub accounts: Vec<AccountId>,
 }
 
-/// An account to be.
-#[derive(Debug, Clone)]
-pub struct AccountDraft {
-    /// The id.
-    pub id: AccountId,
-    /// A name to show.
-    pub display_name: String,
-    /// The account above it.
-    pub parent: Option<AccountId>,
+/// A user, as much of it as the caller may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The user.
+    pub user: User,
+    /// The places of the user that the caller may know of.
+    pub members: Vec<Member>,
+    /// Whether the caller is a platform admin.
+    pub by_admin: bool,
 }
 
 impl App {
-    /// Who the caller is, and where.
-    pub async fn who_am_i(&self, caller: &Caller) -> Result<(User, Vec<Member>)> {
-        let id = caller.user.clone();
-        self.db
-            .read::<_, Error, _>(Tx::ReadUser, move |c| {
-                let user = user::user(c, &id)?.ok_or_else(|| absent_user(&id))?;
-                Ok((user, user::members_of(c, &id)?))
-            })
-            .await
+    /// A user: oneself, somebody in an account that one manages, or, for a platform admin, anybody.
+    pub async fn get_user(&self, caller: &Caller, id: UserId) -> Result<Seen> {
+        let caller = caller.clone();
+        let seen = self.db.read::<_, Error, _>(Tx::ReadUser, move |c| {
+            let by_admin = is_admin(c, &caller)?;
+            let found = user::user(c, &id)?.map(|user| Ok::<_, Error>((user, user::members_of(c, &id)?)));
+            let (user, mut members) = found.transpose()?.ok_or_else(|| absent_user(&id))?;
+            if !by_admin && caller.user != id {
+                let mine = user::members_of(c, &caller.user)?;
+                members.retain(|m| mine.iter().any(|own| own.manager && own.account == m.account));
+                if members.is_empty() {
+                    return Err(absent_user(&id));
+                }
+            }
+            Ok(Seen { user, members, by_admin })
+        });
+        seen.await
+    }
+
+    /// At most `limit` users by id, beginning after the id `after`.
+    pub async fn list_users(
+        &self,
+        caller: &Caller,
+        filter: UserFilter,
+        after: String,
+        limit: usize,
+    ) -> Result<Vec<User>> {
+        let caller = caller.clone();
+        let users = self.db.read::<_, Error, _>(Tx::ListUsers, move |c| {
+            require_admin(c, &caller)?;
+            Ok(user::list_users(c, &filter, &after, limit)?)
+        });
+        users.await
     }
 
     /// Creates a user, a member of the accounts named.
@@ -61,6 +86,7 @@ impl App {
         let made = self
             .db
             .once::<_, Error, _>(Tx::CreateUser, how, move |c| {
+                user::lock(c)?;
                 require_admin(c, &caller)?;
                 let mut wrong = Vec::new();
                 for (i, account) in accounts.iter().enumerate() {
@@ -112,99 +138,77 @@ impl App {
         how: Once,
     ) -> Result<User> {
         let (caller, now_ms) = (caller.clone(), how.now_ms);
-        let changed = self
-            .db
-            .once::<_, Error, _>(Tx::UpdateUser, how, move |c| {
-                require_admin(c, &caller)?;
-                let locks_out = change.suspended == Some(true) || change.platform_admin == Some(false);
-                if locks_out && id == caller.user {
-                    // so that there is always one who can undo it
-                    let text = "an admin cannot suspend itself or give up being one: another admin can";
-                    return Err(Error::new(Code::FailedPrecondition, "LAST_ADMIN", text));
-                }
-                if user::user(c, &id)?.is_none() {
-                    return Err(absent_user(&id));
-                }
-                Ok(user::update_user(c, &id, &change, version, now_ms)?)
-            })
-            .await?;
+        let changed = self.db.once::<_, Error, _>(Tx::UpdateUser, how, move |c| {
+            user::lock(c)?;
+            require_admin(c, &caller)?;
+            if change.suspended == Some(true) || change.platform_admin == Some(false) {
+                require_another(&caller, &id, "suspend itself or give up being one")?;
+            }
+            let now = user::user(c, &id)?.ok_or_else(|| absent_user(&id))?;
+            let settled = change.suspended == Some(now.suspended)
+                && change.display_name.is_none()
+                && change.platform_admin.is_none()
+                && version.is_none_or(|v| v == now.version);
+            // who is suspended twice is as before: a client that repeats itself makes nobody's etag stale
+            if settled { Ok(now) } else { Ok(user::update_user(c, &id, &change, version, now_ms)?) }
+        });
+        let changed = changed.await?;
         self.tell();
         Ok(changed)
     }
 
-    /// Creates an account.
-    pub async fn create_account(&self, caller: &Caller, draft: AccountDraft, how: Once) -> Result<Account> {
+    /// Sets the password of somebody else; every session of that user ends.
+    pub async fn reset_password(
+        &self,
+        caller: &Caller,
+        id: UserId,
+        password: String,
+        how: Once,
+    ) -> Result<()> {
+        if caller.user == id {
+            // whoever found a session open could take the account over for good
+            let text = "one's own password is changed with ChangePassword, which asks for the present one";
+            return Err(Error::new(Code::FailedPrecondition, "OWN_PASSWORD", text));
+        }
+        let hash = self.passwords.hash(password.clone()).await?;
+        let (compared, of) = (how.request.is_some() && !how.validate_only, id.clone());
+        let (caller, now_ms, to) = (caller.clone(), how.now_ms, hash.clone());
+        let set = self.db.once::<_, Error, _>(Tx::ResetPassword, how, move |c| {
+            user::lock(c)?;
+            require_admin(c, &caller)?;
+            if user::user(c, &id)?.is_none() {
+                return Err(absent_user(&id));
+            }
+            Ok(user::set_password(c, &id, None, &to, None, now_ms)?)
+        });
+        set.await?;
+        if compared {
+            self.same_password(of, password, hash).await?;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Deletes a user for good, if it is still at `version` (when given).
+    pub async fn delete_user(
+        &self,
+        caller: &Caller,
+        id: UserId,
+        version: Option<i64>,
+        how: Once,
+    ) -> Result<()> {
         let (caller, now_ms) = (caller.clone(), how.now_ms);
-        let AccountDraft { id, display_name, parent } = draft;
-        let new = NewAccount { id, display_name, parent, created_ms: now_ms };
-        let made = self
-            .db
-            .once::<_, Error, _>(Tx::CreateAccount, how, move |c| {
-                require_admin(c, &caller)?;
-                if let Some(parent) = &new.parent
-                    && user::account(c, parent)?.is_none()
-                {
-                    return Err(Error::field(
-                        "account.parent",
-                        format!("{} is not there", parent.resource_name()),
-                    ));
-                }
-                Ok(user::create_account(c, &new)?)
-            })
-            .await?;
+        let deleted = self.db.once::<_, Error, _>(Tx::DeleteUser, how, move |c| {
+            user::lock(c)?;
+            require_admin(c, &caller)?;
+            require_another(&caller, &id, "delete itself")?;
+            if user::user(c, &id)?.is_none() {
+                return Err(absent_user(&id));
+            }
+            Ok(user::delete_user(c, &id, version, now_ms)?)
+        });
+        deleted.await?;
         self.tell();
-        Ok(made)
+        Ok(())
     }
-
-    /// Puts a user into an account, or changes the role there.
-    pub async fn add_member(&self, caller: &Caller, member: Member, how: Once) -> Result<Member> {
-        let caller = caller.clone();
-        let added = self
-            .db
-            .once::<_, Error, _>(Tx::AddMember, how, move |c| {
-                require_manager(c, &caller, &member.account)?;
-                if user::user(c, &member.user)?.is_none() {
-                    return Err(absent_user(&member.user));
-                }
-                user::add_member(c, &member)?;
-                Ok(member.clone())
-            })
-            .await?;
-        self.tell();
-        Ok(added)
-    }
-}
-
-/// The gate looked at the token; this looks at the truth, in the same transaction as the deed.
-fn require_admin(conn: &mut Conn, caller: &Caller) -> Result<()> {
-    match user::user(conn, &caller.user)? {
-        Some(me) if me.platform_admin && !me.suspended => Ok(()),
-        _ => {
-            Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", "only a platform admin may do this"))
-        }
-    }
-}
-
-/// A stranger's account and an absent one read alike.
-fn require_manager(conn: &mut Conn, caller: &Caller, account: &AccountId) -> Result<()> {
-    let absent = || Error::not_found("account", account.resource_name());
-    if user::account(conn, account)?.is_none() {
-        return Err(absent());
-    }
-    if require_admin(conn, caller).is_ok() {
-        return Ok(());
-    }
-    let places = user::members_of(conn, &caller.user)?;
-    match places.iter().find(|m| m.account == *account) {
-        Some(place) if place.manager => Ok(()),
-        Some(_) => {
-            let text = "only a manager of the account may do this";
-            Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text))
-        }
-        None => Err(absent()),
-    }
-}
-
-fn absent_user(id: &UserId) -> Error {
-    Error::not_found("user", id.resource_name())
 }

@@ -14,7 +14,7 @@ use futures::StreamExt;
 
 use crate::app::{App, Clock};
 use crate::config::Config;
-use crate::grpc::{Grpc, said};
+use crate::grpc::{Grpc, known};
 
 /// The keys are compared with the database this often: another replica may have made one.
 const KEYS_EVERY: Duration = Duration::from_secs(30);
@@ -103,7 +103,7 @@ async fn keep_keys(app: App, authority: Authority, ready: Condition) -> Result<(
 async fn feed_directory(app: App, authority: Authority, ready: Condition) -> Result<()> {
     let mut events = std::pin::pin!(app.watch_identities());
     while let Some(event) = events.next().await {
-        if authority.directory().apply(said(event?)) {
+        if authority.directory().apply(known(event?)) {
             ready.ready();
         }
     }

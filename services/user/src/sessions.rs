@@ -42,14 +42,11 @@ impl App {
     /// # Errors
     /// Too many attempts, with the time to wait; wrong credentials; suspended.
     pub async fn login(&self, id: UserId, password: String) -> Result<(Tokens, User)> {
-        self.attempts.take(&id, self.now_ms()).map_err(|wait| {
-            Error::new(Code::ResourceExhausted, "LOGIN_ATTEMPTS", "too many attempts to sign in as this user")
-                .retry_after(wait)
-        })?;
+        self.take_attempt(&id)?;
         let wanted = id.clone();
         let hash =
             self.db.read::<_, Error, _>(Tx::ReadUser, move |c| Ok(user::password_hash(c, &wanted)?)).await?;
-        if !self.passwords.verify(password, hash).await? {
+        if !self.passwords.verify(password, hash.clone()).await? {
             return Err(wrong_credentials());
         }
         self.attempts.forgive(&id);
@@ -64,12 +61,24 @@ impl App {
         let (token, secret_hash) = refresh::mint(session.id);
         let opened = session.clone();
         let user = self.db.transaction::<_, Error, _>(Tx::Login, move |c| {
-            let user = active(c, &id)?;
+            let checked = hash.as_deref().unwrap_or_default();
+            let Some(user) = user::sign_in(c, &id, checked, now_ms)? else {
+                // suspended; or the password was changed while it was checked
+                return active(c, &id).and(Err(wrong_credentials()));
+            };
             user::open_session(c, &opened, &secret_hash, now_ms)?;
             Ok(user)
         });
         let user = user.await?;
         Ok((self.tokens(&user, &session, token, now_ms)?, user))
+    }
+
+    /// Takes one of the user's tries to give the right password, or says how long to wait for one.
+    pub(crate) fn take_attempt(&self, user: &UserId) -> Result<()> {
+        self.attempts.take(user, self.now_ms()).map_err(|wait| {
+            Error::new(Code::ResourceExhausted, "LOGIN_ATTEMPTS", "too many attempts to sign in as this user")
+                .retry_after(wait)
+        })
     }
 
     /// Trades a refresh token for a new pair. The second use of one ends its session, for whoever holds it: one of the two is

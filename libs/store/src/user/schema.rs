@@ -11,6 +11,11 @@ diesel::table! {
         version -> BigInt,
         epoch -> BigInt,
         revision -> BigInt,
+        deleted_ms -> Nullable<BigInt>,
+        acting_account -> Nullable<Text>,
+        last_login_ms -> Nullable<BigInt>,
+        epoch_ms -> BigInt,
+        search_name -> Text,
     }
 }
 
@@ -22,6 +27,7 @@ diesel::table! {
         created_ms -> BigInt,
         version -> BigInt,
         revision -> BigInt,
+        deleted_ms -> Nullable<BigInt>,
     }
 }
 
@@ -63,4 +69,4 @@ diesel::table! {
 diesel::joinable!(members -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session));
-diesel::allow_tables_to_appear_in_same_query!(users, members, sessions, refresh_tokens);
+diesel::allow_tables_to_appear_in_same_query!(users, accounts, members, sessions, refresh_tokens);

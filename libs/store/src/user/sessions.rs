@@ -150,10 +150,12 @@ pub fn revoke_session(conn: &mut Conn, user: &UserId, session: Uuid, now_ms: i64
     Ok(ended > 0)
 }
 
-/// Ends all sessions of the user. The caller marks the user as changed.
-pub(super) fn revoke_all(conn: &mut Conn, user: &UserId, now_ms: i64) -> Result<()> {
-    let live =
-        sessions::table.filter(sessions::user_id.eq(user.as_str())).filter(sessions::revoked_ms.is_null());
+/// Ends all sessions of the user, except `but`. The caller marks the user as changed.
+pub(super) fn revoke_all(conn: &mut Conn, user: &UserId, but: Option<Uuid>, now_ms: i64) -> Result<()> {
+    let live = sessions::table
+        .filter(sessions::user_id.eq(user.as_str()))
+        .filter(sessions::id.ne(but.map(|id| id.to_string()).unwrap_or_default()))
+        .filter(sessions::revoked_ms.is_null());
     query!(conn, |c| diesel::update(live).set(sessions::revoked_ms.eq(Some(now_ms))).execute(c))?;
     Ok(())
 }
