@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on must say so
 
 mod harness;
+mod kill;
+mod load;
 
 #[path = "../system/gang.rs"]
 mod gang;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::kubernetes::{Kubelets, Kubernetes};
 use super::program::{LOG, PASSWORD, Turn};
 use super::service::{Service, free_port};
-use super::{Api, Cli, PATIENCE, program, run};
+use super::{Api, Cli, PATIENCE, program, run, until};
 
 /// The services, in an order in which each finds those that it calls; any order will do.
 pub const NAMES: [&str; 6] = ["user", "quota", "job", "scheduler", "controller", "gateway"];
@@ -159,11 +159,15 @@ impl Mesh {
         self.services.insert(label.to_owned(), Service::new(label, ports[label], command, log));
     }
 
-    /// Waits until every service says that it serves, and the gateway that it reaches those behind it.
-    pub fn all_ready(&self, limit: Duration) {
-        for service in self.services.values() {
-            service.ready(limit);
+    /// Waits until every service says that it serves, and the gateway that it reaches those behind it; returns how long the former took.
+    pub fn all_ready(&self, limit: Duration) -> Duration {
+        let took = self.services.values().map(|service| service.ready(limit)).sum();
+        let gateway = &self.services["gateway"];
+        for owned in ["user.v1.AuthService", "quota.v1.QuotaService", "job.v1.JobService"] {
+            let owned = format!("crater.{owned}");
+            until(&format!("the gateway reaches {owned}"), limit, || gateway.serves(&owned).then_some(()));
         }
+        took
     }
 
     /// One of the services.

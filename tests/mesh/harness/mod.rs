@@ -18,9 +18,7 @@ mod wait;
 
 pub use api::{Api, simple_job};
 pub use cli::Cli;
-pub use kubernetes::Kubernetes;
 pub use mesh::{Mesh, NAMES, example, mesh_key};
 pub use process::{Ended, Follower, run};
 pub use program::{PASSWORD, command, program};
-pub use service::{Service, free_port};
 pub use wait::{PATIENCE, is_alive, until};
