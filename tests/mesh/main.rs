@@ -4,6 +4,7 @@
 //! What a person meets is the same however the mesh is put together, so those tests are the whole system's own.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on must say so
 
+mod chaos;
 mod harness;
 mod kill;
 mod load;
