@@ -7,7 +7,9 @@
 mod chaos;
 mod harness;
 mod kill;
+mod leaders;
 mod load;
+mod programs;
 
 #[path = "../system/gang.rs"]
 mod gang;

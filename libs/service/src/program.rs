@@ -16,7 +16,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// standard error.
 pub fn leave(program: &str, result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("{program}: {error:#}");
+    let text = format!("{error:#}");
+    eprintln!("{program}: {}", text.split_whitespace().collect::<Vec<_>>().join(" "));
     let of_config = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<Error>().is_some_and(Error::is_configuration)
     };

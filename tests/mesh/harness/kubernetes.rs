@@ -89,6 +89,11 @@ impl Kubernetes {
         self.cluster.client()
     }
 
+    /// Runs a future beside the test, as long as the cluster is there.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(future);
+    }
+
     /// Waits for a future.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)

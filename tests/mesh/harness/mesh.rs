@@ -159,6 +159,13 @@ impl Mesh {
         self.services.insert(label.to_owned(), Service::new(label, ports[label], command, log));
     }
 
+    /// Adds another scheduler, `scheduler-2`, not started. Nobody but the cluster hears of it.
+    pub fn second_scheduler(&mut self, environment: &[(&str, &str)]) {
+        let mut ports: BTreeMap<&str, u16> = NAMES.iter().map(|&n| (n, self.services[n].port)).collect();
+        ports.insert("scheduler-2", free_port());
+        self.add("scheduler-2", "scheduler", &ports, environment);
+    }
+
     /// Waits until every service says that it serves, and the gateway that it reaches those behind it; returns how long the former took.
     pub fn all_ready(&self, limit: Duration) -> Duration {
         let took = self.services.values().map(|service| service.ready(limit)).sum();

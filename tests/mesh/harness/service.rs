@@ -15,7 +15,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::{PATIENCE, until};
+use super::{PATIENCE, run, until};
 
 /// A port that nobody listens on. It is none of those that the system gives to whoever asks for any, so it stays free while
 /// its service is killed and started again.
@@ -84,6 +84,21 @@ impl Service {
             let answer = HealthClient::new(channel).check(request).await;
             answer.is_ok_and(|a| a.into_inner().status == ServingStatus::Serving as i32)
         })
+    }
+
+    /// Sets a variable for the next start.
+    pub fn set(&self, variable: &str, value: &str) {
+        self.command.lock().unwrap().env(variable, value);
+    }
+
+    /// Waits until its page of what it lacks has these words.
+    pub fn says(&self, limit: Duration, words: &str) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.port);
+        until(&format!("{} says {words:?}", self.label), limit, || {
+            let page =
+                run(Command::new("curl").args(["--silent", "--max-time", "2", &url]), "", PATIENCE).out;
+            page.contains(words).then_some(())
+        });
     }
 
     /// SIGKILL: it does not run another instruction.
