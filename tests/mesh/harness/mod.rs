@@ -4,6 +4,7 @@
 mod api;
 #[path = "../../system/harness/cli.rs"]
 mod cli;
+mod database;
 mod kubernetes;
 mod mesh;
 #[path = "../../system/harness/process.rs"]
