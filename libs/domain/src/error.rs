@@ -156,6 +156,16 @@ impl Error {
         self
     }
 
+    /// Whether a part is away, so that trying again may help.
+    pub fn is_away(&self) -> bool {
+        self.code == Code::Unavailable
+    }
+
+    /// What those who run this are told: the cause where there is one.
+    pub fn for_operators(&self) -> String {
+        self.cause.as_ref().map_or_else(|| self.message.to_string(), ToString::to_string)
+    }
+
     /// Keeps the cause for the log.
     pub fn caused_by(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(Arc::from(cause.into()));

@@ -75,7 +75,8 @@ pub struct EpochLease {
 }
 
 impl EpochLease {
-    /// `holder` must differ from that of every other process; `life` is how long a holder that says nothing stays in office.
+    /// `holder` must differ from that of every other living process. Where it is the same that a process before this one had,
+    /// the Lease which that one held is taken at once, in a new epoch. `life` is how long a holder that says nothing stays in office.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -111,8 +112,10 @@ impl EpochLease {
             .lease_duration_seconds
             .and_then(|s| u64::try_from(s).ok())
             .map_or(self.life, Duration::from_secs);
-        let over = started.duration_since(since).unwrap_or_default() >= life;
-        if !holder.is_empty() && !over {
+        let silent = started.duration_since(since).unwrap_or_default() >= life;
+        // under our own name and not in our epoch: who held it is no more, and may have left writes behind
+        let over = holder.is_empty() || holder == self.holder || silent;
+        if !over {
             return Ok(Attempt::Foreign { holder });
         }
         self.write(self.taken(lease, started, epoch + 1), started, epoch + 1).await
@@ -132,6 +135,11 @@ impl EpochLease {
         let written = self.api.replace(&self.name, &PostParams::default(), &lease).await;
         written.map_err(doing("writing the list revision"))?;
         Ok(())
+    }
+
+    /// How long a holder that says nothing stays in office.
+    pub fn life(&self) -> Duration {
+        self.life
     }
 
     /// Gives it up, so that the next holder need not wait.

@@ -6,6 +6,7 @@
 pub mod aijob;
 pub mod allocation;
 pub mod build;
+mod connect;
 pub mod lease;
 pub mod names;
 pub mod node;
@@ -13,3 +14,4 @@ pub mod quantity;
 
 pub use aijob::{AIJob, AIJobSpec, AIJobStatus};
 pub use allocation::{Allocation, AllocationSpec, AllocationStatus};
+pub use connect::{NoWay, connect};

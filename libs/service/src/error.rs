@@ -18,6 +18,8 @@ pub enum Error {
     Target { target: String, why: String },
     #[error("reading the configuration: {0}")]
     Config(Box<figment::Error>),
+    #[error("{key}: {why}")]
+    Setting { key: &'static str, why: String },
     #[error("reading a descriptor set: {0}")]
     Descriptors(#[from] prost::DecodeError),
     #[error("offering reflection: {0}")]
@@ -28,4 +30,18 @@ pub enum Error {
     Task(#[from] tokio::task::JoinError),
     #[error("watching for signals: {0}")]
     Signal(std::io::Error),
+}
+
+impl Error {
+    /// Whether the configuration is to blame, so that the same start cannot go better.
+    pub fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::Setting { .. }
+                | Self::Target { .. }
+                | Self::TlsFile { .. }
+                | Self::Tls(_)
+        )
+    }
 }

@@ -1,12 +1,12 @@
 //! The controller as a process of its own.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use crater_controller::{Config, Deps, build};
-use crater_service::{Bind, Running, Shutdown, load_config, run_until_signal};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use crater_k8s::connect;
+use crater_service::{Bind, Running, Shutdown, leave, load_config, run_until_signal, setting};
 
 /// Turns Allocations into Pods and follows them.
 #[derive(Parser)]
@@ -18,22 +18,19 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    crater_telemetry::init(crater_telemetry::Options::default());
+async fn main() -> ExitCode {
     let args = Args::parse();
+    crater_telemetry::init(crater_telemetry::Options::default());
+    leave("crater-controller", run(args).await)
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     let config: Config = load_config(args.config.as_deref(), "CRATER_CONTROLLER")?;
     run_until_signal(|shutdown| start(config, shutdown)).await
 }
 
 async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
-    let cluster = match &config.kubeconfig {
-        Some(file) => {
-            let file = Kubeconfig::read_from(file).context("kubeconfig")?;
-            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
-        }
-        None => kube::Config::infer().await.context("kubeconfig is not set, and there is none around")?,
-    };
-    let client = kube::Client::try_from(cluster)?;
+    let client = setting("kubeconfig", connect(config.kubeconfig.as_deref()).await)?;
     let bind = Bind::Tcp(config.server.listen);
     Ok(build(config, Deps { client }).spawn(bind, shutdown).await?)
 }

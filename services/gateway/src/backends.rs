@@ -1,6 +1,6 @@
 //! The services behind the gateway.
 
-use crater_service::{Channel, Condition, Readiness, Shutdown, Target, supervise};
+use crater_service::{Channel, Condition, Readiness, Shutdown, Target, required, supervise};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -32,7 +32,9 @@ impl TryFrom<&crate::Config> for Backends {
     type Error = Error;
 
     fn try_from(config: &crate::Config) -> Result<Self, Error> {
-        let target = |target: &Option<Target>, key| target.clone().ok_or(Error::Missing(key));
+        let target = |target: &Option<Target>, key| {
+            required(key, "http://host:port, by flag or configuration", target.clone())
+        };
         Ok(Self {
             user: target(&config.user, "user")?,
             quota: target(&config.quota, "quota")?,

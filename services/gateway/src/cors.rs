@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use crater_service::Error;
 use http::{HeaderName, HeaderValue, Method, Uri, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-
-use crate::Error;
 
 /// What a gRPC-Web client sends beyond what every page may send.
 const ALLOWED: [HeaderName; 7] = [
@@ -38,7 +37,7 @@ pub(crate) fn layer(origins: &[String]) -> Result<CorsLayer, Error> {
 
 /// Browsers compare origins as text, so what can never match is refused.
 fn parse(origin: &str) -> Result<HeaderValue, Error> {
-    let refused = |why| Error::Origin { origin: origin.to_owned(), why };
+    let refused = |why| Error::Setting { key: "allowed_origins", why: format!("{origin:?}: {why}") };
     let uri: Uri = origin.parse().map_err(|_| refused("it is no origin"))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(refused("it must be scheme://host[:port]"));

@@ -7,10 +7,6 @@ pub enum Error {
     Service(#[from] crater_service::Error),
     #[error(transparent)]
     Auth(#[from] crater_auth::Error),
-    #[error("allowed origin {origin:?}: {why}")]
-    Origin { origin: String, why: &'static str },
     #[error("the contract has {path}, but no backend owns it")]
     NoBackend { path: &'static str },
-    #[error("{0} must be set (flag or configuration)")]
-    Missing(&'static str),
 }

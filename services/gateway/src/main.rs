@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use crater_auth::MeshKey;
 use crater_gateway::{Backends, Config, Error, Gateway};
-use crater_service::{Bind, Target, Tls, load_config, run_until_signal};
+use crater_service::{Bind, Target, Tls, leave, load_config, required, run_until_signal, setting};
 
 /// The door of a Crater mesh: gRPC, gRPC-Web and the console on one port.
 ///
@@ -65,16 +65,33 @@ impl Flags {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let flags = Flags::parse();
     crater_telemetry::init(crater_telemetry::Options::default());
-    let config = flags.config()?;
-    let backends = Backends::try_from(&config)?;
-    let mesh = MeshKey::load(config.mesh_key.as_deref().ok_or(Error::Missing("mesh-key"))?)?;
+    leave("crater-gateway", run(flags).await)
+}
+
+async fn run(flags: Flags) -> anyhow::Result<()> {
+    let config = flags.config().map_err(plain)?;
+    let backends = Backends::try_from(&config).map_err(plain)?;
+    let key = required(
+        "mesh_key",
+        "the file of the key, by flag --mesh-key or configuration",
+        config.mesh_key.clone(),
+    )?;
+    let mesh = setting("mesh_key", MeshKey::load(&key))?;
     let listen = Bind::Tcp(config.server.listen);
     run_until_signal(|shutdown| async move {
         Gateway::build(config, backends, mesh)?.spawn(listen, shutdown).await
     })
     .await
-    .context("running the gateway")
+    .map_err(plain)
+}
+
+/// What the service crate said is passed on as such: how a program leaves goes by it.
+fn plain(error: Error) -> anyhow::Error {
+    match error {
+        Error::Service(error) => error.into(),
+        error => error.into(),
+    }
 }

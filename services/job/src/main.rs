@@ -1,13 +1,17 @@
 //! The job service as a process of its own.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use crater_auth::{Authority, MeshKey};
+use crater_domain::Error;
 use crater_job::{Config, Deps, build};
-use crater_service::{Bind, Running, Shutdown, load_config, run_until_signal};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use crater_k8s::connect;
+use crater_service::{
+    Bind, Running, Shutdown, leave, load_config, patiently, required, run_until_signal, setting,
+};
+use crater_store::Location;
 
 /// What people submit, from the accepted request to the recorded end.
 #[derive(Parser)]
@@ -19,28 +23,30 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    crater_telemetry::init(crater_telemetry::Options::default());
+async fn main() -> ExitCode {
     let args = Args::parse();
+    crater_telemetry::init(crater_telemetry::Options::default());
+    leave("crater-job", run(args).await)
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     let config: Config = load_config(args.config.as_deref(), "CRATER_JOB")?;
     run_until_signal(|shutdown| start(config, shutdown)).await
 }
 
 async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
-    let mesh = MeshKey::load(&config.mesh_key).context("the services of a mesh share one key")?;
-    let client = client(&config.kubeconfig).await.context("reading the way to Kubernetes")?;
-    let mut deps = Deps::new(Authority::new(mesh), config.database.parse()?, client);
-    deps.user = Some(config.user.clone().context("user is not set: where is the user service?")?);
-    deps.quota = config.quota.clone();
+    let mesh = setting("mesh_key", MeshKey::load(&config.mesh_key))?;
+    let location: Location = setting("database", config.database.parse())?;
+    let user = required("user", "the user service, http://host:port", config.user.clone())?;
+    let named = Some(config.kubeconfig.as_path()).filter(|file| *file != Path::new(""));
+    let client = setting("kubeconfig", connect(named).await)?;
     let bind = Bind::Tcp(config.server.listen);
-    Ok(build(config, deps).await?.spawn(bind, shutdown).await?)
-}
-
-async fn client(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
-    if kubeconfig.as_os_str().is_empty() {
-        return Ok(kube::Client::try_default().await?);
-    }
-    let read = Kubeconfig::read_from(kubeconfig)?;
-    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
-    Ok(kube::Client::try_from(config)?)
+    let service = patiently("the database", Error::is_away, async || {
+        let mut deps = Deps::new(Authority::new(mesh.clone()), location.clone(), client.clone());
+        deps.user = Some(user.clone());
+        deps.quota = config.quota.clone();
+        build(config.clone(), deps).await
+    });
+    let service = setting("database", service.await.map_err(|error| error.for_operators()))?;
+    Ok(service.spawn(bind, shutdown).await?)
 }

@@ -1,6 +1,7 @@
 //! The service's configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crater_engine::Settings;
 use crater_service::{ServerConfig, Target};
@@ -20,6 +21,8 @@ pub struct Config {
     pub quota: Option<Target>,
     /// The kubeconfig file; without it the Pod's own service account, or the user's default file.
     pub kubeconfig: Option<PathBuf>,
+    /// Seconds that a leader of which nothing is heard stays in office; 2 to 300.
+    pub lease_seconds: u32,
     /// Seconds for which a job that just started is spared by all but those who are owed their guarantee.
     pub protection_seconds: u32,
     /// Whether preemptible jobs may be moved, so that a waiting one finds a place.
@@ -36,6 +39,7 @@ impl Default for Config {
             user: None,
             quota: None,
             kubeconfig: None,
+            lease_seconds: 10,
             protection_seconds: 60,
             consolidate: true,
             best_effort_limited: false,
@@ -44,6 +48,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How long a leader of which nothing is heard stays in office.
+    ///
+    /// # Errors
+    /// A time that is too short to be renewed in, or too long to wait for.
+    pub fn lease(&self) -> Result<Duration, &'static str> {
+        match self.lease_seconds {
+            2..=300 => Ok(Duration::from_secs(self.lease_seconds.into())),
+            _ => Err("must be from 2 to 300"),
+        }
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             protection_ms: i64::from(self.protection_seconds) * 1000,

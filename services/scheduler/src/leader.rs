@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use crater_k8s::Allocation;
-use crater_k8s::lease::{Attempt, Clock, EpochLease, Term};
+use crater_k8s::lease::{self, Attempt, Clock, EpochLease, Term};
 use crater_service::{Condition, Shutdown};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::{RwLock, RwLockReadGuard, watch};
 
-/// How long a holder that says nothing stays in office.
-pub const LIFE: Duration = Duration::from_secs(10);
-/// How often it is renewed.
-const RENEW: Duration = Duration::from_secs(3);
+/// Of the Lease's life: how often it is renewed.
+const RENEW: f64 = 0.3;
 /// How often somebody else's is looked at, or a failed call repeated.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: f64 = 0.1;
+/// How long one call may take: one that hangs must leave time for another.
+const PATIENCE: f64 = 0.4;
 /// How long giving it up may take at the end.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -83,20 +83,22 @@ impl Leader {
         allocations: &Api<Allocation>,
         condition: &Condition,
     ) -> Duration {
-        let attempt = lease.attempt().await.map_err(|error| error.to_string());
+        let life = lease.life();
+        let retry = life.mul_f64(RETRY);
+        let attempt = in_time(life, lease.attempt()).await;
         let (term, revision) = match attempt {
             Ok(Attempt::Held { term, revision }) => (term, revision),
             Ok(Attempt::Foreign { holder }) => {
                 self.term.send_replace(None);
                 condition.not_ready(format!("held by {holder}"));
-                return RETRY;
+                return retry;
             }
             Err(error) => {
                 if self.term().is_none() {
                     self.term.send_replace(None);
                     condition.not_ready(error);
                 }
-                return RETRY;
+                return retry;
             }
         };
         if revision.is_none()
@@ -104,11 +106,11 @@ impl Leader {
         {
             self.term.send_replace(None);
             condition.not_ready(error);
-            return RETRY;
+            return retry;
         }
         self.term.send_replace(Some(term));
         condition.ready();
-        RENEW
+        life.mul_f64(RENEW)
     }
 }
 
@@ -118,4 +120,14 @@ async fn fence(lease: &mut EpochLease, allocations: &Api<Allocation>, term: &Ter
     let list = list.map_err(|error| format!("listing allocations: {error}"))?;
     let revision = list.metadata.resource_version.ok_or("the list of allocations has no resourceVersion")?;
     lease.write_revision(term, &revision).await.map_err(|error| error.to_string())
+}
+
+async fn in_time<T>(
+    life: Duration,
+    call: impl Future<Output = Result<T, lease::Error>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(life.mul_f64(PATIENCE), call).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the API server does not answer".to_owned()),
+    }
 }

@@ -1,11 +1,11 @@
 //! Config → build → spawn. What a service meets from outside is handed in, so that many run side by side in one process.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crater_api::scheduling::v1::scheduling_service_server::SchedulingServiceServer;
 use crater_auth::Authority;
-use crater_domain::Result;
+use crater_domain::{Error, Result};
 use crater_k8s::lease::{Clock, EpochLease};
 use crater_k8s::names::{SCHEDULER_LEASE, SYSTEM_NAMESPACE};
 use crater_service::{Bind, Readiness, Running, Server, Shutdown, Target, supervise};
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::grpc::Grpc;
 use crate::shared::Shared;
 use crate::writer::Writer;
-use crate::{cycle, leader, limits, status, watches};
+use crate::{cycle, limits, status, watches};
 
 /// What the service meets from outside.
 pub struct Deps {
@@ -24,7 +24,8 @@ pub struct Deps {
     pub authority: Authority,
     /// The cluster.
     pub cluster: Client,
-    /// Who this process is among the schedulers of the cluster: no other may say the same.
+    /// Who this process is among the schedulers of the cluster: no other living one may say the same. Who comes back under the
+    /// name of a holder that is no more holds the Lease anew at once.
     pub holder: String,
     /// Tells the time.
     pub clock: Clock,
@@ -47,6 +48,7 @@ pub struct SchedulerService {
     shared: Arc<Shared>,
     deps: Deps,
     config: Config,
+    life: Duration,
     readiness: Readiness,
 }
 
@@ -55,8 +57,9 @@ const NAME: &str = "scheduler";
 
 /// Puts it together; nothing is asked of the cluster yet.
 pub fn build(config: Config, deps: Deps) -> Result<SchedulerService> {
+    let life = config.lease().map_err(|why| Error::field("lease_seconds", why))?;
     let shared = Arc::new(Shared::new(deps.authority.directory().clone(), deps.clock.clone()));
-    Ok(SchedulerService { shared, deps, config, readiness: Readiness::new(NAME) })
+    Ok(SchedulerService { shared, deps, config, life, readiness: Readiness::new(NAME) })
 }
 
 impl SchedulerService {
@@ -67,7 +70,7 @@ impl SchedulerService {
 
     /// Starts the loops and listens, until the shutdown. The Lease is given up before the server stops.
     pub async fn spawn(self, bind: Bind, shutdown: Shutdown) -> Result<Running, crater_service::Error> {
-        let Self { shared, deps, config, readiness } = self;
+        let Self { shared, deps, config, life, readiness } = self;
         let Deps { authority, cluster, holder, clock, user, quota } = deps;
         // at a shutdown the loops end first, then the Lease is given up, then the server stops
         let (loops, stop) = (shutdown.child_token(), Shutdown::new());
@@ -103,8 +106,7 @@ impl SchedulerService {
             condition.ready();
             status::run(of.clone(), client.clone())
         });
-        let lease =
-            EpochLease::new(cluster.clone(), SYSTEM_NAMESPACE, SCHEDULER_LEASE, holder, leader::LIFE, clock);
+        let lease = EpochLease::new(cluster.clone(), SYSTEM_NAMESPACE, SCHEDULER_LEASE, holder, life, clock);
         let (of, condition) = (shared.clone(), readiness.condition("lease"));
         let (asked, stopping) = (shutdown.clone(), stop.clone());
         tokio::spawn(async move {

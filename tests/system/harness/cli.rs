@@ -4,8 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::mesh::command;
-use super::{Ended, Follower, PATIENCE, run};
+use super::{Ended, Follower, PATIENCE, command, run};
 
 /// A user's hands.
 pub struct Cli {

@@ -3,43 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::program::{LOG, PASSWORD, Turn, command};
 use super::{Api, Cli, PATIENCE, until};
-
-/// The password of user `admin` in every mesh of the tests.
-pub const PASSWORD: &str = "correct horse battery staple";
-
-/// What a failed test should be able to tell.
-const LOG: &str = "info,h2=warn,hyper=warn,kube=warn,crater_service::readiness=warn,crater_gateway=debug";
-
-/// The `crater` program, from the folder where Cargo puts what it builds.
-fn crater() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let path = own.parent().and_then(Path::parent).unwrap().join("crater");
-    assert!(
-        path.is_file(),
-        "{} is not there: run `cargo build --workspace --bins --tests` first",
-        path.display()
-    );
-    path
-}
-
-/// The program, without what the caller's environment says about Crater.
-pub fn command() -> Command {
-    let mut command = Command::new(crater());
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|n| n.starts_with("CRATER_")) {
-            command.env_remove(name);
-        }
-    }
-    command
-}
 
 /// The mesh. Dropped, it is killed; if the test failed, the end of its log is printed.
 pub struct Mesh {
@@ -188,26 +159,5 @@ impl Drop for Mesh {
             let tail = &lines[lines.len().saturating_sub(40)..];
             eprintln!("---- the end of the mesh's log\n{}\n----", tail.join("\n"));
         }
-    }
-}
-
-/// At most two meshes at once: more would only wait for each other's processor.
-struct Turn;
-
-static RUNNING: Mutex<usize> = Mutex::new(0);
-static FREED: Condvar = Condvar::new();
-
-impl Turn {
-    fn take() -> Self {
-        let mut running = FREED.wait_while(RUNNING.lock().unwrap(), |n| *n >= 2).unwrap();
-        *running += 1;
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *RUNNING.lock().unwrap() -= 1;
-        FREED.notify_one();
     }
 }

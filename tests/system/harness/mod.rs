@@ -1,49 +1,17 @@
-//! What the tests share: a running mesh, the command line, the RPCs, programs of others, and waiting for a condition.
+//! What the tests share: a running mesh, the command line, the RPCs, programs of others, and waiting for a condition. The tests of
+//! the services as processes of their own have the same, but for the mesh.
 
 mod api;
 mod cli;
 mod mesh;
 mod process;
+mod program;
 pub mod tools;
-
-use std::time::{Duration, Instant};
+mod wait;
 
 pub use api::{Api, simple_job};
 pub use cli::Cli;
-pub use mesh::{Mesh, PASSWORD, command};
+pub use mesh::Mesh;
 pub use process::{Ended, Follower, run};
-
-/// How long anything may take that is not measured: far above what a busy machine needs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits until the condition gives a value; `what` says in the failure what was waited for.
-pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Whether a process is there (a zombie is not).
-pub fn is_alive(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
-}
-
-/// The processes whose command line or environment names the folder.
-pub fn processes_of(folder: &std::path::Path) -> Vec<i32> {
-    let needle = folder.to_str().unwrap().as_bytes();
-    let own = i32::try_from(std::process::id()).unwrap();
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    let names = |pid: i32, file: &str| {
-        std::fs::read(format!("/proc/{pid}/{file}"))
-            .is_ok_and(|b| b.windows(needle.len()).any(|w| w == needle))
-    };
-    pids.filter(|pid| *pid != own && is_alive(*pid) && (names(*pid, "cmdline") || names(*pid, "environ")))
-        .collect()
-}
+pub use program::{PASSWORD, command};
+pub use wait::{PATIENCE, is_alive, processes_of, until};
