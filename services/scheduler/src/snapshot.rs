@@ -159,6 +159,7 @@ impl<'a> Build<'a> {
                     }
                     // the job service's: a job that is there already waits
                     ResourceKind::JobsWaiting => {}
+                    ResourceKind::JobsRunning => amounts.jobs = value,
                 }
             }
         }

@@ -140,7 +140,7 @@ fn amounts(flag: &str, texts: &[String]) -> Result<Amounts, Error> {
             ResourceKind::Cpu => parse_cpu(amount).map_err(|e| e.to_string()),
             ResourceKind::Memory => parse_bytes(amount).map_err(|e| e.to_string()),
             ResourceKind::Gpu | ResourceKind::GpuModel(_) => parse_gpu(amount).map_err(|e| e.to_string()),
-            ResourceKind::JobsWaiting => {
+            ResourceKind::JobsWaiting | ResourceKind::JobsRunning => {
                 amount.parse::<u32>().map(i64::from).map_err(|_| format!("{amount:?} is no number of jobs"))
             }
         };
