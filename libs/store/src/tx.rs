@@ -19,6 +19,7 @@ pub enum Tx {
     // quota
     GetQuota,
     UpdateQuota,
+    ListQuotas,
     ReadQuotas,
     // job
     CreateJob,
@@ -50,6 +51,7 @@ impl Tx {
             Self::ReadIdentities => "read_identities",
             Self::GetQuota => "get_quota",
             Self::UpdateQuota => "update_quota",
+            Self::ListQuotas => "list_quotas",
             Self::ReadQuotas => "read_quotas",
             Self::CreateJob => "create_job",
             Self::CancelJob => "cancel_job",
