@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crater_auth::{Caller, Role};
+use crater_auth::Caller;
 use crater_domain::{AccountId, JobName, Resources};
 use crater_k8s::node::Machine;
 
@@ -66,8 +66,6 @@ pub struct Board {
     pub(crate) change: u64,
     /// By name.
     pub nodes: Vec<Arc<NodeView>>,
-    /// The accounts whose jobs hold something.
-    pub accounts: BTreeSet<AccountId>,
     /// Jobs that wait.
     pub waiting: usize,
     /// Jobs that hold something.
@@ -85,12 +83,10 @@ impl Board {
             }
         }
         let mut running: BTreeSet<&Key> = BTreeSet::new();
-        let mut accounts = BTreeSet::new();
         for (_, given) in cache.given().filter(|(_, given)| !given.held.is_empty()) {
             running.insert(&given.job);
             let entry = cache.jobs.get(&given.job);
             let name = entry.and_then(name_of);
-            accounts.extend(name.as_ref().map(|name| name.account.clone()));
             for held in &given.held {
                 let Some(node) = nodes.get_mut(held.node.as_str()) else { continue };
                 node.held = sum(node.held, usage::of(entry, held));
@@ -114,23 +110,34 @@ impl Board {
                 None => Arc::new(node),
             }
         });
-        Self { change, nodes: nodes.collect(), accounts, waiting, running: running.len() }
+        Self { change, nodes: nodes.collect(), waiting, running: running.len() }
     }
 }
 
 /// Which accounts' jobs a caller may hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight(BTreeSet<AccountId>);
+pub enum Sight {
+    /// Of all.
+    All,
+    /// Of those that the caller is in.
+    Of(BTreeSet<AccountId>),
+}
 
 impl Sight {
-    /// What the caller may see of a board now.
-    pub fn of(caller: &Caller, board: &Board) -> Self {
-        Self(board.accounts.iter().filter(|account| caller.may(account, Role::Member)).cloned().collect())
+    /// What the caller may see at this moment.
+    pub fn of(caller: &Caller) -> Self {
+        if caller.is_platform_admin_still() {
+            return Self::All;
+        }
+        Self::Of(caller.accounts().into_iter().collect())
     }
 
     /// Whether a job may be named.
     pub fn sees(&self, job: &JobName) -> bool {
-        self.0.contains(&job.account)
+        match self {
+            Self::All => true,
+            Self::Of(accounts) => accounts.contains(&job.account),
+        }
     }
 
     /// Whether a node looks different through another's eyes.

@@ -41,7 +41,7 @@ impl SchedulingService for Grpc {
         request: Request<pb::GetClusterRequest>,
     ) -> Result<Response<pb::GetClusterResponse>, Status> {
         let cluster = self.0.cluster();
-        let sight = Sight::of(&Caller::of(&request)?, &cluster);
+        let sight = Sight::of(&Caller::of(&request)?);
         Ok(Response::new(pb::GetClusterResponse {
             nodes: cluster.nodes.iter().map(|view| node(view, |job| sight.sees(job))).collect(),
             waiting_jobs: count(cluster.waiting),

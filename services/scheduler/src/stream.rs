@@ -81,7 +81,7 @@ async fn follow(
     // watched from here on: the next board is made of what comes after this one
     let mut board = shared.board_now();
     boards.mark_unchanged();
-    let mut sight = Arc::new(Sight::of(caller, &board));
+    let mut sight = Arc::new(Sight::of(caller));
     to.send(Event::Start).await?;
     for node in &board.nodes {
         to.send(Event::Node(node.clone(), sight.clone())).await?;
@@ -97,7 +97,7 @@ async fn follow(
         let now = boards.borrow_and_update().clone();
         identities.mark_unchanged();
         // a membership that was lost meanwhile is no reason to be told anything more
-        let sees = Arc::new(Sight::of(caller, &now));
+        let sees = Arc::new(Sight::of(caller));
         let changed = differences(&board, &now, (&sight, &sees));
         let counts = (board.waiting, board.running) != (now.waiting, now.running);
         let news = !changed.is_empty();
