@@ -8,6 +8,7 @@ mod harness;
 
 mod console;
 mod door;
+mod drain;
 mod gang;
 mod gpus;
 mod grpcurl;

@@ -48,3 +48,38 @@ fn a_guarantee_above_the_limit_is_refused_and_changes_nothing() {
     }
     assert_eq!(cli.ok(&["quota", "get", "-A", "default", "-o", "json"]), before);
 }
+
+#[test]
+fn so_many_jobs_run_at_a_time_and_quotas_are_listed() {
+    let mesh = Mesh::up(&["--nodes", "1x8:A100"]);
+    let (cli, api) = (mesh.cli(), mesh.api());
+    cli.ok(&["quota", "set", "-A", "default", "--limit", "jobs.running=1", "--weight", "3"]);
+    let go = mesh.file("go");
+    let script = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.02)";
+    for name in ["first", "second"] {
+        let flags = ["--name", name, "--cpu", "0.1", "--memory", "64Mi"];
+        cli.submit(&flags, &["python3", "-c", script, go.to_str().unwrap()]);
+    }
+    api.reaches("first", JobState::Running);
+    until("the limit as the reason", PATIENCE, || {
+        let why = cli.ok(&["why", "second"]);
+        why.contains("1 job running, at most 1 may").then_some(())
+    });
+    until("what runs and waits in the list", PATIENCE, || {
+        let list = cli.ok(&["quota", "ls"]);
+        let row = |kind: &str| list.lines().find(|line| line.contains(kind)).map(str::to_owned);
+        let (running, waiting) = (row("jobs.running")?, row("jobs.waiting")?);
+        let cells = |row: &str| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let running = cells(&running);
+        (running[0] == "default"
+            && running[2] == "3"
+            && running[4] == "1"
+            && running[6] == "1"
+            && cells(&waiting)[4] == "1")
+            .then_some(())
+    });
+    std::fs::write(&go, "").unwrap();
+    for name in ["first", "second"] {
+        api.reaches(name, JobState::Succeeded);
+    }
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crater_domain::{
     EnvVar, Error, FieldViolation, JobSpec, JobState, Limit, Limits, Mount, ResourceKind, Resources, Role,
-    ServiceClass,
+    ServiceClass, Weight,
 };
 
 use crate::{common, job::v1 as job, quota::v1 as quota};
@@ -230,6 +230,14 @@ pub fn parse_limits(rows: &[quota::ResourceQuota], path: &str) -> Result<Limits,
         }
     }
     if wrong.is_empty() { Ok(out) } else { Err(Error::fields(wrong)) }
+}
+
+/// Reads an account's weight: 0 is 1.
+///
+/// # Errors
+/// In words, where it is outside of its bounds.
+pub fn parse_weight(weight: i32) -> Result<Weight, String> {
+    if weight == 0 { Ok(Weight::default()) } else { Weight::new(weight) }
 }
 
 /// The size of a page: 0 is 100; negative or above 1,000 is refused.

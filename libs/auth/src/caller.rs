@@ -72,6 +72,16 @@ impl Caller {
         }
     }
 
+    /// As [`Caller::is_platform_admin`], by what is known at this moment: a stream may outlive the office.
+    pub fn is_platform_admin_still(&self) -> bool {
+        match &self.principal {
+            Principal::User { user, platform_admin, .. } => {
+                *platform_admin && self.directory.is_platform_admin(user)
+            }
+            Principal::Service { .. } => true,
+        }
+    }
+
     /// Whether the caller has at least `role` in the account. Platform admins and services have every role.
     pub fn may(&self, account: &AccountId, role: Role) -> bool {
         match &self.principal {

@@ -249,6 +249,11 @@ impl Directory {
         self.read().view.users.get(user)?.roles.get(account).copied()
     }
 
+    /// Whether the user is a platform admin, by what is known now.
+    pub(crate) fn is_platform_admin(&self, user: &UserId) -> bool {
+        self.read().view.users.get(user).is_some_and(|entry| entry.platform_admin)
+    }
+
     pub(crate) fn accounts(&self, user: &UserId) -> Vec<AccountId> {
         self.read()
             .view

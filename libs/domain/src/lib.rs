@@ -16,7 +16,7 @@ pub use job::{EnvVar, JobSpec, JobState, Mount, RESERVED_ENV, Role, ServiceClass
 pub use quantity::{
     QuantityError, format_bytes, format_millis, parse_bytes, parse_cpu, parse_duration, parse_gpu,
 };
-pub use quota::{Limit, Limits, ResourceKind};
+pub use quota::{Limit, Limits, ResourceKind, Weight};
 pub use resources::{Resources, WHOLE_GPU};
 
 /// The result of anything that can be refused.

@@ -19,6 +19,46 @@ pub enum ResourceKind {
     GpuModel(String),
     /// `jobs.waiting`: jobs that wait. It can be limited, not guaranteed.
     JobsWaiting,
+    /// `jobs.running`: jobs that hold something, best-effort ones too. It can be limited, not guaranteed.
+    JobsRunning,
+}
+
+impl ResourceKind {
+    /// Whether it counts jobs, and is no amount that a job holds.
+    pub fn counts_jobs(&self) -> bool {
+        matches!(self, Self::JobsWaiting | Self::JobsRunning)
+    }
+}
+
+/// An account's part of what is borrowed, beside the accounts next to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight(i32);
+
+impl Weight {
+    /// The greatest; the least is 1.
+    pub const MOST: i32 = 1_000_000;
+
+    /// From 1 to [`Weight::MOST`].
+    ///
+    /// # Errors
+    /// In words, where it is outside.
+    pub fn new(weight: i32) -> Result<Self, String> {
+        match weight {
+            1..=Self::MOST => Ok(Self(weight)),
+            _ => Err(format!("must be from 1 to {}: {weight}", Self::MOST)),
+        }
+    }
+
+    /// As a number.
+    pub fn get(self) -> i32 {
+        self.0
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(1)
+    }
 }
 
 impl fmt::Display for ResourceKind {
@@ -29,6 +69,7 @@ impl fmt::Display for ResourceKind {
             Self::Gpu => f.write_str("gpu"),
             Self::GpuModel(model) => write!(f, "gpu/{model}"),
             Self::JobsWaiting => f.write_str("jobs.waiting"),
+            Self::JobsRunning => f.write_str("jobs.running"),
         }
     }
 }
@@ -41,6 +82,7 @@ impl FromStr for ResourceKind {
             "memory" => Ok(Self::Memory),
             "gpu" => Ok(Self::Gpu),
             "jobs.waiting" => Ok(Self::JobsWaiting),
+            "jobs.running" => Ok(Self::JobsRunning),
             _ => match text.strip_prefix("gpu/") {
                 Some(model)
                     if (1..=63).contains(&model.len())
@@ -48,7 +90,9 @@ impl FromStr for ResourceKind {
                 {
                     Ok(Self::GpuModel(model.to_owned()))
                 }
-                _ => Err(format!("{text:?} must be cpu, memory, gpu, gpu/{{model}} or jobs.waiting")),
+                _ => Err(format!(
+                    "{text:?} must be cpu, memory, gpu, gpu/{{model}}, jobs.waiting or jobs.running"
+                )),
             },
         }
     }
@@ -77,8 +121,8 @@ impl Limit {
             if g < 0 {
                 wrong("guaranteed", format!("must not be negative: {g}"));
             }
-            if *kind == ResourceKind::JobsWaiting {
-                wrong("guaranteed", "jobs.waiting can be limited, not guaranteed".to_owned());
+            if kind.counts_jobs() {
+                wrong("guaranteed", format!("{kind} can be limited, not guaranteed"));
             }
         }
         if let Some(l) = self.limit {
@@ -99,11 +143,21 @@ mod tests {
 
     #[test]
     fn kinds_read_back_as_written() {
-        for text in ["cpu", "memory", "gpu", "gpu/A100-80GB", "jobs.waiting"] {
+        for text in ["cpu", "memory", "gpu", "gpu/A100-80GB", "jobs.waiting", "jobs.running"] {
             assert_eq!(text.parse::<ResourceKind>().map(|k| k.to_string()), Ok(text.to_owned()));
         }
         assert!("gpus".parse::<ResourceKind>().is_err());
         assert!("gpu/".parse::<ResourceKind>().is_err());
+    }
+
+    #[test]
+    fn jobs_cannot_be_guaranteed() {
+        let limit = Limit { guaranteed: Some(1), limit: Some(2) };
+        for kind in [ResourceKind::JobsWaiting, ResourceKind::JobsRunning] {
+            assert_eq!(limit.violations(&kind, "r")[0].field, "r.guaranteed");
+        }
+        assert!(Weight::new(0).is_err() && Weight::new(Weight::MOST + 1).is_err());
+        assert_eq!(Weight::new(Weight::MOST).map(Weight::get), Ok(Weight::MOST));
     }
 
     #[test]

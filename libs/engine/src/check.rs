@@ -68,7 +68,7 @@ impl Snapshot {
     }
 
     fn check_amounts(&self, list: &'static str, i: usize, amounts: &Amounts) -> Result<(), SnapshotError> {
-        let plain = [amounts.cpu, amounts.memory, amounts.gpu];
+        let plain = [amounts.cpu, amounts.memory, amounts.gpu, amounts.jobs];
         if plain.iter().flatten().chain(amounts.gpu_models.iter().map(|(_, n)| n)).any(|n| *n < 0) {
             return Err(invalid(list, i, "guaranteed or limit", "must not be negative"));
         }
@@ -78,12 +78,19 @@ impl Snapshot {
         Ok(())
     }
 
+    fn check_guarantee(&self, list: &'static str, i: usize, amounts: &Amounts) -> Result<(), SnapshotError> {
+        if amounts.jobs.is_some() {
+            return Err(invalid(list, i, "guaranteed.jobs", "jobs can be limited, not guaranteed"));
+        }
+        self.check_amounts(list, i, amounts)
+    }
+
     fn check_accounts(&self) -> Result<(), SnapshotError> {
         for (i, account) in self.accounts.iter().enumerate() {
             if account.weight < 1 {
                 return Err(invalid("accounts", i, "weight", "must be at least 1"));
             }
-            self.check_amounts("accounts", i, &account.guaranteed)?;
+            self.check_guarantee("accounts", i, &account.guaranteed)?;
             self.check_amounts("accounts", i, &account.limit)?;
             let mut depth = 0;
             let mut above = account.parent;
@@ -102,7 +109,7 @@ impl Snapshot {
             if user.account.at() >= self.accounts.len() {
                 return Err(out("users", i, "account"));
             }
-            self.check_amounts("users", i, &user.guaranteed)?;
+            self.check_guarantee("users", i, &user.guaranteed)?;
             self.check_amounts("users", i, &user.limit)?;
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::queue::{Queue, Turn};
 use crate::reason::Reason;
 use crate::reserve::{Kept, gone_in_time, model_of};
 use crate::room::{Rooms, View};
-use crate::tree::{Bound, Demand, Tree, Vertex, demand_of};
+use crate::tree::{Asker, Bound, Demand, Tree, Vertex, demand_of};
 use crate::work::{PieceIx, Spot, Work};
 
 /// Decides what to do with a snapshot. Pure: the same snapshot gives the same plan.
@@ -123,9 +123,11 @@ impl Cycle<'_> {
                 continue;
             }
             self.tree.remove(piece.leaf, &piece.demands, piece.charge);
-            let bound = self.tree.bound(piece.leaf, &piece.demands, piece.charge.best_effort, true);
+            let asker = Asker { leaf: piece.leaf, best_effort: piece.charge.best_effort, enters: false };
+            let bound = self.tree.bound(asker, &piece.demands, true);
             self.tree.add(piece.leaf, &piece.demands, piece.charge);
-            if bound.is_some() {
+            let full = !self.work.has[job].runs() && self.tree.full(piece.leaf).is_some();
+            if bound.is_some() || full {
                 continue;
             }
             let mut charged = 0;
@@ -142,7 +144,7 @@ impl Cycle<'_> {
                 }
                 continue;
             }
-            self.work.keep_promise(ix);
+            self.work.keep_promise(&mut self.tree, ix);
             self.grant(job, placements);
         }
     }
@@ -243,7 +245,8 @@ impl Cycle<'_> {
 
     fn consider(&mut self, turn: Turn, want: &Want) -> Outcome {
         let job = turn.job;
-        let (leaf, best_effort) = (self.leaf(job), self.best_effort(job));
+        let best_effort = self.best_effort(job);
+        let asker = self.work.asker(self.s, &self.tree, job);
         let pool = self.shapes.pool(job);
         let has = &self.work.has[job];
         let fresh = !has.runs() && !has.is_promised();
@@ -266,7 +269,7 @@ impl Cycle<'_> {
                 blocked.get_or_insert(Blocked::MayNotBorrow);
                 continue;
             }
-            let bound = self.tree.bound(leaf, &demands, best_effort, false);
+            let bound = self.tree.bound(asker, &demands, false);
             if let Some(bound) = bound {
                 blocked.get_or_insert(Blocked::Limit(bound));
             }
@@ -277,7 +280,7 @@ impl Cycle<'_> {
                 continue;
             }
             for (choice, demands, _) in options.iter().filter(|(_, _, limited)| !limited) {
-                if view == View::Now && self.tree.bound(leaf, demands, best_effort, true).is_some() {
+                if view == View::Now && self.tree.bound(asker, demands, true).is_some() {
                     continue;
                 }
                 if let Some(placements) = self.try_place(job, want, view, *choice, (pin, part)) {
@@ -356,8 +359,8 @@ impl Cycle<'_> {
         if choice == Choice::Mixed && want.largest().gpu > 0 {
             // which models it gets is known only now
             let demands = demand_of(self.s, &self.s.jobs[job].request, &placed);
-            let going = view == View::Now;
-            if self.tree.bound(self.leaf(job), &demands, self.best_effort(job), going).is_some() {
+            let (going, asker) = (view == View::Now, self.work.asker(self.s, &self.tree, job));
+            if self.tree.bound(asker, &demands, going).is_some() {
                 undo(&mut self.rooms, want, view, &placed);
                 return None;
             }

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Class, NodeIx, Placement, RevokeCause, Snapshot, ValueIx};
 use crate::place::{Choice, Part, Pool, Shapes, Try, Want, place_some, undo};
+use crate::reason::Resource;
 use crate::rights::{Claim, Key, Loss, Right, key, may_take, movable, right};
 use crate::room::{Rooms, View};
-use crate::tree::Tree;
+use crate::tree::{Asker, Tree};
 use crate::work::{PieceIx, Work};
 
 /// How often a set is searched anew after a piece that had to move found no place.
@@ -65,6 +66,10 @@ type Cost = (Loss, i64, Key, (i64, i64), NodeIx);
 impl Ground<'_> {
     fn best_effort(&self, claim: &Claim) -> bool {
         self.snapshot.jobs[claim.job].class == Class::BestEffort
+    }
+
+    fn asker(&self, claim: &Claim) -> Asker {
+        self.work.asker(self.snapshot, self.tree, claim.job)
     }
 
     fn right(&self, claim: &Claim, ix: PieceIx, moves: bool) -> Option<Right> {
@@ -172,8 +177,7 @@ impl Ground<'_> {
         pin: Option<ValueIx>,
     ) -> Option<Taken> {
         let how = Try { pool, view: View::Soon, choice, pin };
-        let over_limit =
-            self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
+        let over_limit = self.tree.bound(self.asker(claim), &claim.demands, false).is_some();
         let by_node = self.candidates(claim, want, how)?;
         let mut banned: BTreeSet<PieceIx> = BTreeSet::new();
         for _ in 0..TRIES {
@@ -209,14 +213,16 @@ impl Ground<'_> {
         banned: &BTreeSet<PieceIx>,
         victims: &mut Vec<Victim>,
     ) -> bool {
-        let best_effort = self.best_effort(claim);
-        while let Some(bound) = self.tree.bound(claim.leaf, &claim.demands, best_effort, false) {
+        let asker = self.asker(claim);
+        while let Some(bound) = self.tree.bound(asker, &claim.demands, false) {
             if bound.wanted > bound.limit {
                 return false;
             }
             let below = (0..self.work.pieces.len()).filter(|ix| {
                 let piece = &self.work.pieces[*ix];
-                piece.alive && !banned.contains(ix) && self.tree.contains(bound.vertex, piece.leaf)
+                // a job runs on without what is above its gang
+                let helps = bound.resource != Resource::Jobs || !piece.surplus || !self.has_gang(piece.job);
+                piece.alive && helps && !banned.contains(ix) && self.tree.contains(bound.vertex, piece.leaf)
             });
             let choice = below
                 .filter_map(|ix| self.right(claim, ix, false).map(|right| (self.key(ix, &right), ix, right)))
@@ -225,6 +231,13 @@ impl Ground<'_> {
             self.evict(victims, ix, right);
         }
         true
+    }
+
+    fn has_gang(&self, job: usize) -> bool {
+        self.work.has[job].pieces.iter().any(|ix| {
+            let piece = &self.work.pieces[*ix];
+            piece.alive && !piece.surplus
+        })
     }
 
     fn make_room(

@@ -87,7 +87,8 @@ pub struct Settings {
     pub protection_ms: Millis,
     /// May preemptible work be migrated, so that a waiting job finds a place?
     pub consolidate: bool,
-    /// Does what runs as best effort count against limits too? (It never counts against guarantees.)
+    /// Does what runs as best effort count against limits too? (It never counts against guarantees, and always against
+    /// [`Amounts::jobs`].)
     pub best_effort_limited: bool,
 }
 
@@ -138,6 +139,9 @@ pub struct Amounts {
     pub gpu: Option<i64>,
     /// Milli-GPU of one model.
     pub gpu_models: Vec<(ModelIx, i64)>,
+    /// Jobs that hold something, those that are going and best effort included. In a limit only: nobody is promised jobs.
+    #[serde(default)]
+    pub jobs: Option<i64>,
 }
 
 /// A team with its quota. Guarantees and limits hold for the whole subtree; jobs may sit in any account.

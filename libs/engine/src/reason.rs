@@ -15,6 +15,8 @@ pub enum Resource {
     Gpu,
     /// Milli-GPU of one model.
     GpuModel(ModelIx),
+    /// Jobs that hold something.
+    Jobs,
 }
 
 /// Whose limit or guarantee.
@@ -157,6 +159,8 @@ impl Resource {
             Resource::Memory => format!("{} memory", bytes(amount)),
             Resource::Gpu => format!("{} GPU", thousandths(amount)),
             Resource::GpuModel(model) => format!("{} {} GPU", thousandths(amount), names.model(model)),
+            Resource::Jobs if amount == 1 => "1 job".into(),
+            Resource::Jobs => format!("{amount} jobs"),
         }
     }
 
@@ -166,6 +170,7 @@ impl Resource {
             Resource::Memory => "memory".into(),
             Resource::Gpu => "GPUs".into(),
             Resource::GpuModel(model) => format!("{} GPUs", names.model(model)),
+            Resource::Jobs => "jobs".into(),
         }
     }
 }
@@ -233,6 +238,11 @@ impl Reason {
     pub fn render(&self, now: Millis, names: &dyn Names) -> String {
         match self {
             Reason::Infeasible(infeasible) => infeasible.render(names),
+            Reason::Limit { holder: of, resource: Resource::Jobs, used, limit, .. } => format!(
+                "limit of {}: {} running, at most {limit} may (jobs.running)",
+                holder(*of, names),
+                Resource::Jobs.render(*used, names)
+            ),
             Reason::Limit { holder: of, resource, used, wanted, limit } => format!(
                 "limit of {}: {} in use, {} asked for, limit {}",
                 holder(*of, names),

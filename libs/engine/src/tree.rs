@@ -14,6 +14,9 @@ const MEMORY: usize = 1;
 const GPU: usize = 2;
 const MODELS: usize = 3;
 
+/// In what a share is counted.
+const SHARE: i128 = 1_000_000_000_000_000;
+
 /// What a piece of work asks of quota, on one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
@@ -105,6 +108,49 @@ impl Named {
     }
 }
 
+/// Jobs by how they count against a limit of jobs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Jobs {
+    limit: Option<i64>,
+    stay: i64,
+    promised: i64,
+    going: i64,
+}
+
+impl Jobs {
+    fn of(&mut self, counted: Counted) -> Option<&mut i64> {
+        match counted {
+            Counted::Not => None,
+            Counted::Going => Some(&mut self.going),
+            Counted::Promised => Some(&mut self.promised),
+            Counted::Stays => Some(&mut self.stay),
+        }
+    }
+}
+
+/// How a job counts against limits of jobs: once, whatever the number of its replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// It holds nothing, and nothing is kept for it.
+    #[default]
+    Not,
+    /// All that it holds is going.
+    Going,
+    /// Room is kept for it.
+    Promised,
+    /// It holds something that stays.
+    Stays,
+}
+
+/// Who is measured against limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub leaf: Vertex,
+    pub best_effort: bool,
+    /// With what it asks for, one job more would run.
+    pub enters: bool,
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     parent: Vertex,
@@ -113,6 +159,7 @@ struct Entry {
     holder: Option<Holder>,
     guaranteed: Named,
     limit: Named,
+    jobs: Jobs,
     limited: bool,
     /// What counts against limits and stays.
     used: Vec<i64>,
@@ -159,6 +206,7 @@ impl Tree {
     pub fn new(snapshot: &Snapshot) -> Self {
         let resources = MODELS + snapshot.models as usize;
         let blank = |parent, weight, holder, guaranteed: &Amounts, limit: &Amounts| {
+            let jobs = Jobs { limit: limit.jobs, ..Jobs::default() };
             let limit = Named::new(limit, resources);
             Entry {
                 parent,
@@ -166,8 +214,9 @@ impl Tree {
                 weight,
                 holder,
                 guaranteed: Named::new(guaranteed, resources),
-                limited: limit.0.iter().any(Option::is_some),
+                limited: jobs.limit.is_some() || limit.0.iter().any(Option::is_some),
                 limit,
+                jobs,
                 used: vec![0; resources],
                 going: vec![0; resources],
                 inside: vec![0; resources],
@@ -386,14 +435,37 @@ impl Tree {
         }
     }
 
-    /// The first limit, from the leaf up, that this would break. `going`: does what is being released still count?
-    pub fn bound(&self, leaf: Vertex, demands: &[Demand], best_effort: bool, going: bool) -> Option<Bound> {
-        if best_effort && !self.best_effort_limited {
-            return None;
+    /// A job counts otherwise than before.
+    pub fn recount(&mut self, leaf: Vertex, before: Counted, now: Counted) {
+        let mut at = leaf;
+        while at != 0 {
+            let entry = &mut self.entries[at];
+            for (counted, sign) in [(before, -1), (now, 1)] {
+                if let Some(count) = entry.jobs.of(counted) {
+                    *count += sign;
+                }
+            }
+            at = entry.parent;
         }
-        let limited = self.path(leaf).filter(|v| self.entries[*v].limited);
-        limited.flat_map(|v| (0..self.capacity.len()).map(move |r| (v, r))).find_map(|(vertex, r)| {
-            let entry = &self.entries[vertex];
+    }
+
+    /// The first limit, from the leaf up, that this would break. `going`: does what is being released still count?
+    pub fn bound(&self, asker: Asker, demands: &[Demand], going: bool) -> Option<Bound> {
+        let mut limited = self.path(asker.leaf).filter(|v| self.entries[*v].limited);
+        limited.find_map(|vertex| {
+            let unlimited = asker.best_effort && !self.best_effort_limited;
+            let amounts = if unlimited { None } else { self.amount_bound(vertex, demands, going) };
+            amounts.or_else(|| {
+                let jobs = self.entries[vertex].jobs;
+                let used = jobs.stay + jobs.promised + if going { jobs.going } else { 0 };
+                if asker.enters { self.jobs_bound(vertex, used) } else { None }
+            })
+        })
+    }
+
+    fn amount_bound(&self, vertex: Vertex, demands: &[Demand], going: bool) -> Option<Bound> {
+        let entry = &self.entries[vertex];
+        (0..self.capacity.len()).find_map(|r| {
             let limit = entry.limit.0[r]?;
             let wanted = sum(demands, r);
             let used = entry.used[r] + if going { entry.going[r] } else { 0 };
@@ -409,7 +481,23 @@ impl Tree {
         })
     }
 
-    /// The dominant share of what is borrowed, by weight, in billionths.
+    fn jobs_bound(&self, vertex: Vertex, used: i64) -> Option<Bound> {
+        let entry = &self.entries[vertex];
+        let (limit, holder) = (entry.jobs.limit?, entry.holder?);
+        let bound = Bound { vertex, holder, resource: Resource::Jobs, used, wanted: 1, limit };
+        (used >= limit).then_some(bound)
+    }
+
+    /// The first limit of jobs that leaves no room for one more beside those that hold something now, promises apart.
+    pub fn full(&self, leaf: Vertex) -> Option<Bound> {
+        let mut limited = self.path(leaf).filter(|v| self.entries[*v].limited);
+        limited.find_map(|vertex| {
+            let jobs = self.entries[vertex].jobs;
+            self.jobs_bound(vertex, jobs.stay + jobs.going)
+        })
+    }
+
+    /// The dominant share of what is borrowed, by weight, in 10⁻¹⁵: the greatest weights still tell single GPUs apart.
     pub fn share(&self, vertex: Vertex) -> i64 {
         self.entries[vertex].share
     }
@@ -433,7 +521,7 @@ impl Tree {
         let shares = (0..self.capacity.len()).filter(|r| *r != GPU).map(|r| {
             let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r) };
             let weight = i128::from(self.entries[vertex].weight) * i128::from(self.capacity[r].max(1));
-            i64::try_from(i128::from(used) * 1_000_000_000 / weight).unwrap_or(i64::MAX)
+            i64::try_from(i128::from(used) * SHARE / weight).unwrap_or(i64::MAX)
         });
         shares.max().unwrap_or(0)
     }

@@ -7,7 +7,7 @@ use crate::model::{Class, Hold, Millis, NodeIx, Placement, Preemptible, Shape, S
 use crate::place::{Choice, Part, Shapes, Want};
 use crate::reason::Reason;
 use crate::room::{Rooms, View};
-use crate::tree::{Charge, Demand, Tree, Vertex, demand_more, model_at};
+use crate::tree::{Asker, Charge, Counted, Demand, Tree, Vertex, demand_more, model_at};
 
 /// Index into [`Work::pieces`].
 pub(crate) type PieceIx = usize;
@@ -55,6 +55,10 @@ pub(crate) struct Has {
     pub pieces: Vec<PieceIx>,
     /// A node on which it runs, by which a topology domain is known.
     pub node: Option<NodeIx>,
+    /// Something of it is taken back in this cycle.
+    revoked: bool,
+    /// How it is counted against limits of jobs now.
+    counted: Counted,
 }
 
 impl Has {
@@ -73,6 +77,18 @@ impl Has {
 
     pub fn going(&self) -> u32 {
         u32::try_from(self.going.iter().map(BTreeSet::len).sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    fn counts(&self) -> Counted {
+        if self.runs() {
+            Counted::Stays
+        } else if self.is_promised() {
+            Counted::Promised
+        } else if self.revoked || self.going.iter().any(|replicas| !replicas.is_empty()) {
+            Counted::Going
+        } else {
+            Counted::Not
+        }
     }
 
     /// May these replicas start, as far as the job's own former replicas are concerned?
@@ -135,6 +151,10 @@ impl Work {
             spots.sort_by_key(|(_, spot)| (spot.role, spot.replica));
             let mut left: Vec<u32> = snapshot.jobs[job].request.roles.iter().map(|role| role.min).collect();
             work.split(snapshot, tree, job, spots, &mut left, false);
+        }
+        for (job, of) in snapshot.jobs.iter().enumerate() {
+            let leaf = tree.leaf(of.account, of.user);
+            work.recount(tree, leaf, job);
         }
         work.classify(snapshot, tree);
         let mut holds: Vec<&Hold> = snapshot.holds.iter().collect();
@@ -288,7 +308,8 @@ impl Work {
             demand_more(&mut demands, &spot.each, model_at(snapshot, spot.node));
         }
         let leaf = tree.leaf(of.account, of.user);
-        if !whole || tree.bound(leaf, &demands, of.class == Class::BestEffort, false).is_some() {
+        let asker = Asker { leaf, best_effort: of.class == Class::BestEffort, enters: !self.has[job].runs() };
+        if !whole || tree.bound(asker, &demands, false).is_some() {
             for spot in &taken {
                 rooms.give(View::Soon, spot.node, &spot.each, &spot.gpus);
             }
@@ -315,6 +336,31 @@ impl Work {
             set[role].insert(replica);
         }
         has.node = piece.spots.first().map(|spot| spot.node);
+        let (leaf, job) = (piece.leaf, piece.job);
+        self.recount(tree, leaf, job);
+    }
+
+    /// Counts a job anew, after what it has changed.
+    fn recount(&mut self, tree: &mut Tree, leaf: Vertex, job: usize) {
+        let has = &mut self.has[job];
+        let now = has.counts();
+        if now != has.counted {
+            tree.recount(leaf, has.counted, now);
+            has.counted = now;
+        }
+    }
+
+    /// Something of a job is taken back for good: the job counts until that is gone.
+    pub fn revoked(&mut self, tree: &mut Tree, leaf: Vertex, job: usize) {
+        self.has[job].revoked = true;
+        self.recount(tree, leaf, job);
+    }
+
+    /// A job as it is measured against limits.
+    pub fn asker(&self, snapshot: &Snapshot, tree: &Tree, job: usize) -> Asker {
+        let (of, has) = (&snapshot.jobs[job], &self.has[job]);
+        let enters = !has.runs() && !has.is_promised();
+        Asker { leaf: tree.leaf(of.account, of.user), best_effort: of.class == Class::BestEffort, enters }
     }
 
     /// Adds what was decided in this cycle (its room is charged already).
@@ -348,7 +394,7 @@ impl Work {
     }
 
     /// A promise whose room is free now: it is granted.
-    pub fn keep_promise(&mut self, ix: PieceIx) {
+    pub fn keep_promise(&mut self, tree: &mut Tree, ix: PieceIx) {
         self.freshen(self.pieces[ix].job);
         let piece = &mut self.pieces[ix];
         piece.promised = false;
@@ -358,6 +404,8 @@ impl Work {
             has.promised[usize::from(spot.role)].remove(&spot.replica);
             has.live[usize::from(spot.role)].insert(spot.replica);
         }
+        let (leaf, job) = (piece.leaf, piece.job);
+        self.recount(tree, leaf, job);
     }
 
     /// Takes a piece away, in thought: its room comes free soon.
@@ -371,6 +419,8 @@ impl Work {
             rooms.give(View::Soon, spot.node, &spot.each, &spot.gpus);
             set[usize::from(spot.role)].remove(&spot.replica);
         }
+        let (leaf, job) = (piece.leaf, piece.job);
+        self.recount(tree, leaf, job);
     }
 
     /// Undoes [`Work::evict`].
@@ -384,6 +434,8 @@ impl Work {
             rooms.take(View::Soon, spot.node, &spot.each, &spot.gpus);
             set[usize::from(spot.role)].insert(spot.replica);
         }
+        let (leaf, job) = (piece.leaf, piece.job);
+        self.recount(tree, leaf, job);
     }
 
     /// Everything else of a job that cannot stay once its gang is gone.

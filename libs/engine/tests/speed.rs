@@ -78,6 +78,18 @@ fn world(nodes: u32, waiting: u32, full: bool, guaranteed: Option<i64>) -> Snaps
     s
 }
 
+/// The same with a limit of running jobs in every account, below one that has all of them, and with weights.
+fn limited(mut s: Snapshot, jobs: i64) -> Snapshot {
+    let top = AccountIx::of(s.accounts.len());
+    for (account, weight) in s.accounts.iter_mut().zip((1..=5).cycle()) {
+        account.parent = Some(top);
+        account.weight = weight;
+        account.limit.jobs = Some(jobs);
+    }
+    s.accounts.push(Account::default());
+    s
+}
+
 #[test]
 #[ignore = "measures; run by hand in release"]
 fn one_cycle() {
@@ -85,6 +97,12 @@ fn one_cycle() {
         ("empty cluster", world(1000, 5000, false, None)),
         ("full cluster, equal shares due", world(1000, 5000, true, None)),
         ("full cluster, guarantees due", world(1000, 5000, true, Some(40))),
+        ("1,523 nodes, full", world(1523, 1000, true, None)),
+        ("1,523 nodes, full, three jobs an account at most", limited(world(1523, 1000, true, None), 3)),
+        (
+            "1,523 nodes, empty, weighed, three jobs an account at most",
+            limited(world(1523, 1000, false, None), 3),
+        ),
     ];
     for (name, mut s) in cases {
         for cycle in ["first", "second"] {

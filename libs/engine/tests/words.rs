@@ -167,6 +167,10 @@ fn an_unsound_snapshot_is_refused_by_list_and_field() {
             .contains("negative")
     );
     assert!(
+        refused(&|s| s.accounts[0].guaranteed = Amounts { jobs: Some(1), ..Amounts::default() })
+            .contains("guaranteed.jobs")
+    );
+    assert!(
         refused(&|s| s.jobs[0].request = Arc::new(request(1500, 0, 0, 1))).contains("request.roles.each")
     );
     assert!(matches!(

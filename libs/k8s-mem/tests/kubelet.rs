@@ -177,3 +177,20 @@ async fn a_pod_over_its_deadline_fails_and_a_finalizer_outlasts_the_kubelet() {
     pods(&client).patch("held", &PatchParams::default(), &free).await.unwrap();
     until(&client, "held", gone()).await;
 }
+
+#[tokio::test]
+async fn a_cordon_outlasts_what_the_kubelet_reports() {
+    let (cluster, _clock) = cluster([server("a")]).await;
+    let client = cluster.client();
+    let nodes: Api<Node> = Api::all(client.clone());
+    let patch = json!({"metadata": {"annotations": {"x.dev/why": "disk"}}, "spec": {"unschedulable": true}});
+    nodes.patch("a", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    create(&client, &pod("runs", "a", "")).await;
+    // as with a real kubelet: it keeps schedulers away, not Pods that have their node already
+    until(&client, "runs", phase("Running")).await;
+    cluster.fail_node("a").await.unwrap();
+    cluster.recover_node("a").await.unwrap();
+    let node = nodes.get("a").await.unwrap();
+    assert_eq!(node.spec.unwrap().unschedulable, Some(true));
+    assert_eq!(node.metadata.annotations.unwrap()["x.dev/why"], "disk");
+}

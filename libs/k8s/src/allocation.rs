@@ -61,6 +61,9 @@ pub struct Placement {
     pub gpu_millis: i64,
 }
 
+/// [`Revoked::reason`] of what is taken off a node that is drained.
+pub const NODE_DRAINED: &str = "NodeDrained";
+
 /// Replicas that are taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

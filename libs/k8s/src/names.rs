@@ -48,6 +48,12 @@ pub const GPU_PRODUCT: &str = "nvidia.com/gpu.product";
 /// The extended resource of whole GPUs, and the key of the taint on GPU nodes.
 pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
 
+/// Annotation on a Node: who cordoned it through Crater, why and when, as JSON `{"by": "users/root", "reason": "…", "millis": 0}`. It counts
+/// only while `spec.unschedulable` is true.
+pub const CORDONED: &str = "crater.dev/cordoned";
+/// Annotation on a Node: jobs are taken off it, in the form of [`CORDONED`]. It counts only while `spec.unschedulable` is true.
+pub const DRAINED: &str = "crater.dev/drained";
+
 /// Annotation on a Pod that is only played: how long it runs.
 pub const PLAY_DURATION: &str = "play.crater.dev/duration";
 /// Annotation on a Pod that is only played: its exit code.

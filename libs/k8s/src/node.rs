@@ -5,12 +5,79 @@ use std::collections::BTreeMap;
 use crater_domain::Resources;
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::names::{GPU_MODEL, GPU_PRODUCT, GPU_RESOURCE};
+use crate::names::{CORDONED, DRAINED, GPU_MODEL, GPU_PRODUCT, GPU_RESOURCE};
 use crate::quantity::{millis, units};
 
 /// The model of GPUs whose node does not name it.
 pub const UNKNOWN_MODEL: &str = "unknown";
+
+/// Labels of nodes that say where they are.
+const PLACES: [&str; 3] =
+    ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "nvidia.com/gpu.clique"];
+/// The same for keys that have no one prefix: what clusters call racks, blocks of racks, and islands of fast interconnect.
+const KINDS_OF_PLACES: [&str; 3] = ["rack", "block", "island"];
+
+/// An admin's word on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Word {
+    /// Who said it: `users/ann`.
+    pub by: String,
+    /// Why; may be empty.
+    pub reason: String,
+    /// When, in milliseconds since 1970.
+    pub millis: i64,
+}
+
+impl Word {
+    /// `by users/ann: the disk is failing`.
+    pub fn sentence(&self) -> String {
+        match (self.by.as_str(), self.reason.as_str()) {
+            ("", "") => String::new(),
+            ("", reason) => format!(": {reason}"),
+            (by, "") => format!(" by {by}"),
+            (by, reason) => format!(" by {by}: {reason}"),
+        }
+    }
+}
+
+/// A change of whether a node takes jobs, as a merge patch of the Node. Each says all that it is about: twice is once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing new starts there.
+    Cordon(Word),
+    /// Nothing new starts there, and what runs there leaves.
+    Drain(Word),
+    /// It is open, and no longer drained.
+    Open,
+}
+
+impl Turn {
+    /// The merge patch.
+    pub fn patch(&self) -> Value {
+        let (annotations, closed) = match self {
+            Self::Cordon(word) => (json!({CORDONED: json!(word).to_string()}), json!(true)),
+            Self::Drain(word) => (json!({DRAINED: json!(word).to_string()}), json!(true)),
+            Self::Open => (json!({CORDONED: null, DRAINED: null}), Value::Null),
+        };
+        json!({"metadata": {"annotations": annotations}, "spec": {"unschedulable": closed}})
+    }
+
+    /// Whether the node is so already, by the same person and for the same reason.
+    pub fn is_done(&self, machine: &Machine) -> bool {
+        let same = |is: &Option<Word>, word: &Word| {
+            is.as_ref().is_some_and(|is| (&is.by, &is.reason) == (&word.by, &word.reason))
+        };
+        match self {
+            Self::Cordon(word) => same(&machine.cordoned, word),
+            Self::Drain(word) => same(&machine.drained, word),
+            Self::Open => machine.cordoned.is_none(),
+        }
+    }
+}
 
 /// A node as a scheduler sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +94,15 @@ pub struct Machine {
     pub closed: Option<String>,
     /// Its kubelet does not report: what runs there may still run.
     pub lost: bool,
+    /// An admin closed it, with nothing known of whom and why where that was not through Crater.
+    pub cordoned: Option<Word>,
+    /// Jobs are taken off it.
+    pub drained: Option<Word>,
+    /// Where it is: labels by key.
+    pub topology: BTreeMap<String, String>,
 }
 
-/// Reads a Node. Labels other than the GPU model's are not looked at.
+/// Reads a Node. Labels other than those of the GPU model and the place are not looked at.
 pub fn machine(node: &Node) -> Machine {
     let none = BTreeMap::new();
     let status = node.status.as_ref();
@@ -42,6 +115,15 @@ pub fn machine(node: &Node) -> Machine {
         .and_then(|s| s.conditions.as_ref())
         .and_then(|all| all.iter().find(|c| c.type_ == "Ready"))
         .is_some_and(|c| c.status == "True");
+    let cordoned = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+    let word = |key: &str| {
+        let text = node.metadata.annotations.as_ref().and_then(|all| all.get(key)).filter(|_| cordoned)?;
+        // somebody's own scribble there is a word, too
+        Some(serde_json::from_str(text).unwrap_or_else(|_| Word { reason: text.clone(), ..Word::default() }))
+    };
+    let drained: Option<Word> = word(DRAINED);
+    let cordoned = cordoned.then(|| word(CORDONED).or_else(|| drained.clone()).unwrap_or_default());
+    let topology = labels.into_iter().flatten().filter(|(key, _)| says_where(key));
     Machine {
         name: node.metadata.name.clone().unwrap_or_default(),
         allocatable: Resources {
@@ -51,23 +133,33 @@ pub fn machine(node: &Node) -> Machine {
         },
         gpus,
         model: if gpus == 0 { String::new() } else { model.unwrap_or_else(|| UNKNOWN_MODEL.to_owned()) },
-        closed: closed(node, ready),
+        closed: closed(node, ready, cordoned.as_ref(), drained.as_ref()),
         lost: !ready,
+        topology: topology.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        cordoned,
+        drained,
     }
 }
 
+fn says_where(key: &str) -> bool {
+    PLACES.contains(&key) || key.rsplit_once('/').is_some_and(|(_, kind)| KINDS_OF_PLACES.contains(&kind))
+}
+
 /// Our Pods tolerate the taint of GPU nodes and no other.
-fn closed(node: &Node, ready: bool) -> Option<String> {
+fn closed(node: &Node, ready: bool, cordoned: Option<&Word>, drained: Option<&Word>) -> Option<String> {
     if node.metadata.deletion_timestamp.is_some() {
         return Some("the node is being deleted".to_owned());
     }
     if !ready {
         return Some("the node does not answer (not Ready)".to_owned());
     }
-    let spec = node.spec.as_ref()?;
-    if spec.unschedulable == Some(true) {
-        return Some("the node is cordoned".to_owned());
+    if let Some(word) = drained {
+        return Some(format!("the node is drained{}", word.sentence()));
     }
+    if let Some(word) = cordoned {
+        return Some(format!("the node is cordoned{}", word.sentence()));
+    }
+    let spec = node.spec.as_ref()?;
     let binds = |effect: &str| effect == "NoSchedule" || effect == "NoExecute";
     let taint = spec.taints.iter().flatten().find(|t| t.key != GPU_RESOURCE && binds(&t.effect))?;
     Some(format!("the node has the taint {}:{}", taint.key, taint.effect))
@@ -145,6 +237,45 @@ mod tests {
         assert!(machine(&node("True", "mine", false)).closed.is_some_and(|why| why.contains("mine")));
         let lost = machine(&node("Unknown", GPU_RESOURCE, false));
         assert!(lost.lost && lost.closed.is_some());
+    }
+
+    #[test]
+    fn a_node_is_turned_by_patches_and_says_by_whom_and_why() {
+        let with = |patch: &Value| {
+            let mut node = serde_json::to_value(node("True", GPU_RESOURCE, false)).unwrap();
+            for (key, value) in patch["metadata"]["annotations"].as_object().unwrap() {
+                node["metadata"]["annotations"][key] = value.clone();
+            }
+            node["spec"]["unschedulable"] = patch["spec"]["unschedulable"].clone();
+            node["metadata"]["annotations"].as_object_mut().unwrap().retain(|_, v| !v.is_null());
+            machine(&serde_json::from_value(node).unwrap())
+        };
+        let word = Word { by: "users/root".into(), reason: "the disk".into(), millis: 7 };
+        let cordoned = with(&Turn::Cordon(word.clone()).patch());
+        assert_eq!((cordoned.cordoned.as_ref(), cordoned.drained.as_ref()), (Some(&word), None));
+        assert_eq!(cordoned.closed.as_deref(), Some("the node is cordoned by users/root: the disk"));
+        let drain = Turn::Drain(word.clone());
+        let drained = with(&drain.patch());
+        assert_eq!((drained.drained.as_ref(), drained.cordoned.is_some()), (Some(&word), true));
+        assert!(drain.is_done(&drained) && !Turn::Open.is_done(&drained));
+        let open = with(&Turn::Open.patch());
+        assert!(open.closed.is_none() && Turn::Open.is_done(&open));
+        // by kubectl: cordoned by nobody known; a word without it means nothing
+        let kubectl = machine(&node("True", GPU_RESOURCE, true));
+        assert_eq!(kubectl.cordoned, Some(Word::default()));
+        let mut left = drain.patch();
+        left["spec"]["unschedulable"] = Value::Null;
+        assert_eq!((with(&left).drained, with(&left).closed), (None, None));
+    }
+
+    #[test]
+    fn a_nodes_place_is_told_by_its_labels() {
+        let mut node = node("True", GPU_RESOURCE, false);
+        let labels = [("topology.kubernetes.io/zone", "z1"), ("example.com/rack", "r7"), ("app", "x")];
+        node.metadata.labels =
+            Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect());
+        let keys: Vec<String> = machine(&node).topology.into_keys().collect();
+        assert_eq!(keys, ["example.com/rack", "topology.kubernetes.io/zone"]);
     }
 
     #[test]

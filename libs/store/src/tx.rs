@@ -31,6 +31,7 @@ pub enum Tx {
     // quota
     GetQuota,
     UpdateQuota,
+    ListQuotas,
     ReadQuotas,
     // job
     CreateJob,
@@ -74,6 +75,7 @@ impl Tx {
             Self::ReadRevocations => "read_revocations",
             Self::GetQuota => "get_quota",
             Self::UpdateQuota => "update_quota",
+            Self::ListQuotas => "list_quotas",
             Self::ReadQuotas => "read_quotas",
             Self::CreateJob => "create_job",
             Self::CancelJob => "cancel_job",

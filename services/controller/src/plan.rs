@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crater_domain::{AccountId, JobId, JobUid};
 use crater_k8s::aijob::{AIJobStatus, Phase};
-use crater_k8s::allocation::{Granted, Range, Rejected, ranges};
+use crater_k8s::allocation::{Granted, NODE_DRAINED, Range, Rejected, ranges};
 use crater_k8s::build::Rendezvous;
 use crater_k8s::{AIJob, Allocation, names};
 use kube::ResourceExt;
@@ -23,6 +23,8 @@ use crate::status;
 
 /// How soon a Lease without a list revision is read again.
 const FENCE_PAUSE: Duration = Duration::from_millis(300);
+/// Why a job waits again whose replicas the scheduler took back for others.
+const PREEMPTED: &str = "Preempted";
 /// Refusals that an Allocation names, and how much of each: a gang of 10,000 that nobody would have still fits an object.
 const MOST_REJECTED: usize = 1000;
 const LONGEST_REFUSAL: usize = 200;
@@ -357,8 +359,9 @@ fn nodes(holdings: &Holdings<'_>) -> Vec<String> {
 fn why_incomplete(view: &View<'_>, holdings: &Holdings<'_>) -> (&'static str, String) {
     let rejected = view.allocations.iter().filter_map(|a| a.status.as_ref()).flat_map(|s| &s.rejected).last();
     if let Some(taken) = holdings.all.iter().find(|h| h.revoked) {
-        let words = taken.allocation.spec.revoked.last().map(|r| r.message.clone());
-        return ("Preempted", words.unwrap_or_default());
+        let last = taken.allocation.spec.revoked.last();
+        let reason = if last.is_some_and(|r| r.reason == NODE_DRAINED) { NODE_DRAINED } else { PREEMPTED };
+        return (reason, last.map(|r| r.message.clone()).unwrap_or_default());
     }
     match rejected {
         Some(r) if holdings.all.iter().any(|h| h.evicted) => {
@@ -376,7 +379,7 @@ fn why_incomplete(view: &View<'_>, holdings: &Holdings<'_>) -> (&'static str, St
 /// What is left of the gang is of no use: all of it goes back, and the job waits again. No retry is spent.
 fn back_to_queue(view: &View<'_>, now: AIJobStatus, reason: &str, message: String) -> Action {
     let mut next = now;
-    if reason == "Preempted" {
+    if reason == PREEMPTED || reason == NODE_DRAINED {
         next.preemptions += 1;
     }
     next.phase = Some(Phase::Queued);

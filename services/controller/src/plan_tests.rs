@@ -408,6 +408,16 @@ fn a_whole_job_that_is_revoked_waits_again_and_a_surplus_just_goes() {
 }
 
 #[test]
+fn a_job_that_leaves_a_drained_node_says_so_and_spends_no_retry() {
+    let mut world = running(vec![role("worker", 2, 2)]);
+    world.revoke(0, 0, 2);
+    world.allocation(0).spec.revoked[0].reason = crater_k8s::allocation::NODE_DRAINED.into();
+    let next = world.next();
+    assert_eq!((next.phase, next.reason.as_deref()), (Some(Phase::Queued), Some("NodeDrained")));
+    assert_eq!((next.message.as_deref(), next.preemptions, next.failures), (Some("m"), 1, 0));
+}
+
+#[test]
 fn a_job_that_ended_before_its_revocation_was_seen_has_ended() {
     let mut world = running(vec![role("worker", 2, 2)]);
     world.revoke(0, 0, 2);

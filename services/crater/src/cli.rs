@@ -67,7 +67,10 @@ pub enum Command {
     /// Show or change what an account or a user may use
     Quota(Quota),
     /// List the nodes and who holds their GPUs
-    Nodes,
+    Nodes(Nodes),
+    /// Close nodes to new jobs, empty them, open them again (platform admins)
+    #[command(subcommand)]
+    Node(Node),
     /// List the jobs that wait, in the order in which they go
     Queue(Queue),
     /// Administer users
@@ -102,7 +105,8 @@ impl Command {
             Self::Cancel(_) => "cancel",
             Self::Delete(_) => "delete",
             Self::Quota(_) => "quota",
-            Self::Nodes => "nodes",
+            Self::Nodes(_) => "nodes",
+            Self::Node(_) => "node",
             Self::Queue(_) => "queue",
             Self::User(_) => "user",
             Self::Account(_) => "account",
@@ -312,7 +316,13 @@ pub struct Quota {
 pub enum QuotaCommand {
     /// Show what may be used and what is used
     Get(Subject),
-    /// Change limits (platform admins)
+    /// List quotas: of all your accounts and the users with limits in them
+    Ls {
+        /// Only this account and its users
+        #[arg(short = 'A', long, value_name = "ACCOUNT")]
+        account: Option<String>,
+    },
+    /// Change limits (platform admins; managers of the account with --user)
     Set(QuotaSet),
 }
 
@@ -333,9 +343,55 @@ pub struct QuotaSet {
     /// Always reachable: cpu=64, memory=1Ti, gpu=8, gpu/A100=4; "none" removes it; may be repeated
     #[arg(long, value_name = "RESOURCE=AMOUNT")]
     pub guaranteed: Vec<String>,
-    /// Never exceeded: like --guaranteed, and jobs.waiting=1000
+    /// Never exceeded: like --guaranteed, and jobs.waiting=1000, jobs.running=20
     #[arg(long, value_name = "RESOURCE=AMOUNT")]
     pub limit: Vec<String>,
+    /// The account's part of what is borrowed, beside the accounts next to it: 1 to 1000000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000_000), allow_hyphen_values = true)]
+    pub weight: Option<i32>,
+    /// Check only, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Nodes {
+    /// Go on with every change, until interrupted
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// Start nothing new on a node; what runs there runs on
+    Cordon(Cordon),
+    /// Open a node again, and end its drain
+    Uncordon {
+        /// The node
+        #[arg(value_name = "NODE")]
+        node: String,
+        /// Check only, change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Cordon a node and take the jobs off it; waits until it is empty
+    Drain {
+        #[command(flatten)]
+        cordon: Cordon,
+        /// Do not wait until the node is empty
+        #[arg(long)]
+        no_wait: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Cordon {
+    /// The node
+    #[arg(value_name = "NODE")]
+    pub node: String,
+    /// Why; whoever looks at the node is told
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
     /// Check only, change nothing
     #[arg(long)]
     pub dry_run: bool,

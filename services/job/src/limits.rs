@@ -151,7 +151,7 @@ fn asks(role: &Role, kind: &ResourceKind) -> i64 {
         ResourceKind::Memory => role.resources.memory_bytes,
         ResourceKind::Gpu => role.resources.gpu_millis,
         ResourceKind::GpuModel(model) if only_model(role) == Some(model) => role.resources.gpu_millis,
-        ResourceKind::GpuModel(_) | ResourceKind::JobsWaiting => 0,
+        ResourceKind::GpuModel(_) | ResourceKind::JobsWaiting | ResourceKind::JobsRunning => 0,
     };
     each.saturating_mul(i64::from(role.min_replicas))
 }
@@ -159,7 +159,7 @@ fn asks(role: &Role, kind: &ResourceKind) -> i64 {
 fn amount(kind: &ResourceKind, value: i64) -> String {
     match kind {
         ResourceKind::Memory => format_bytes(value),
-        ResourceKind::JobsWaiting => value.to_string(),
+        ResourceKind::JobsWaiting | ResourceKind::JobsRunning => value.to_string(),
         ResourceKind::Cpu | ResourceKind::Gpu | ResourceKind::GpuModel(_) => format_millis(value),
     }
 }

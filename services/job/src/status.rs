@@ -63,7 +63,7 @@ pub fn happened(old: &Job, new: &Job) -> Vec<(&'static str, String)> {
     let preempted = new.status.preemptions > old.status.preemptions;
     let failed = new.status.failures > old.status.failures;
     if preempted {
-        out.push(("Preempted", said("its GPUs were needed for another job; it is queued again")));
+        out.push(("Preempted", said("its GPUs were needed elsewhere; it is queued again")));
     }
     if failed && !new.state.is_final() {
         out.push(("Retrying", said("it failed and is started again")));

@@ -31,10 +31,7 @@ impl QuotaService for Grpc {
         let caller = Caller::of(&request)?;
         let subject = parse::name(&request.into_inner().name, "name").or_status()?;
         let (limits, usage) = self.0.get(&caller, subject).await.or_status()?;
-        let mut answer = quota(&limits);
-        answer.usage_known = usage.is_some();
-        answer.usage = usage.unwrap_or_default().into_iter().map(used).collect();
-        Ok(Response::new(pb::GetQuotaResponse { quota: Some(answer) }))
+        Ok(Response::new(pb::GetQuotaResponse { quota: Some(with_usage(&limits, usage)) }))
     }
 
     async fn update_quota(
@@ -59,9 +56,15 @@ impl QuotaService for Grpc {
 
     async fn list_quotas(
         &self,
-        _: Request<pb::ListQuotasRequest>,
+        request: Request<pb::ListQuotasRequest>,
     ) -> Result<Response<pb::ListQuotasResponse>, Status> {
-        Err(Status::unimplemented("ListQuotas is not there yet"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let (parent, after, size) = parse::list(&request).or_status()?;
+        let page = self.0.list(&caller, parent, after, size).await.or_status()?;
+        let next_page_token = parse::token(&request.parent, page.next.as_ref());
+        let quotas = page.quotas.into_iter().map(|(limits, usage)| with_usage(&limits, usage)).collect();
+        Ok(Response::new(pb::ListQuotasResponse { quotas, next_page_token }))
     }
 }
 
@@ -84,8 +87,15 @@ fn quota(q: &Quota) -> pb::Quota {
         usage_known: false,
         update_time: (q.version > 0).then(|| timestamp(q.updated_ms)),
         etag: parse::etag(q.version),
-        weight: 0,
+        weight: if q.subject.user.is_none() { q.weight.get() } else { 0 },
     }
+}
+
+fn with_usage(limits: &Quota, usage: Option<Vec<Usage>>) -> pb::Quota {
+    let mut answer = quota(limits);
+    answer.usage_known = usage.is_some();
+    answer.usage = usage.unwrap_or_default().into_iter().map(used).collect();
+    answer
 }
 
 fn used(u: Usage) -> pb::ResourceUsage {

@@ -1,9 +1,10 @@
 //! Requests → domain types. What is wrong is said by the path of its field.
 
-use crater_api::convert::parse_limits;
+use crater_api::convert::{parse_limits, parse_page_size};
+use crater_api::page::{page_token, parse_page_token};
 use crater_api::quota::v1 as pb;
 use crater_auth::Principal;
-use crater_domain::{Error, QuotaSubject, RequestId, ResourceKind, Result};
+use crater_domain::{Error, Parent, QuotaSubject, RequestId, ResourceKind, Result, Weight};
 use crater_store::Once;
 use crater_store::idempotency::Request;
 use prost::Message;
@@ -42,27 +43,52 @@ pub fn update(request: pb::UpdateQuotaRequest) -> Result<(QuotaSubject, Change, 
     let mut named = Vec::new();
     let paths = request.update_mask.unwrap_or_default().paths;
     let mut all = paths.is_empty();
+    let mut weighs = all && quota.weight != 0;
     for path in paths {
         match path.strip_prefix("resources") {
             Some("") => all = true,
-            _ if path == "*" => all = true,
+            _ if path == "*" => (all, weighs) = (true, true),
+            _ if path == "weight" => weighs = true,
             Some(row) if row.starts_with('.') => match row.trim_start_matches('.').parse::<ResourceKind>() {
                 Ok(kind) => named.push(kind),
                 Err(text) => keep(Error::field("update_mask", text)),
             },
             _ => {
-                let text = format!("must be resources or resources.{{resource}}, not {path:?}");
+                let text = format!("must be resources, resources.{{resource}} or weight, not {path:?}");
                 keep(Error::field("update_mask", text));
             }
         }
     }
+    let weight = match quota.weight {
+        _ if !weighs => None,
+        0 => Some(Weight::default()),
+        _ if subject.as_ref().is_some_and(|subject| subject.user.is_some()) => {
+            keep(Error::field("quota.weight", "users have none: it is an account's"));
+            None
+        }
+        weight => Weight::new(weight).map_err(|text| keep(Error::field("quota.weight", text))).ok(),
+    };
     match (subject, rows) {
         (Some(subject), Some(rows)) if wrong.is_empty() => {
-            let change = if all { Change::All(rows) } else { Change::Some { rows, named } };
+            let change = Change { rows, all, named, weight };
             Ok((subject, change, version(&quota.etag)))
         }
         _ => Err(Error::fields(wrong)),
     }
+}
+
+/// Which quotas: of what parent, behind which one, and how many.
+pub fn list(request: &pb::ListQuotasRequest) -> Result<(Parent, Option<QuotaSubject>, usize)> {
+    let parent = Parent::parse_name(&request.parent).map_err(|e| Error::field("parent", e.to_string()))?;
+    let size = parse_page_size(request.page_size)?;
+    let after = parse_page_token(&request.page_token, &["ListQuotas", &request.parent])?;
+    let after = after.map(|last| name(&last, "page_token")).transpose()?;
+    Ok((parent, after, size))
+}
+
+/// The token of the page behind `last`; empty without one.
+pub fn token(parent: &str, last: Option<&QuotaSubject>) -> String {
+    last.map(|last| page_token(&["ListQuotas", parent], &last.to_string())).unwrap_or_default()
 }
 
 /// A version as an etag.

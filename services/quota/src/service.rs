@@ -58,7 +58,7 @@ pub async fn build(config: Config, deps: Deps) -> Result<QuotaService> {
         }
         None => None,
     };
-    let app = App::new(db, UsageOf::new(channel), clock);
+    let app = App::new(db, UsageOf::new(channel), authority.directory().clone(), clock);
     Ok(QuotaService { app, authority, user, config, readiness: Readiness::new(NAME) })
 }
 

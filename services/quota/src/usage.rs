@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crater_api::scheduling::v1::GetUsageRequest;
 use crater_api::scheduling::v1::scheduling_service_client::SchedulingServiceClient;
+use crater_api::scheduling::v1::{BatchGetUsageRequest, GetUsageRequest, GetUsageResponse};
 use crater_auth::Authenticated;
 use crater_domain::{AccountId, QuotaSubject, UserId};
 use crater_service::Channel;
@@ -34,29 +34,38 @@ impl UsageOf {
         Self { client: channel.map(SchedulingServiceClient::new) }
     }
 
-    /// What the subject holds; none when the scheduling service does not say.
-    pub async fn get(&self, subject: &QuotaSubject) -> Option<Vec<Usage>> {
+    /// What each of the subjects (1,000 at most) holds, in one call; none when the scheduling service does not say.
+    pub async fn get(&self, subjects: &[QuotaSubject]) -> Option<Vec<Vec<Usage>>> {
         let mut client = self.client.clone()?;
-        let request = GetUsageRequest {
+        if subjects.is_empty() {
+            return Some(Vec::new());
+        }
+        let requests = subjects.iter().map(|subject| GetUsageRequest {
             account: AccountId::resource_name(&subject.account),
             user: subject.user.as_ref().map(UserId::resource_name).unwrap_or_default(),
-        };
-        let answer = match tokio::time::timeout(PATIENCE, client.get_usage(request)).await {
+        });
+        let request = BatchGetUsageRequest { requests: requests.collect() };
+        let answer = match tokio::time::timeout(PATIENCE, client.batch_get_usage(request)).await {
             Ok(Ok(answer)) => answer.into_inner(),
             Ok(Err(status)) => {
-                tracing::debug!(%subject, code = ?status.code(), why = status.message(), "usage is not known");
+                tracing::debug!(code = ?status.code(), why = status.message(), "usage is not known");
                 return None;
             }
             Err(_) => {
-                tracing::debug!(%subject, "usage is not known: no answer in time");
+                tracing::debug!("usage is not known: no answer in time");
                 return None;
             }
         };
-        let usage = |u: crater_api::scheduling::v1::Usage| Usage {
-            resource: u.resource,
-            guaranteed: u.guaranteed,
-            best_effort: u.best_effort,
-        };
-        Some(answer.usage.into_iter().map(usage).collect())
+        let each: Vec<Vec<Usage>> = answer.responses.into_iter().map(read).collect();
+        (each.len() == subjects.len()).then_some(each)
     }
+}
+
+fn read(answer: GetUsageResponse) -> Vec<Usage> {
+    let usage = |u: crater_api::scheduling::v1::Usage| Usage {
+        resource: u.resource,
+        guaranteed: u.guaranteed,
+        best_effort: u.best_effort,
+    };
+    answer.usage.into_iter().map(usage).collect()
 }

@@ -35,7 +35,7 @@ impl House {
         Self::on(TempDir::new().unwrap()).await
     }
 
-    /// The quota service with its identities already heard: root the admin; ann in lab; bob in den.
+    /// The quota service with its identities already heard: root the admin; ann and, its manager, mia in lab; bob manages den.
     async fn on(dir: TempDir) -> Self {
         let authority = Authority::new(MeshKey::generate().unwrap());
         let signer = Signer::from_seed("k", &generate_seed()).unwrap();
@@ -45,13 +45,17 @@ impl House {
         for name in ["accounts/lab", "accounts/den"] {
             directory.apply(Known::Account(user::Account { name: name.into(), ..Default::default() }));
         }
-        for (name, account, platform_admin) in
-            [("root", None, true), ("ann", Some("lab"), false), ("bob", Some("den"), false)]
-        {
+        let (member, manager) = (user::MemberRole::Member, user::MemberRole::Manager);
+        for (name, account, role, platform_admin) in [
+            ("root", None, member, true),
+            ("ann", Some("lab"), member, false),
+            ("mia", Some("lab"), manager, false),
+            ("bob", Some("den"), manager, false),
+        ] {
             let membership = |account: &str| user::Membership {
                 account: format!("accounts/{account}"),
                 user: format!("users/{name}"),
-                role: user::MemberRole::Member.into(),
+                role: role.into(),
             };
             directory.apply(Known::Identity(user::Identity {
                 user: Some(user::User {
@@ -96,7 +100,19 @@ impl House {
     }
 
     async fn update(&self, request: pb::UpdateQuotaRequest) -> Result<pb::Quota, Status> {
-        let request = self.signed("root", request);
+        self.update_as("root", request).await
+    }
+
+    async fn list(&self, user: &str, parent: &str, page_size: i32, token: &str) -> Result<Listed, Status> {
+        let request = pb::ListQuotasRequest { parent: parent.into(), page_size, page_token: token.into() };
+        let answer =
+            QuotaServiceClient::new(self.channel.clone()).list_quotas(self.signed(user, request)).await?;
+        let answer = answer.into_inner();
+        Ok((answer.quotas, answer.next_page_token))
+    }
+
+    async fn update_as(&self, user: &str, request: pb::UpdateQuotaRequest) -> Result<pb::Quota, Status> {
+        let request = self.signed(user, request);
         let answer = QuotaServiceClient::new(self.channel.clone()).update_quota(request).await?;
         Ok(answer.into_inner().quota.unwrap())
     }
@@ -108,6 +124,8 @@ impl House {
     }
 }
 
+type Listed = (Vec<pb::Quota>, String);
+
 fn row(resource: &str, guaranteed: Option<i64>, limit: Option<i64>) -> pb::ResourceQuota {
     pb::ResourceQuota { resource: resource.into(), guaranteed, limit }
 }
@@ -117,6 +135,11 @@ fn to(name: &str, resources: Vec<pb::ResourceQuota>) -> pb::UpdateQuotaRequest {
         quota: Some(pb::Quota { name: name.into(), resources, ..Default::default() }),
         ..Default::default()
     }
+}
+
+fn weighing(name: &str, weight: i32) -> pb::UpdateQuotaRequest {
+    let quota = pb::Quota { name: name.into(), weight, ..Default::default() };
+    masked(pb::UpdateQuotaRequest { quota: Some(quota), ..Default::default() }, &["weight"])
 }
 
 fn masked(mut request: pb::UpdateQuotaRequest, paths: &[&str]) -> pb::UpdateQuotaRequest {
@@ -142,15 +165,28 @@ struct Knows;
 impl SchedulingService for Knows {
     type WatchClusterStream =
         futures::stream::BoxStream<'static, Result<scheduling::WatchClusterResponse, Status>>;
+    async fn batch_get_usage(
+        &self,
+        request: Request<scheduling::BatchGetUsageRequest>,
+    ) -> Result<Response<scheduling::BatchGetUsageResponse>, Status> {
+        let answer = |request: scheduling::GetUsageRequest| {
+            let guaranteed = match (request.account.as_str(), request.user.as_str()) {
+                ("accounts/lab", "") => 3000,
+                ("accounts/lab", _) => 1000,
+                _ => 0,
+            };
+            let usage = scheduling::Usage { resource: "gpu".into(), guaranteed, best_effort: 500 };
+            scheduling::GetUsageResponse { usage: vec![usage] }
+        };
+        let responses = request.into_inner().requests.into_iter().map(answer).collect();
+        Ok(Response::new(scheduling::BatchGetUsageResponse { responses }))
+    }
+
     async fn get_usage(
         &self,
-        request: Request<scheduling::GetUsageRequest>,
+        _: Request<scheduling::GetUsageRequest>,
     ) -> Result<Response<scheduling::GetUsageResponse>, Status> {
-        let request = request.into_inner();
-        let guaranteed = if request.user.is_empty() { 3000 } else { 1000 };
-        assert_eq!(request.account, "accounts/lab");
-        let usage = scheduling::Usage { resource: "gpu".into(), guaranteed, best_effort: 500 };
-        Ok(Response::new(scheduling::GetUsageResponse { usage: vec![usage] }))
+        Err(Status::unimplemented("not here"))
     }
 
     async fn get_cluster(
@@ -262,6 +298,10 @@ async fn what_makes_no_sense_is_refused_by_its_field_and_nothing_is_written() {
         (to(LAB, vec![row("gpus", None, None)]), &["quota.resources[0].resource"]),
         (to(LAB, vec![row("cpu", None, None), row("cpu", None, None)]), &["quota.resources[1].resource"]),
         (to(LAB, vec![row("jobs.waiting", Some(1), None)]), &["quota.resources[0].guaranteed"]),
+        (to(LAB, vec![row("jobs.running", Some(1), Some(2))]), &["quota.resources[0].guaranteed"]),
+        (weighing(LAB, -1), &["quota.weight"]),
+        (weighing(LAB, 1_000_001), &["quota.weight"]),
+        (weighing("accounts/lab/users/ann/quota", 2), &["quota.weight"]),
         (to("accounts/lab", vec![]), &["quota.name"]),
         (to("accounts/nil/quota", vec![]), &["quota.name"]),
         (to("accounts/lab/users/nil/quota", vec![]), &["quota.name"]),
@@ -348,4 +388,110 @@ async fn a_watcher_hears_the_whole_then_changes_then_heartbeats() {
     let request = house.signed("root", pb::WatchQuotasRequest {});
     let refused = QuotaServiceClient::new(house.channel.clone()).watch_quotas(request).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_weight_is_part_of_the_quota_and_changes_by_itself() {
+    let house = House::new().await;
+    assert_eq!(house.get("ann", LAB).await.unwrap().weight, 1, "before it was ever written");
+    let rows = vec![row("jobs.running", None, Some(3))];
+    let before = house.update(to(LAB, rows.clone())).await.unwrap();
+    let mut stream = house.watch().await;
+    let weighed = house.update(weighing(LAB, 1_000_000)).await.unwrap();
+    assert_eq!((weighed.weight, &weighed.resources), (1_000_000, &rows), "the rows are as they were");
+    assert_ne!(weighed.etag, before.etag);
+    let told = loop {
+        match next(&mut stream).await {
+            Event::Quota(quota) if quota.weight != 1 => break quota,
+            _ => {}
+        }
+    };
+    assert_eq!((told.weight, told.name.as_str()), (1_000_000, LAB));
+    // rows alone leave the weight; a weight beside them without a mask goes with them; 0 is 1
+    assert_eq!(house.update(to(LAB, vec![])).await.unwrap().weight, 1_000_000);
+    let both = pb::UpdateQuotaRequest { update_mask: None, ..weighing(LAB, 5) };
+    assert_eq!(house.update(both).await.unwrap().weight, 5);
+    let house = house.restart().await;
+    assert_eq!(house.get("ann", LAB).await.unwrap().weight, 5);
+    assert_eq!(house.update(weighing(LAB, 0)).await.unwrap().weight, 1);
+    assert_eq!(house.get("ann", "accounts/lab/users/ann/quota").await.unwrap().weight, 0, "users have none");
+}
+
+#[tokio::test]
+async fn managers_change_the_quotas_of_their_users_and_admins_those_of_accounts() {
+    let house = House::new().await;
+    let own = "accounts/lab/users/ann/quota";
+    let rows = || vec![row("jobs.running", None, Some(1))];
+    let written = house.update_as("mia", to(own, rows())).await.unwrap();
+    assert_eq!(written.resources, rows());
+    house.update(to(own, rows())).await.unwrap();
+    for (user, name) in [("mia", LAB), ("ann", LAB), ("ann", own)] {
+        let refused = house.update_as(user, to(name, rows())).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{user} {name}");
+    }
+    // another account's is as one that is not there, to its manager, too
+    for name in [LAB, own] {
+        let foreign = house.update_as("bob", to(name, rows())).await.unwrap_err();
+        let absent = house.update_as("bob", to(&name.replace("lab", "nil"), rows())).await.unwrap_err();
+        assert_eq!(foreign.code(), tonic::Code::NotFound);
+        assert_eq!(foreign.message().replace("lab", "nil"), absent.message());
+    }
+}
+
+#[tokio::test]
+async fn quotas_are_listed_by_pages_with_usage_to_those_who_may_see_them() {
+    let house = House::new().await;
+    for name in
+        [LAB, "accounts/lab/users/mia/quota", "accounts/lab/users/ann/quota", "accounts/den/users/bob/quota"]
+    {
+        house.update(to(name, vec![row("cpu", None, Some(1))])).await.unwrap();
+    }
+    let shutdown = Shutdown::new();
+    let scheduler = Server::new("scheduling")
+        .add_service(SchedulingServiceServer::new(Knows))
+        .descriptors(crater_api::DESCRIPTOR_SET)
+        .layer(house.authority.layer())
+        .serve(Bind::InProcess(house.scheduling.clone()), shutdown)
+        .await
+        .unwrap();
+    let lab = ["accounts/lab/quota", "accounts/lab/users/ann/quota", "accounts/lab/users/mia/quota"];
+    let den = ["accounts/den/quota", "accounts/den/users/bob/quota"];
+    let everything: Vec<&str> = den.into_iter().chain(lab).collect();
+    for (user, parent, expected) in [
+        ("ann", "accounts/lab", lab.to_vec()),
+        ("ann", "accounts/-", lab.to_vec()),
+        ("bob", "accounts/-", den.to_vec()),
+        ("root", "accounts/-", everything),
+        ("root", "accounts/den", den.to_vec()),
+    ] {
+        for size in [1, 2, 100] {
+            let (mut seen, mut token) = (Vec::new(), String::new());
+            loop {
+                let (page, next) = house.list(user, parent, size, &token).await.unwrap();
+                assert!(page.len() <= usize::try_from(size).unwrap() && page.iter().all(|q| q.usage_known));
+                seen.extend(page);
+                token = next;
+                if token.is_empty() {
+                    break;
+                }
+            }
+            let names: Vec<&str> = seen.iter().map(|quota| quota.name.as_str()).collect();
+            assert_eq!(names, expected, "{user} {parent} {size}");
+            for quota in &seen {
+                let read = house.get(user, &quota.name).await.unwrap();
+                assert_eq!(*quota, read, "as it reads by itself, its own usage included");
+            }
+        }
+    }
+    let (_, token) = house.list("ann", "accounts/lab", 1, "").await.unwrap();
+    assert_eq!(fields(&house.list("ann", "accounts/-", 1, &token).await.unwrap_err()), ["page_token"]);
+    assert_eq!(fields(&house.list("ann", "lab", 1, "").await.unwrap_err()), ["parent"]);
+    assert_eq!(fields(&house.list("ann", "accounts/lab", 1001, "").await.unwrap_err()), ["page_size"]);
+    let foreign = house.list("bob", "accounts/lab", 0, "").await.unwrap_err();
+    let absent = house.list("bob", "accounts/nil", 0, "").await.unwrap_err();
+    assert_eq!(foreign.code(), tonic::Code::NotFound);
+    assert_eq!(foreign.message().replace("lab", "nil"), absent.message());
+    scheduler.stop().await.unwrap();
+    let (page, _) = house.list("ann", "accounts/lab", 0, "").await.unwrap();
+    assert!(page.len() == 3 && page.iter().all(|quota| !quota.usage_known));
 }

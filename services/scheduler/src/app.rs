@@ -3,38 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crater_auth::{Caller, Role};
-use crater_domain::{AccountId, Error, JobName, Parent, ResourceKind, Resources, Result, UserId};
+use crater_auth::{Caller, Principal, Role};
+use crater_domain::{AccountId, Error, JobName, Parent, ResourceKind, Resources, Result};
 use crater_k8s::allocation::Placement;
-use crater_k8s::node::Machine;
+use crater_k8s::node::{Turn, Word};
+use futures::Stream;
+use kube::Client;
 
+use crate::board::{Board, NodeView};
 use crate::cache::{Cache, Key};
 use crate::jobs::JobEntry;
+use crate::nodes;
 use crate::reasons::{Blocker, Told, Verdicts};
 use crate::shared::Shared;
-use crate::usage::{self, Held};
-
-/// A node, and what is held of it.
-pub struct NodeView {
-    /// The node.
-    pub machine: Machine,
-    /// By jobs of Crater.
-    pub held: Resources,
-    /// By Pods of others.
-    pub others: Resources,
-    /// For each device: thousandths held, and the jobs of the caller's accounts that hold it.
-    pub gpus: Vec<(i64, Vec<String>)>,
-}
-
-/// The cluster.
-pub struct ClusterView {
-    /// By name.
-    pub nodes: Vec<NodeView>,
-    /// Jobs that wait.
-    pub waiting: usize,
-    /// Jobs that hold something.
-    pub running: usize,
-}
+use crate::stream::{self, Event};
+use crate::usage::{self, Held, Subject};
 
 /// A job that waits.
 pub struct Waiting {
@@ -72,51 +55,62 @@ pub struct Explained {
 #[derive(Clone)]
 pub struct App {
     shared: Arc<Shared>,
+    client: Client,
+}
+
+/// What is done to a node.
+pub enum Turning {
+    /// Nothing new starts there.
+    Cordon {
+        /// Why, for people.
+        reason: String,
+    },
+    /// And what runs there leaves.
+    Drain {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It is open again.
+    Open,
 }
 
 impl App {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(shared: Arc<Shared>, client: Client) -> Self {
+        Self { shared, client }
     }
 
-    /// All nodes; who holds a GPU is told only for the caller's accounts.
-    pub fn cluster(&self, caller: &Caller) -> ClusterView {
-        let verdicts = self.shared.verdicts();
-        let cache = self.shared.cache();
-        let mut nodes: BTreeMap<&str, NodeView> = BTreeMap::new();
-        for (key, machine) in cache.nodes.iter() {
-            let gpus = vec![(0, Vec::new()); usize::from(machine.gpus)];
-            let (held, others) = (Resources::ZERO, Resources::ZERO);
-            nodes.insert(&key.name, NodeView { machine: machine.clone(), held, others, gpus });
-        }
-        for (_, other) in cache.others.iter() {
-            if let Some(node) = nodes.get_mut(other.node.as_str()) {
-                node.others = sum(node.others, other.requests);
-            }
-        }
-        let mut running: BTreeMap<&Key, ()> = BTreeMap::new();
-        let mut visible: BTreeMap<AccountId, bool> = BTreeMap::new();
-        for (_, given) in cache.given().filter(|(_, given)| !given.held.is_empty()) {
-            running.insert(&given.job, ());
-            let entry = cache.jobs.get(&given.job);
-            let name = entry.and_then(name_of).filter(|name| {
-                let account = &name.account;
-                *visible.entry(account.clone()).or_insert_with(|| caller.may(account, Role::Member))
-            });
-            for held in &given.held {
-                let Some(node) = nodes.get_mut(held.node.as_str()) else { continue };
-                node.held = sum(node.held, usage::of(entry, held));
-                for device in &held.gpus {
-                    let gpu = usize::try_from(*device).ok().and_then(|device| node.gpus.get_mut(device));
-                    let Some((millis, jobs)) = gpu else { continue };
-                    *millis = millis.saturating_add(held.gpu_millis);
-                    let name = name.as_ref().map(ToString::to_string);
-                    jobs.extend(name.filter(|name| !jobs.contains(name)));
-                }
-            }
-        }
-        let running = running.len();
-        ClusterView { nodes: nodes.into_values().collect(), waiting: verdicts.order.len(), running }
+    /// All nodes as they are now. Who of them is told what, says [`crate::board::Sight`].
+    pub fn cluster(&self) -> Arc<Board> {
+        self.shared.board_now()
+    }
+
+    /// The nodes as a stream, see [`crate::stream`].
+    pub async fn watch(&self, caller: Caller) -> Result<impl Stream<Item = Event> + Send + 'static> {
+        stream::watch(self.shared.clone(), caller).await
+    }
+
+    /// Opens or closes a node. Answers how it is then, or with `check_only` would be, and who holds something there.
+    pub async fn turn(
+        &self,
+        caller: &Caller,
+        node: &str,
+        how: Turning,
+        check_only: bool,
+    ) -> Result<NodeView> {
+        let by = match caller.principal() {
+            Principal::User { user, .. } => user.resource_name(),
+            Principal::Service { name } => format!("services/{name}"),
+        };
+        let word = |reason| Word { by, reason, millis: self.shared.now_ms() };
+        let turn = match how {
+            Turning::Cordon { reason } => Turn::Cordon(word(reason)),
+            Turning::Drain { reason } => Turn::Drain(word(reason)),
+            Turning::Open => Turn::Open,
+        };
+        let machine = nodes::turn(&self.client, node, &turn, check_only).await?;
+        let board = self.shared.board_now();
+        let held = board.nodes.iter().find(|view| view.machine.name == machine.name);
+        Ok(held.map_or_else(|| NodeView::empty(machine.clone()), |held| held.with(machine.clone())))
     }
 
     /// The waiting jobs of an account, or of all accounts of the caller, in the order in which they go.
@@ -153,10 +147,10 @@ impl App {
         Ok(explained(&cache, &verdicts, &key, entry, name))
     }
 
-    /// What an account (all below it included) or a user in it holds.
-    pub fn usage(&self, account: &AccountId, user: Option<&UserId>) -> BTreeMap<ResourceKind, Held> {
+    /// What accounts (all below them included) or users in them hold, all at one moment.
+    pub fn usages(&self, subjects: &[Subject]) -> Vec<BTreeMap<ResourceKind, Held>> {
         let tree = self.shared.directory.account_tree();
-        usage::usage(&self.shared.cache(), &tree, account, user)
+        usage::usages(&self.shared.cache(), &tree, subjects)
     }
 
     /// A stranger's account, and one that is not there, read alike; those who may see all accounts are told of absent ones too.
@@ -167,15 +161,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-fn name_of(entry: &JobEntry) -> Option<JobName> {
-    let account = entry.object.spec.account.parse().ok()?;
-    Some(JobName { account, job: entry.object.metadata.name.as_deref()?.parse().ok()? })
-}
-
-fn sum(a: Resources, b: Resources) -> Resources {
-    a.checked_add(b).unwrap_or(a)
 }
 
 fn waiting(told: &Told, entry: &JobEntry, rank: usize) -> Waiting {

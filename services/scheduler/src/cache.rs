@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crater_domain::{Limits, QuotaSubject, Resources};
+use crater_domain::{Limits, QuotaSubject, Resources, Weight};
 use crater_k8s::allocation::Granted;
 use crater_k8s::node::{Machine, machine, occupied};
 use crater_k8s::{AIJob, Allocation, names};
@@ -71,6 +71,18 @@ impl Given {
         }
     }
 }
+
+/// What the quota service says of one subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Its limits.
+    pub limits: Limits,
+    /// Its part of what is borrowed.
+    pub weight: Weight,
+}
+
+/// What it says of all.
+pub type Quotas = BTreeMap<QuotaSubject, Quota>;
 
 /// A Pod that is not ours and holds something.
 #[derive(Clone, Debug)]
@@ -159,7 +171,7 @@ pub struct Cache {
     listed: u64,
     pub(crate) models: Models,
     pub(crate) bars: Bars,
-    limits: Option<BTreeMap<QuotaSubject, Limits>>,
+    quotas: Option<Quotas>,
 }
 
 impl Cache {
@@ -267,19 +279,19 @@ impl Cache {
         self.listed = self.listed.max(request);
     }
 
-    /// The limits, once known.
-    pub fn limits(&self) -> Option<&BTreeMap<QuotaSubject, Limits>> {
-        self.limits.as_ref()
+    /// The limits and weights, once known.
+    pub fn quotas(&self) -> Option<&Quotas> {
+        self.quotas.as_ref()
     }
 
-    /// Replaces all limits.
-    pub fn set_limits(&mut self, limits: BTreeMap<QuotaSubject, Limits>) {
-        self.limits = Some(limits);
+    /// Replaces all of them.
+    pub fn set_quotas(&mut self, quotas: Quotas) {
+        self.quotas = Some(quotas);
     }
 
-    /// Replaces the limits of one subject.
-    pub fn set_limit(&mut self, subject: QuotaSubject, limits: Limits) {
-        self.limits.get_or_insert_default().insert(subject, limits);
+    /// Replaces those of one subject.
+    pub fn set_quota(&mut self, subject: QuotaSubject, quota: Quota) {
+        self.quotas.get_or_insert_default().insert(subject, quota);
     }
 
     /// Counts an Allocation that is about to be created.

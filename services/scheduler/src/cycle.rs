@@ -112,5 +112,5 @@ async fn once(
 
 /// Is enough known to decide on?
 fn known(cache: &Cache, listed: u64) -> bool {
-    cache.unsynced().is_empty() && cache.listed() >= listed && cache.limits().is_some()
+    cache.unsynced().is_empty() && cache.listed() >= listed && cache.quotas().is_some()
 }

@@ -47,6 +47,8 @@ pub struct Frame {
     pub spent: Vec<(Key, String)>,
     /// What jobs that went back to the queue still hold of earlier Allocations.
     pub outlived: Vec<(Key, BTreeSet<Replica>)>,
+    /// What is taken off nodes that are drained, and in which words.
+    pub drained: Vec<(Key, BTreeSet<Replica>, String)>,
 }
 
 impl Frame {

@@ -1,17 +1,29 @@
 //! Parse, call, map. Generated types end here.
 
+use std::collections::BTreeMap;
+
 use crater_api::convert::{parse_page_size, resources, timestamp};
 use crater_api::scheduling::v1 as pb;
 use crater_api::scheduling::v1::scheduling_service_server::SchedulingService;
+use crater_api::scheduling::v1::watch_cluster_response::{self as watch, Event as Said};
 use crater_api::status::OrStatus;
 use crater_auth::Caller;
-use crater_domain::{AccountId, Error, IdError, Parent, UserId};
+use crater_domain::{AccountId, Error, IdError, JobName, Parent, ResourceKind, UserId};
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use crate::app::{App, Explained, NodeView, Waiting};
+use crate::app::{App, Explained, Turning, Waiting};
+use crate::board::{Device, NodeView, Sight};
 use crate::page::page;
 use crate::reasons;
+use crate::stream::Event;
+use crate::usage::{Held, Subject};
+
+/// The most that are asked of at once.
+const MOST_SUBJECTS: usize = 1000;
+/// Letters of a reason.
+const LONGEST_REASON: usize = 256;
 
 /// The service over an [`App`].
 #[derive(Clone)]
@@ -28,9 +40,10 @@ impl SchedulingService for Grpc {
         &self,
         request: Request<pb::GetClusterRequest>,
     ) -> Result<Response<pb::GetClusterResponse>, Status> {
-        let cluster = self.0.cluster(&Caller::of(&request)?);
+        let cluster = self.0.cluster();
+        let sight = Sight::of(&Caller::of(&request)?);
         Ok(Response::new(pb::GetClusterResponse {
-            nodes: cluster.nodes.into_iter().map(node).collect(),
+            nodes: cluster.nodes.iter().map(|view| node(view, |job| sight.sees(job))).collect(),
             waiting_jobs: count(cluster.waiting),
             running_jobs: count(cluster.running),
         }))
@@ -64,71 +77,159 @@ impl SchedulingService for Grpc {
         &self,
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
-        let request = request.into_inner();
-        let account = AccountId::parse_name(&request.account).map_err(wrong("account")).or_status()?;
-        let user = match request.user.as_str() {
-            "" => None,
-            name => Some(UserId::parse_name(name).map_err(wrong("user")).or_status()?),
-        };
-        let row = |(kind, held): (crater_domain::ResourceKind, crate::usage::Held)| pb::Usage {
-            resource: kind.to_string(),
-            guaranteed: held.guaranteed,
-            best_effort: held.best_effort,
-        };
-        let usage = self.0.usage(&account, user.as_ref()).into_iter().map(row).collect();
-        Ok(Response::new(pb::GetUsageResponse { usage }))
+        let subject = subject(&request.into_inner()).or_status()?;
+        let held = self.0.usages(&[subject]).pop().unwrap_or_default();
+        Ok(Response::new(usage(held)))
+    }
+
+    async fn batch_get_usage(
+        &self,
+        request: Request<pb::BatchGetUsageRequest>,
+    ) -> Result<Response<pb::BatchGetUsageResponse>, Status> {
+        let requests = request.into_inner().requests;
+        if requests.len() > MOST_SUBJECTS {
+            let error = Error::field("requests", format!("must be at most {MOST_SUBJECTS}"));
+            return Err(error).or_status();
+        }
+        let subjects: Result<Vec<Subject>, Error> = requests.iter().map(subject).collect();
+        let usages = self.0.usages(&subjects.or_status()?);
+        let responses = usages.into_iter().map(usage).collect();
+        Ok(Response::new(pb::BatchGetUsageResponse { responses }))
     }
 
     async fn watch_cluster(
         &self,
-        _: Request<pb::WatchClusterRequest>,
+        request: Request<pb::WatchClusterRequest>,
     ) -> Result<Response<Self::WatchClusterStream>, Status> {
-        Err(Status::unimplemented("WatchCluster is not there yet"))
+        let events = self.0.watch(Caller::of(&request)?).await.or_status()?;
+        Ok(Response::new(events.map(|event| Ok(said(event))).boxed()))
     }
 
     async fn cordon_node(
         &self,
-        _: Request<pb::CordonNodeRequest>,
+        request: Request<pb::CordonNodeRequest>,
     ) -> Result<Response<pb::CordonNodeResponse>, Status> {
-        Err(Status::unimplemented("CordonNode is not there yet"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let how = Turning::Cordon { reason: reason(&request.reason).or_status()? };
+        let view = self.turn(&caller, &request.node, how, request.validate_only).await?;
+        Ok(Response::new(pb::CordonNodeResponse { node: Some(node(&view, |_| true)) }))
     }
 
     async fn uncordon_node(
         &self,
-        _: Request<pb::UncordonNodeRequest>,
+        request: Request<pb::UncordonNodeRequest>,
     ) -> Result<Response<pb::UncordonNodeResponse>, Status> {
-        Err(Status::unimplemented("UncordonNode is not there yet"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let view = self.turn(&caller, &request.node, Turning::Open, request.validate_only).await?;
+        Ok(Response::new(pb::UncordonNodeResponse { node: Some(node(&view, |_| true)) }))
     }
 
     async fn drain_node(
         &self,
-        _: Request<pb::DrainNodeRequest>,
+        request: Request<pb::DrainNodeRequest>,
     ) -> Result<Response<pb::DrainNodeResponse>, Status> {
-        Err(Status::unimplemented("DrainNode is not there yet"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let how = Turning::Drain { reason: reason(&request.reason).or_status()? };
+        let view = self.turn(&caller, &request.node, how, request.validate_only).await?;
+        let jobs = view.jobs.iter().map(ToString::to_string).collect();
+        Ok(Response::new(pb::DrainNodeResponse { node: Some(node(&view, |_| true)), jobs }))
     }
+}
+
+impl Grpc {
+    async fn turn(
+        &self,
+        caller: &Caller,
+        node: &str,
+        how: Turning,
+        check_only: bool,
+    ) -> Result<NodeView, Status> {
+        if !is_node_name(node) {
+            let error = Error::field("node", "must be the name of a node in Kubernetes, for example gpu-7");
+            return Err(error).or_status();
+        }
+        self.0.turn(caller, node, how, check_only).await.or_status()
+    }
+}
+
+/// A DNS subdomain: anything else cannot be a node, and would be another path at the API server.
+fn is_node_name(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label = |label: &str| {
+        let ends = [label.bytes().next(), label.bytes().last()];
+        ends.iter().all(|end| end.is_some_and(plain)) && label.bytes().all(|c| plain(c) || c == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+fn reason(text: &str) -> Result<String, Error> {
+    if text.chars().count() > LONGEST_REASON {
+        return Err(Error::field("reason", format!("must have at most {LONGEST_REASON} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Error::field("reason", "must be one line without control characters"));
+    }
+    Ok(text.trim().to_owned())
+}
+
+fn subject(request: &pb::GetUsageRequest) -> Result<Subject, Error> {
+    let account = AccountId::parse_name(&request.account).map_err(wrong("account"))?;
+    let user = match request.user.as_str() {
+        "" => None,
+        name => Some(UserId::parse_name(name).map_err(wrong("user"))?),
+    };
+    Ok((account, user))
+}
+
+fn usage(held: BTreeMap<ResourceKind, Held>) -> pb::GetUsageResponse {
+    let row = |(kind, held): (ResourceKind, Held)| pb::Usage {
+        resource: kind.to_string(),
+        guaranteed: held.guaranteed,
+        best_effort: held.best_effort,
+    };
+    pb::GetUsageResponse { usage: held.into_iter().map(row).collect() }
+}
+
+fn said(event: Event) -> pb::WatchClusterResponse {
+    let event = match event {
+        Event::Start => Said::SnapshotStart(watch::SnapshotStart {}),
+        Event::Node(view, sight) => Said::Node(node(&view, |job| sight.sees(job))),
+        Event::Deleted(name) => Said::Deleted(name),
+        Event::Counts(waiting, running) => {
+            Said::Counts(watch::Counts { waiting_jobs: count(waiting), running_jobs: count(running) })
+        }
+    };
+    pb::WatchClusterResponse { event: Some(event) }
 }
 
 fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-fn node(view: NodeView) -> pb::Node {
-    let machine = view.machine;
-    let gpu = |(index, (held, jobs)): (usize, (i64, Vec<String>))| pb::Gpu {
+/// A node; `sees` says which jobs may be named.
+fn node(view: &NodeView, sees: impl Fn(&JobName) -> bool) -> pb::Node {
+    let machine = &view.machine;
+    let gpu = |(index, device): (usize, &Device)| pb::Gpu {
         index: count(index),
-        held_millis: i32::try_from(held).unwrap_or(i32::MAX),
-        jobs,
+        held_millis: i32::try_from(device.held_millis).unwrap_or(i32::MAX),
+        jobs: device.jobs.iter().filter(|job| sees(job)).map(ToString::to_string).collect(),
     };
     pb::Node {
-        name: machine.name,
+        name: machine.name.clone(),
         schedulable: machine.closed.is_none(),
-        message: machine.closed.unwrap_or_default(),
+        message: machine.closed.clone().unwrap_or_default(),
         allocatable: Some(resources(machine.allocatable)),
         held: Some(resources(view.held)),
         others: Some(resources(view.others)),
-        gpu_model: machine.model,
-        gpus: view.gpus.into_iter().enumerate().map(gpu).collect(),
-        ..pb::Node::default()
+        gpu_model: machine.model.clone(),
+        gpus: view.gpus.iter().enumerate().map(gpu).collect(),
+        cordoned: machine.cordoned.is_some(),
+        draining: machine.drained.is_some(),
+        replicas: count(view.replicas),
+        topology: machine.topology.clone().into_iter().collect(),
     }
 }
 

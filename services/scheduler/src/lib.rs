@@ -6,6 +6,7 @@
 
 mod app;
 mod bars;
+mod board;
 mod cache;
 mod config;
 mod cycle;
@@ -14,6 +15,7 @@ mod grpc;
 mod jobs;
 mod leader;
 mod limits;
+mod nodes;
 mod page;
 mod reasons;
 mod service;
@@ -21,6 +23,7 @@ mod setbacks;
 mod shared;
 mod snapshot;
 mod status;
+mod stream;
 mod usage;
 mod watches;
 mod writer;

@@ -1,15 +1,15 @@
-//! The limits: streamed by the quota service, and kept in a ConfigMap, so that the scheduler can start without it.
+//! Limits and weights: streamed by the quota service, and kept in a ConfigMap, so that the scheduler can start without it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crater_api::convert::{limits as rows, parse_limits};
+use crater_api::convert::{limits as rows, parse_limits, parse_weight};
 use crater_api::quota::v1 as pb;
 use crater_api::quota::v1::quota_service_client::QuotaServiceClient;
 use crater_api::quota::v1::watch_quotas_response::Event;
 use crater_auth::Authenticated;
-use crater_domain::{Limit, Limits, QuotaSubject, ResourceKind};
+use crater_domain::{Limit, Limits, QuotaSubject, ResourceKind, Weight};
 use crater_k8s::lease::ensure_namespace;
 use crater_k8s::names::{LIMITS_CONFIGMAP, SYSTEM_NAMESPACE};
 use crater_service::{Channel, Condition};
@@ -19,6 +19,7 @@ use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::cache::{Quota, Quotas};
 use crate::shared::Shared;
 
 /// The sender gives a sign of life more often; after this silence it is dialled anew.
@@ -41,7 +42,20 @@ struct Row {
     limit: Option<i64>,
 }
 
-type All = BTreeMap<QuotaSubject, Limits>;
+/// One subject, as it is kept: its rows alone where its weight is 1.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    Rows(Vec<Row>),
+    Weighed(Weighed),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Weighed {
+    weight: i32,
+    rows: Vec<Row>,
+}
 
 /// Starts from what was kept, then follows the stream. The condition holds as soon as any limits are known.
 pub async fn follow(
@@ -57,13 +71,13 @@ pub async fn follow(
     let Some(channel) = quota else {
         // nobody to ask: there are no limits but those that were kept
         if kept.map_err(|error| error.to_string())?.is_none() {
-            learn(&shared, All::new(), &condition);
+            learn(&shared, Quotas::new(), &condition);
         }
         return std::future::pending().await;
     };
     loop {
         let Err(why) = stream(&shared, &channel, &condition).await;
-        if shared.cache().limits().is_none() {
+        if shared.cache().quotas().is_none() {
             condition.not_ready(&why);
         }
         tracing::debug!(why, "the last limits stay in force");
@@ -71,8 +85,8 @@ pub async fn follow(
     }
 }
 
-fn learn(shared: &Shared, all: All, condition: &Condition) {
-    shared.cache().set_limits(all);
+fn learn(shared: &Shared, all: Quotas, condition: &Condition) {
+    shared.cache().set_quotas(all);
     condition.ready();
     shared.wake();
 }
@@ -87,25 +101,25 @@ async fn stream(
     };
     let mut client = QuotaServiceClient::new(channel.clone());
     let mut stream = client.watch_quotas(pb::WatchQuotasRequest {}).await.map_err(told)?.into_inner();
-    let mut draft: Option<All> = None;
+    let mut draft: Option<Quotas> = None;
     loop {
         let message = tokio::time::timeout(SILENCE, stream.message()).await;
         let message = message.map_err(|_| format!("the quota service was silent for {SILENCE:?}"))?;
         let message = message.map_err(told)?.ok_or_else(|| "the stream of limits ended".to_owned())?;
         match message.event {
-            Some(Event::SnapshotStart(_)) => draft = Some(All::new()),
+            Some(Event::SnapshotStart(_)) => draft = Some(Quotas::new()),
             Some(Event::Synced(_)) => {
                 if let Some(all) = draft.take() {
                     learn(shared, all, condition);
                 }
             }
             Some(Event::Quota(quota)) => match parse(&quota) {
-                Ok((subject, limits)) => match &mut draft {
+                Ok((subject, quota)) => match &mut draft {
                     Some(draft) => {
-                        draft.insert(subject, limits);
+                        draft.insert(subject, quota);
                     }
                     None => {
-                        shared.cache().set_limit(subject, limits);
+                        shared.cache().set_quota(subject, quota);
                         shared.wake();
                     }
                 },
@@ -118,9 +132,10 @@ async fn stream(
     }
 }
 
-fn parse(quota: &pb::Quota) -> Result<(QuotaSubject, Limits), String> {
+fn parse(quota: &pb::Quota) -> Result<(QuotaSubject, Quota), String> {
     let subject = quota.name.parse().map_err(|e: crater_domain::IdError| e.to_string())?;
-    Ok((subject, parse_limits(&quota.resources, "resources").map_err(|e| e.to_string())?))
+    let limits = parse_limits(&quota.resources, "resources").map_err(|e| e.to_string())?;
+    Ok((subject, Quota { limits, weight: parse_weight(quota.weight)? }))
 }
 
 /// Keeps what is known, whenever it changed, while this process leads.
@@ -129,7 +144,7 @@ pub async fn keep(shared: Arc<Shared>, client: Client) -> Result<(), String> {
     let mut kept = read(&client).await.map_err(|error| error.to_string())?;
     loop {
         tokio::time::sleep(KEEP_EVERY).await;
-        let known = shared.cache().limits().cloned();
+        let known = shared.cache().quotas().cloned();
         if let (Some(term), Some(known)) = (shared.leader.term(), known)
             && kept.as_ref() != Some(&known)
             && let Some(_leave) = shared.leader.may_write(term.epoch).await
@@ -143,11 +158,11 @@ pub async fn keep(shared: Arc<Shared>, client: Client) -> Result<(), String> {
     }
 }
 
-async fn read(client: &Client) -> Result<Option<All>, kube::Error> {
+async fn read(client: &Client) -> Result<Option<Quotas>, kube::Error> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     let Some(map) = api.get_opt(LIMITS_CONFIGMAP).await? else { return Ok(None) };
     let text = map.data.as_ref().and_then(|data| data.get(ENTRY));
-    let rows: Option<BTreeMap<String, Vec<Row>>> = text.and_then(|text| serde_json::from_str(text).ok());
+    let rows: Option<BTreeMap<String, Kept>> = text.and_then(|text| serde_json::from_str(text).ok());
     if rows.is_none() {
         tracing::warn!("the kept limits cannot be read: waiting for the quota service");
     }
@@ -155,28 +170,34 @@ async fn read(client: &Client) -> Result<Option<All>, kube::Error> {
 }
 
 /// All or nothing: a limit that is dropped would not bind.
-fn parse_kept(kept: BTreeMap<String, Vec<Row>>) -> Option<All> {
-    let mut all = All::new();
-    for (subject, rows) in kept {
+fn parse_kept(kept: BTreeMap<String, Kept>) -> Option<Quotas> {
+    let mut all = Quotas::new();
+    for (subject, kept) in kept {
+        let (rows, weight) = match kept {
+            Kept::Rows(rows) => (rows, Weight::default()),
+            Kept::Weighed(Weighed { weight, rows }) => (rows, Weight::new(weight).ok()?),
+        };
         let mut limits = Limits::new();
         for row in rows {
             let kind: ResourceKind = row.resource.parse().ok()?;
             limits.insert(kind, Limit { guaranteed: row.guaranteed, limit: row.limit });
         }
-        all.insert(subject.parse().ok()?, limits);
+        all.insert(subject.parse().ok()?, Quota { limits, weight });
     }
     Some(all)
 }
 
-async fn write(client: &Client, all: &All) -> Result<(), String> {
-    let kept: BTreeMap<String, Vec<Row>> = all
-        .iter()
-        .map(|(subject, limits)| {
-            let row =
-                |r: pb::ResourceQuota| Row { resource: r.resource, guaranteed: r.guaranteed, limit: r.limit };
-            (subject.to_string(), rows(limits).into_iter().map(row).collect())
-        })
-        .collect();
+async fn write(client: &Client, all: &Quotas) -> Result<(), String> {
+    let row = |r: pb::ResourceQuota| Row { resource: r.resource, guaranteed: r.guaranteed, limit: r.limit };
+    let keep = |(subject, quota): (&QuotaSubject, &Quota)| {
+        let rows = rows(&quota.limits).into_iter().map(row).collect();
+        let kept = match quota.weight.get() {
+            1 => Kept::Rows(rows),
+            weight => Kept::Weighed(Weighed { weight, rows }),
+        };
+        (subject.to_string(), kept)
+    };
+    let kept: BTreeMap<String, Kept> = all.iter().map(keep).collect();
     let text = serde_json::to_string(&kept).map_err(|error| error.to_string())?;
     ensure_namespace(client, SYSTEM_NAMESPACE).await.map_err(|error| error.to_string())?;
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::grpc::Grpc;
 use crate::shared::Shared;
 use crate::writer::Writer;
-use crate::{cycle, limits, status, watches};
+use crate::{cycle, limits, status, stream, watches};
 
 /// What the service meets from outside.
 pub struct Deps {
@@ -106,6 +106,12 @@ impl SchedulerService {
             condition.ready();
             status::run(of.clone(), client.clone())
         });
+        let of = shared.clone();
+        supervise("board", &readiness, &loops, move |condition| {
+            condition.ready();
+            stream::keep_board(of.clone())
+        });
+        let app = App::new(shared.clone(), cluster.clone());
         let lease = EpochLease::new(cluster.clone(), SYSTEM_NAMESPACE, SCHEDULER_LEASE, holder, life, clock);
         let (of, condition) = (shared.clone(), readiness.condition("lease"));
         let (asked, stopping) = (shutdown.clone(), stop.clone());
@@ -124,7 +130,7 @@ impl SchedulerService {
             stopping.cancel();
         });
         Server::new(NAME)
-            .add_service(SchedulingServiceServer::new(Grpc(App::new(shared))))
+            .add_service(SchedulingServiceServer::new(Grpc(app)))
             .descriptors(crater_api::DESCRIPTOR_SET)
             .readiness(readiness)
             .limits(config.server.limits())

@@ -7,6 +7,7 @@ use crater_auth::Directory;
 use crater_k8s::lease::Clock;
 use tokio::sync::watch;
 
+use crate::board::Board;
 use crate::cache::Cache;
 use crate::leader::Leader;
 use crate::reasons::Verdicts;
@@ -22,7 +23,9 @@ pub struct Shared {
     /// The accounts' tree.
     pub directory: Directory,
     clock: Clock,
-    changed: watch::Sender<()>,
+    /// Counts changes.
+    changed: watch::Sender<u64>,
+    boards: watch::Sender<Arc<Board>>,
     relists: watch::Sender<u64>,
 }
 
@@ -36,7 +39,8 @@ impl Shared {
             leader: Leader::new(clock.clone()),
             directory,
             clock,
-            changed: watch::Sender::new(()),
+            changed: watch::Sender::new(1),
+            boards: watch::Sender::default(),
             relists: watch::Sender::new(0),
         }
     }
@@ -68,12 +72,36 @@ impl Shared {
 
     /// Something is new: the loop looks again.
     pub fn wake(&self) {
-        self.changed.send_replace(());
+        self.changed.send_modify(|change| *change += 1);
     }
 
     /// Hears of what is new.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// The board of this moment; made anew only after a change, by the first who asks.
+    pub fn board_now(&self) -> Arc<Board> {
+        self.boards.send_if_modified(|board| {
+            // before the cache is looked at: what comes after that is another change
+            let change = *self.changed.borrow();
+            let new = board.change != change;
+            if new {
+                *board = Arc::new(Board::new(&self.cache(), board, change));
+            }
+            new
+        });
+        self.boards.borrow().clone()
+    }
+
+    /// Hears of every new board, which are made while somebody hears.
+    pub fn boards(&self) -> watch::Receiver<Arc<Board>> {
+        self.boards.subscribe()
+    }
+
+    /// Whether anybody hears of new boards.
+    pub fn is_watched(&self) -> bool {
+        self.boards.receiver_count() > 0
     }
 
     /// Asks for a new list of Allocations; [`Cache::listed`] reaches the answer once it is in.

@@ -14,7 +14,7 @@ use crater_engine::{
 };
 use crater_k8s::aijob::Phase;
 use crater_k8s::allocation::Granted;
-use crater_k8s::node::UNKNOWN_MODEL;
+use crater_k8s::node::{UNKNOWN_MODEL, Word};
 
 use crate::cache::{Cache, Given, Key, Replica};
 use crate::frame::{Frame, Promise};
@@ -98,6 +98,8 @@ struct Build<'a> {
     cache: &'a Cache,
     beside: &'a Beside<'a>,
     by_job: BTreeMap<&'a Key, Vec<(&'a Key, &'a Given)>>,
+    /// Nodes that are drained, with the words for it.
+    drained: BTreeMap<&'a str, String>,
     account_ix: BTreeMap<AccountId, AccountIx>,
     user_ix: BTreeMap<(AccountId, UserId), UserIx>,
     node_ix: BTreeMap<String, NodeIx>,
@@ -110,6 +112,7 @@ impl<'a> Build<'a> {
             cache,
             beside,
             by_job: cache.given_by_job(),
+            drained: drained(cache),
             account_ix: BTreeMap::new(),
             user_ix: BTreeMap::new(),
             node_ix: BTreeMap::new(),
@@ -119,9 +122,9 @@ impl<'a> Build<'a> {
 
     fn accounts(&mut self) {
         let none = BTreeMap::new();
-        let limits = self.cache.limits().unwrap_or(&none);
+        let quotas = self.cache.quotas().unwrap_or(&none);
         let mut all: BTreeSet<AccountId> = self.beside.tree.keys().cloned().collect();
-        all.extend(limits.keys().map(|subject| subject.account.clone()));
+        all.extend(quotas.keys().map(|subject| subject.account.clone()));
         all.extend(self.cache.jobs.iter().filter_map(|(_, e)| Some(e.wanted.as_ref().ok()?.account.clone())));
         all.extend(self.by_job.values().flatten().filter_map(|(_, given)| orphans_account(given)));
         for (index, account) in all.iter().enumerate() {
@@ -131,13 +134,16 @@ impl<'a> Build<'a> {
         for account in &all {
             let parent = parent(self.beside.tree, account).and_then(|p| self.account_ix.get(p)).copied();
             let subject = QuotaSubject { account: account.clone(), user: None };
-            let (guaranteed, limit) = self.amounts(limits.get(&subject));
-            self.frame.snapshot.accounts.push(Account { parent, weight: 1, guaranteed, limit });
+            let quota = quotas.get(&subject);
+            let (guaranteed, limit) = self.amounts(quota.map(|quota| &quota.limits));
+            let weight = quota.map(|quota| quota.weight).unwrap_or_default();
+            let weight = i64::from(weight.get());
+            self.frame.snapshot.accounts.push(Account { parent, weight, guaranteed, limit });
         }
-        for (subject, limits) in limits {
+        for (subject, quota) in quotas {
             let Some(user) = &subject.user else { continue };
             let Some(account) = self.account_ix.get(&subject.account).copied() else { continue };
-            let (guaranteed, limit) = self.amounts(Some(limits));
+            let (guaranteed, limit) = self.amounts(Some(&quota.limits));
             let index = UserIx::of(self.frame.snapshot.users.len());
             self.user_ix.insert((subject.account.clone(), user.clone()), index);
             self.frame.users.push(user.to_string());
@@ -159,6 +165,7 @@ impl<'a> Build<'a> {
                     }
                     // the job service's: a job that is there already waits
                     ResourceKind::JobsWaiting => {}
+                    ResourceKind::JobsRunning => amounts.jobs = value,
                 }
             }
         }
@@ -289,6 +296,23 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// What is to be given back of a job that holds something on a node that is drained: all of it, wherever it is. (Of a job that is over,
+    /// everything goes anyway.)
+    fn drains(&mut self, given: &[(&Key, &Given)]) -> bool {
+        let mut held = given.iter().flat_map(|(_, of)| &of.held);
+        let Some(why) = held.find_map(|held| self.drained.get(held.node.as_str())).cloned() else {
+            return false;
+        };
+        for (name, of) in given {
+            let rest = of.held.iter().map(|g| (g.role.clone(), g.replica));
+            let rest: BTreeSet<Replica> = rest.filter(|r| !self.cache.is_revoked(name, of, r)).collect();
+            if !rest.is_empty() {
+                self.frame.drained.push(((*name).clone(), rest, why.clone()));
+            }
+        }
+        true
+    }
+
     fn job(&mut self, key: &Key, entry: &JobEntry, given: &[(&Key, &Given)]) {
         let over = entry.over();
         for (name, of) in given {
@@ -351,21 +375,23 @@ impl<'a> Build<'a> {
             request: wanted.request.clone(),
         };
         let ix = self.push(key, Some(entry.clone()), job);
+        let leaves = over || self.drains(given);
         for (name, of) in given {
-            self.holdings(ix, (entry, over), name, of);
+            self.holdings(ix, (entry, leaves), name, of);
         }
     }
 
-    fn holdings(&mut self, ix: JobIx, (entry, over): (&JobEntry, bool), name: &Key, of: &Given) {
-        let clearing = outlived(entry, of) || (queued(entry) && touched(of));
+    fn holdings(&mut self, ix: JobIx, (entry, leaves): (&JobEntry, bool), name: &Key, of: &Given) {
+        let clearing = leaves || outlived(entry, of) || (queued(entry) && touched(of));
         let started = of.object.spec.granted_millis;
         for held in &of.held {
             let replica: Replica = (held.role.clone(), held.replica);
-            let going = over || clearing || self.cache.is_revoked(name, of, &replica);
+            let going = clearing || self.cache.is_revoked(name, of, &replica);
             let each = entry.shape(&held.role).unwrap_or_default();
             self.hold(ix, held, each, (started, going));
         }
-        if over || returned(entry, of) {
+        // nothing that ended stays behind of a job that leaves its nodes: it starts anew as a whole
+        if leaves || returned(entry, of) {
             return;
         }
         for past in ended(of) {
@@ -473,6 +499,14 @@ impl<'a> Build<'a> {
         }
         self.frame.snapshot.holds = holds;
     }
+}
+
+fn drained<'a>(cache: &'a Cache) -> BTreeMap<&'a str, String> {
+    let drained = cache.nodes.iter().filter_map(|(key, machine)| Some((key, machine.drained.as_ref()?)));
+    let words = |(key, word): (&'a Key, &Word)| {
+        (key.name.as_str(), format!("node {} is drained{}", key.name, word.sentence()))
+    };
+    drained.map(words).collect()
 }
 
 fn orphans_account(given: &Given) -> Option<AccountId> {

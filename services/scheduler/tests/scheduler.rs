@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
 
+#[allow(dead_code, reason = "each suite uses its own part")]
 mod house;
 
 use crater_k8s::aijob::Class;
@@ -242,6 +243,70 @@ async fn usage_is_summed_over_the_subtree_and_by_class() {
     assert_eq!(house.usage("accounts/den", "users/bob").await["gpu"], (0, 500));
     assert_eq!(house.usage("accounts/den", "users/ann").await["gpu"], (0, 0));
     assert!(house.usage("accounts/lab", "").await["cpu"].0 > 0);
+    house.submit(&job("c").gpus(8000)).await;
+    house.reason("c", "").await;
+    let top = house.usage("accounts/top", "").await;
+    assert_eq!((top["jobs.running"], top["jobs.waiting"]), ((1, 1), (1, 0)));
+    // several at once, in the order in which they were asked
+    let asked = [("accounts/den", ""), ("accounts/lab", "users/ann"), ("accounts/lab", "users/bob")];
+    let all = house.usages(&asked).await;
+    for (each, (account, user)) in all.iter().zip(asked) {
+        assert_eq!(*each, house.usage(account, user).await);
+    }
+    assert_eq!((all[1]["jobs.running"], all[2]["jobs.running"]), ((1, 0), (0, 0)));
+}
+
+#[tokio::test]
+async fn so_many_jobs_run_as_the_limits_of_user_and_accounts_say() {
+    let house = House::new([node("n0", 8)]).await;
+    house.limit("accounts/top/quota", vec![row("jobs.running", None, Some(2))]);
+    house.limit("accounts/lab/users/ann/quota", vec![row("jobs.running", None, Some(1))]);
+    house.kept("jobs.running").await;
+    house.submit(&job("a").class(Class::BestEffort).gpus(1000)).await;
+    house.until("a is allocated", |all| all.len() == 1).await;
+    house.submit(&job("b").class(Class::BestEffort).gpus(1000)).await;
+    let told = house.reason("b", "UserLimit").await;
+    assert!(told.message.contains("imit of user ann: 1 job running, at most 1 may"), "{}", told.message);
+    house.submit(&job("c").account("den", "bob").gpus(1000)).await;
+    house.until("c is allocated", |all| all.len() == 2).await;
+    house.submit(&job("d").account("den", "bob").class(Class::BestEffort).gpus(1000)).await;
+    let told = house.reason_in("den", "d", "AccountLimit").await;
+    assert!(told.message.contains("imit of account top: 2 jobs running, at most 2 may"), "{}", told.message);
+    // a ends: until the last of it is gone, b waits on
+    house.accept("a").await;
+    house.finish("a").await;
+    house
+        .until("one more is allocated", |all| all.iter().any(|a| a.spec.job == "b" || a.spec.job == "d"))
+        .await;
+    let held = house.allocations().await.iter().filter(|a| !a.held().is_empty()).count();
+    assert_eq!(held, 2);
+}
+
+#[tokio::test]
+async fn weights_share_what_is_borrowed_and_are_kept() {
+    let mut house = House::new([node("n0", 8)]).await;
+    house.quota("accounts/lab/quota", Vec::new(), 3);
+    house.kept("\"weight\":3").await;
+    // what was kept is enough to begin with
+    house.quota_away();
+    house.restart().await;
+    // nothing starts before all of them are there
+    house.cordon("root", "n0", "", false).await.unwrap();
+    for n in 0..8 {
+        house.submit(&job(&format!("den-{n}")).account("den", "bob").gpus(1000)).await;
+        house.submit(&job(&format!("lab-{n}")).gpus(1000)).await;
+    }
+    for n in 0..8 {
+        house.explained("ann", &format!("accounts/lab/jobs/lab-{n}")).await;
+        house.explained("bob", &format!("accounts/den/jobs/den-{n}")).await;
+    }
+    house.uncordon("root", "n0").await.unwrap();
+    house.until("the node is full", |all| all.len() == 8).await;
+    let of = |all: &[crater_k8s::Allocation], account: &str| {
+        all.iter().filter(|a| a.spec.job.starts_with(account)).count()
+    };
+    let all = house.allocations().await;
+    assert_eq!((of(&all, "lab"), of(&all, "den")), (6, 2), "three to one");
 }
 
 #[tokio::test]

@@ -112,6 +112,9 @@ impl Cycle<'_> {
         for demand in &piece.demands {
             self.tree.add_going(piece.leaf, *demand, piece.charge.best_effort);
         }
+        let (leaf, of) = (piece.leaf, piece.job);
+        self.work.revoked(&mut self.tree, leaf, of);
+        let piece = &self.work.pieces[ix];
         let revocation = self.revoked.entry(piece.job).or_insert_with(|| Revocation {
             job: JobIx::of(piece.job),
             replicas: Vec::new(),

@@ -73,7 +73,9 @@ impl Cycle<'_> {
             let now_going = revoked.filter(|r| nodes.binary_search(&r.node.at()).is_ok()).count();
             let going: u32 = nodes.iter().map(|node| self.work.going_on[*node]).sum();
             let going = going + u32::try_from(now_going).unwrap_or(u32::MAX);
-            let mut reasons = vec![Reason::RoomIsComing { going }];
+            // its room may be there, and only the limit of jobs not yet
+            let full = if going == 0 { self.tree.full(self.leaf(job)) } else { None };
+            let mut reasons = vec![full.map_or(Reason::RoomIsComing { going }, limit)];
             reasons.extend(self.work.own_past(job));
             all.push((job, reasons, None));
         }
@@ -125,9 +127,7 @@ impl Cycle<'_> {
         kept_for: &[JobIx],
     ) -> Vec<Reason> {
         match blocked {
-            Blocked::Limit(Bound { holder, resource, used, wanted, limit, .. }) => {
-                vec![Reason::Limit { holder, resource, used, wanted, limit }]
-            }
+            Blocked::Limit(bound) => vec![limit(bound)],
             Blocked::MayNotBorrow => {
                 let account = self.s.jobs[job].account;
                 vec![Reason::MayNotBorrow { account }]
@@ -137,4 +137,9 @@ impl Cycle<'_> {
             Blocked::Room => vec![self.room_reason(job, kept_for)],
         }
     }
+}
+
+fn limit(bound: Bound) -> Reason {
+    let Bound { holder, resource, used, wanted, limit, .. } = bound;
+    Reason::Limit { holder, resource, used, wanted, limit }
 }

@@ -5,7 +5,7 @@ use crate::model::{NodeIx, Placement};
 use crate::place::{Part, Try, Want, place, redo, undo};
 use crate::rights::{Claim, Loss};
 use crate::room::View;
-use crate::tree::demand_of;
+use crate::tree::{Counted, demand_of};
 use crate::work::PieceIx;
 
 impl Ground<'_> {
@@ -27,8 +27,7 @@ impl Ground<'_> {
             undo(self.rooms, want, View::Soon, &placed);
             let victim = victims.remove(at);
             self.back(&victim);
-            let limited =
-                self.tree.bound(claim.leaf, &claim.demands, self.best_effort(claim), false).is_some();
+            let limited = self.tree.bound(self.asker(claim), &claim.demands, false).is_some();
             let again = if limited || !search { None } else { self.place_any(claim, want, how) };
             if let Some(elsewhere) = again {
                 placed = elsewhere;
@@ -49,7 +48,7 @@ impl Ground<'_> {
         for choice in [how.choice].into_iter().chain(others) {
             let Ok(placed) = place(self.rooms, want, Try { choice, ..how }) else { continue };
             let demands = demand_of(self.snapshot, &self.snapshot.jobs[claim.job].request, &placed);
-            if self.tree.bound(claim.leaf, &demands, self.best_effort(claim), false).is_none() {
+            if self.tree.bound(self.asker(claim), &demands, false).is_none() {
                 return Some(placed);
             }
             undo(self.rooms, want, View::Soon, &placed);
@@ -92,6 +91,10 @@ impl Ground<'_> {
         let demands = demand_of(self.snapshot, request, placed);
         let charge = crate::tree::Charge { inside: 0, best_effort: self.best_effort(claim) };
         self.tree.add(claim.leaf, &demands, charge);
+        let enters = self.asker(claim).enters;
+        if enters {
+            self.tree.recount(claim.leaf, Counted::Not, Counted::Promised);
+        }
         let mut moves: Vec<Move> = Vec::new();
         let mut stuck = None;
         'victims: for victim in must() {
@@ -109,6 +112,9 @@ impl Ground<'_> {
             undo(self.rooms, &found.want, View::Soon, &found.placements);
         }
         self.tree.remove(claim.leaf, &demands, charge);
+        if enters {
+            self.tree.recount(claim.leaf, Counted::Promised, Counted::Not);
+        }
         stuck.map_or(Ok(moves), Err)
     }
 
@@ -131,13 +137,13 @@ impl Ground<'_> {
         let pool = self.shapes.pool(job);
         let anchor = anchor.or(self.work.has[job].anchor());
         let pin = if pool.bound() { anchor.and_then(|node| pool.value(node)) } else { None };
-        let (leaf, best_effort) = (piece.leaf, piece.charge.best_effort);
+        let asker = self.work.asker(self.snapshot, self.tree, job);
         for choice in pool.choices(&want.largest()) {
             let Ok(placements) = place(self.rooms, &want, Try { pool, view: View::Soon, choice, pin }) else {
                 continue;
             };
             let demands = demand_of(self.snapshot, &self.snapshot.jobs[job].request, &placements);
-            if self.tree.bound(leaf, &demands, best_effort, false).is_none() {
+            if self.tree.bound(asker, &demands, false).is_none() {
                 return Some(Move { piece: ix, want, placements });
             }
             undo(self.rooms, &want, View::Soon, &placements);

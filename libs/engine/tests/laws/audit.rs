@@ -151,7 +151,7 @@ fn gangs_are_whole(s: &Snapshot, plan: &Plan) {
     assert!(plan.grants.iter().all(|grant| seen.insert(grant.job)), "one grant a job");
 }
 
-fn under(s: &Snapshot, account: AccountIx, above: AccountIx) -> bool {
+pub fn under(s: &Snapshot, account: AccountIx, above: AccountIx) -> bool {
     account == above || s.accounts[account.at()].parent.is_some_and(|parent| under(s, parent, above))
 }
 
@@ -172,12 +172,24 @@ fn limits_hold(s: &Snapshot, plan: &Plan) {
         let given: i64 = plan.grants.iter().filter(|g| counted(g.job) && inside(g.job)).map(gpu_of).sum();
         assert!(given == 0 || held + given <= limit, "{whose:?}: {held} + {given} is over its limit {limit}");
     };
+    let jobs = |limit: Option<i64>, inside: &dyn Fn(JobIx) -> bool, whose: &dyn std::fmt::Debug| {
+        let Some(limit) = limit else { return };
+        // whatever its class, and until the last of it is gone
+        let mut running: BTreeSet<JobIx> =
+            s.holdings.iter().map(|held| held.job).filter(|job| inside(*job)).collect();
+        let before = running.len();
+        running.extend(plan.grants.iter().map(|grant| grant.job).filter(|job| inside(*job)));
+        let after = i64::try_from(running.len()).unwrap();
+        assert!(running.len() == before || after <= limit, "{whose:?}: {after} jobs run, {limit} may");
+    };
     for (ix, account) in s.accounts.iter().enumerate() {
         let above = AccountIx::of(ix);
+        jobs(account.limit.jobs, &|job| under(s, s.jobs[job.at()].account, above), &above);
         judge(account.limit.gpu, &|job| under(s, s.jobs[job.at()].account, above), &above);
     }
     for (ix, user) in s.users.iter().enumerate() {
         let whose = UserIx::of(ix);
+        jobs(user.limit.jobs, &|job| s.jobs[job.at()].user == Some(whose), &whose);
         judge(user.limit.gpu, &|job| s.jobs[job.at()].user == Some(whose), &whose);
     }
 }

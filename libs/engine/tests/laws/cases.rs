@@ -54,8 +54,12 @@ fn amounts(most: i64) -> impl Strategy<Value = Amounts> {
     option::of(0..=most).prop_map(|gpu| Amounts { gpu: gpu.map(|gpu| gpu * 1000), ..Amounts::default() })
 }
 
+fn limits(most: i64) -> impl Strategy<Value = Amounts> {
+    (amounts(most), option::weighted(0.3, 0i64..=4)).prop_map(|(amounts, jobs)| Amounts { jobs, ..amounts })
+}
+
 fn account(index: usize) -> impl Strategy<Value = Account> {
-    (option::of(0..index.max(1)), 1i64..=2, amounts(3), amounts(6)).prop_map(
+    (option::of(0..index.max(1)), 1i64..=2, amounts(3), limits(6)).prop_map(
         move |(parent, weight, guaranteed, limit)| {
             let parent = parent.filter(|_| index > 0).map(AccountIx::of);
             Account { parent, weight, guaranteed, limit }
@@ -125,7 +129,7 @@ fn accounts(count: usize) -> impl Strategy<Value = Vec<Account>> {
 pub fn case() -> impl Strategy<Value = Case> {
     (1usize..=4)
         .prop_flat_map(|n| {
-            let users = vec((amounts(2), amounts(4)), n);
+            let users = vec((amounts(2), limits(4)), n);
             (vec(node(), 1..=6), accounts(n), users, vec(job(n), 1..=20), vec(event(), 5..=50), any::<bool>())
         })
         .prop_map(|(nodes, accounts, users, jobs, events, protect)| {

@@ -6,10 +6,12 @@ mod cases;
 mod shares;
 mod sim;
 
-use crater_engine::{Preemptible, Reason, RevokeCause, decide};
+use std::collections::BTreeSet;
+
+use crater_engine::{Holder, JobIx, Preemptible, Reason, Resource, RevokeCause, decide};
 use proptest::prelude::*;
 
-use audit::audit;
+use audit::{audit, under};
 use cases::{Case, Event, case};
 use sim::Sim;
 
@@ -86,6 +88,27 @@ proptest! {
             let alone = job.request.roles.iter().map(|role| role.min).sum::<u32>() == 1;
             if short && alone {
                 prop_assert!(!sim.fits_somewhere(verdict.job), "{:?} waits, though a node has room", verdict);
+            }
+        }
+    }
+
+    #[test]
+    fn no_job_waits_for_a_limit_of_jobs_that_is_not_reached(case in case()) {
+        let mut sim = play(&case, |_| {});
+        sim.happen(&Event::Release);
+        prop_assume!(sim.settle(60));
+        let s = &sim.snapshot;
+        for verdict in &sim.plan.verdicts {
+            for reason in &verdict.reasons {
+                let Reason::Limit { holder, resource: Resource::Jobs, limit, .. } = reason else { continue };
+                let inside = |job: &JobIx| match holder {
+                    Holder::Account(account) => under(s, s.jobs[job.at()].account, *account),
+                    Holder::User(user) => s.jobs[job.at()].user == Some(*user),
+                };
+                let held = s.holdings.iter().map(|held| held.job);
+                let counted: BTreeSet<JobIx> = held.chain(s.holds.iter().map(|hold| hold.job)).filter(inside).collect();
+                prop_assert!(inside(&verdict.job));
+                prop_assert!(i64::try_from(counted.len()).unwrap() >= *limit, "{verdict:?}, though only {counted:?} run");
             }
         }
     }

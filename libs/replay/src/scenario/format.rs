@@ -135,7 +135,7 @@ pub struct AccountSpec {
     /// By resource: `cpu`, `memory`, `gpu`, or a GPU model.
     #[serde(default)]
     pub guaranteed: BTreeMap<String, Quantity>,
-    /// By resource.
+    /// By resource, and `jobs`: how many may hold something at one time.
     #[serde(default)]
     pub limit: BTreeMap<String, Quantity>,
 }
@@ -290,6 +290,8 @@ pub(crate) enum Unit {
     Thousandths,
     /// Bytes.
     Bytes,
+    /// Jobs.
+    Pieces,
 }
 
 impl Quantity {

@@ -202,16 +202,24 @@ impl World {
         let mut amounts = Amounts::default();
         for (name, quantity) in by_name {
             let field = format!("{at}.{name}");
-            let unit = if name == "memory" { Unit::Bytes } else { Unit::Thousandths };
+            let unit = match name.as_str() {
+                "memory" => Unit::Bytes,
+                "jobs" => Unit::Pieces,
+                _ => Unit::Thousandths,
+            };
             let value = amount(Some(quantity), unit, 0, &field)?;
             match name.as_str() {
                 "cpu" => amounts.cpu = Some(value),
                 "memory" => amounts.memory = Some(value),
                 "gpu" => amounts.gpu = Some(value),
+                "jobs" => amounts.jobs = Some(value),
                 model => match self.models.get(model) {
                     Some(ix) => amounts.gpu_models.push((ModelIx(ix), value)),
                     None => {
-                        return Err(Fault::new(field, "is neither cpu, memory, gpu nor a GPU model here"));
+                        return Err(Fault::new(
+                            field,
+                            "is neither cpu, memory, gpu, jobs nor a GPU model here",
+                        ));
                     }
                 },
             }

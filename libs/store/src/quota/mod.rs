@@ -2,14 +2,18 @@
 //!
 //! Times are milliseconds since 1970. A quota's `version` is its etag: 0 before it was ever written.
 
+mod list;
+
 use std::collections::BTreeMap;
 
-use crater_domain::{Limit, Limits, QuotaSubject, UserId};
+use crater_domain::{Limit, Limits, QuotaSubject, UserId, Weight};
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::conn::{Conn, query};
 use crate::{Error, Result, revision};
+
+pub use list::page;
 
 diesel::table! {
     quotas (account, user_id) {
@@ -18,6 +22,7 @@ diesel::table! {
         updated_ms -> BigInt,
         version -> BigInt,
         revision -> BigInt,
+        weight -> Integer,
     }
 }
 
@@ -39,6 +44,8 @@ pub struct Quota {
     pub subject: QuotaSubject,
     /// The limits.
     pub limits: Limits,
+    /// Its part of what is borrowed; a user's is never read.
+    pub weight: Weight,
     /// When they last changed; 0 for never.
     pub updated_ms: i64,
     /// The etag; 0 for never written.
@@ -50,14 +57,26 @@ pub struct Quota {
 struct Kept {
     subject: String,
     rows: Vec<(String, Option<i64>, Option<i64>)>,
+    #[serde(default = "one")]
+    weight: i32,
     updated_ms: i64,
     version: i64,
+}
+
+fn one() -> i32 {
+    Weight::default().get()
 }
 
 impl From<Quota> for Kept {
     fn from(q: Quota) -> Self {
         let rows = q.limits.iter().map(|(kind, l)| (kind.to_string(), l.guaranteed, l.limit)).collect();
-        Self { subject: q.subject.to_string(), rows, updated_ms: q.updated_ms, version: q.version }
+        Self {
+            subject: q.subject.to_string(),
+            rows,
+            weight: q.weight.get(),
+            updated_ms: q.updated_ms,
+            version: q.version,
+        }
     }
 }
 
@@ -69,7 +88,8 @@ impl TryFrom<Kept> for Quota {
             limits.insert(kind.parse()?, Limit { guaranteed, limit });
         }
         let subject = k.subject.parse().map_err(|e: crater_domain::IdError| e.to_string())?;
-        Ok(Self { subject, limits, updated_ms: k.updated_ms, version: k.version })
+        let weight = Weight::new(k.weight)?;
+        Ok(Self { subject, limits, weight, updated_ms: k.updated_ms, version: k.version })
     }
 }
 
@@ -83,6 +103,7 @@ pub struct Changes {
 }
 
 type Key = (String, String);
+type Head = (String, String, i64, i64, i32);
 type ResourceRow = (String, String, String, Option<i64>, Option<i64>);
 
 /// An account's own row has the empty user: a primary key holds no NULL.
@@ -98,25 +119,29 @@ fn subject((account, user): Key) -> Result<QuotaSubject> {
 /// The limits of the subject: none, at version 0, if they were never written.
 pub fn quota(conn: &mut Conn, of: &QuotaSubject) -> Result<Quota> {
     let key = key(of);
-    let head: Option<(i64, i64)> = query!(conn, |c| quotas::table
+    let head: Option<(i64, i64, i32)> = query!(conn, |c| quotas::table
         .find((&key.0, &key.1))
-        .select((quotas::updated_ms, quotas::version))
+        .select((quotas::updated_ms, quotas::version, quotas::weight))
         .first(c)
         .optional())?;
-    let (updated_ms, version) = head.unwrap_or((0, 0));
+    let (updated_ms, version, weight) = head.unwrap_or((0, 0, one()));
     let rows: Vec<ResourceRow> = query!(conn, |c| quota_resources::table
         .filter(quota_resources::account.eq(&key.0))
         .filter(quota_resources::user_id.eq(&key.1))
         .load(c))?;
     let limits = rows.into_iter().map(limit).collect::<Result<_>>()?;
-    Ok(Quota { subject: of.clone(), limits, updated_ms, version })
+    Ok(Quota { subject: of.clone(), limits, weight: weight_of(weight)?, updated_ms, version })
+}
+
+fn weight_of(weight: i32) -> Result<Weight> {
+    Weight::new(weight).map_err(Error::internal)
 }
 
 fn limit((_, _, resource, guaranteed, limit): ResourceRow) -> Result<(crater_domain::ResourceKind, Limit)> {
     Ok((resource.parse().map_err(Error::internal)?, Limit { guaranteed, limit }))
 }
 
-/// Replaces the limits of the subject, if they are still at `version` (when given).
+/// Replaces the limits and the weight of the subject, if they are still at `version` (when given).
 ///
 /// # Errors
 /// [`Error::Conflict`].
@@ -124,6 +149,7 @@ pub fn put_quota(
     conn: &mut Conn,
     of: &QuotaSubject,
     limits: &Limits,
+    weight: Weight,
     version: Option<i64>,
     now_ms: i64,
 ) -> Result<Quota> {
@@ -137,7 +163,12 @@ pub fn put_quota(
         return Err(Error::Conflict(of.to_string()));
     }
     let now_at = was.unwrap_or(0) + 1;
-    let head = (quotas::updated_ms.eq(now_ms), quotas::version.eq(now_at), quotas::revision.eq(revision));
+    let head = (
+        quotas::updated_ms.eq(now_ms),
+        quotas::version.eq(now_at),
+        quotas::revision.eq(revision),
+        quotas::weight.eq(weight.get()),
+    );
     if was.is_some() {
         query!(conn, |c| diesel::update(quotas::table.find((&key.0, &key.1))).set(head).execute(c))?;
     } else {
@@ -157,7 +188,7 @@ pub fn put_quota(
         );
         query!(conn, |c| diesel::insert_into(quota_resources::table).values(row).execute(c))?;
     }
-    Ok(Quota { subject: of.clone(), limits: limits.clone(), updated_ms: now_ms, version: now_at })
+    Ok(Quota { subject: of.clone(), limits: limits.clone(), weight, updated_ms: now_ms, version: now_at })
 }
 
 /// Everything that changed after revision `after`; all there is for 0.
@@ -166,10 +197,10 @@ pub fn changes_since(conn: &mut Conn, after: i64) -> Result<Changes> {
     if revision <= after {
         return Ok(Changes { revision, quotas: Vec::new() });
     }
-    let heads: Vec<(String, String, i64, i64)> = query!(conn, |c| quotas::table
+    let heads: Vec<Head> = query!(conn, |c| quotas::table
         .filter(quotas::revision.gt(after))
         .order((quotas::account, quotas::user_id))
-        .select((quotas::account, quotas::user_id, quotas::updated_ms, quotas::version))
+        .select((quotas::account, quotas::user_id, quotas::updated_ms, quotas::version, quotas::weight))
         .load(c))?;
     let rows: Vec<ResourceRow> = query!(conn, |c| quota_resources::table
         .inner_join(quotas::table.on(
@@ -178,21 +209,23 @@ pub fn changes_since(conn: &mut Conn, after: i64) -> Result<Changes> {
         .filter(quotas::revision.gt(after))
         .select(quota_resources::all_columns)
         .load(c))?;
+    Ok(Changes { revision, quotas: together(heads, rows)? })
+}
+
+/// Heads with their rows, in the order of the heads.
+fn together(heads: Vec<Head>, rows: Vec<ResourceRow>) -> Result<Vec<Quota>> {
     let mut limits: BTreeMap<Key, Limits> = BTreeMap::new();
     for row in rows {
         let key = (row.0.clone(), row.1.clone());
         let (resource, bounds) = limit(row)?;
         limits.entry(key).or_default().insert(resource, bounds);
     }
-    let quotas = heads
-        .into_iter()
-        .map(|(account, user, updated_ms, version)| {
-            let key = (account, user);
-            let limits = limits.remove(&key).unwrap_or_default();
-            Ok(Quota { subject: subject(key)?, limits, updated_ms, version })
-        })
-        .collect::<Result<_>>()?;
-    Ok(Changes { revision, quotas })
+    let quota = |(account, user, updated_ms, version, weight)| {
+        let key = (account, user);
+        let limits = limits.remove(&key).unwrap_or_default();
+        Ok(Quota { subject: subject(key)?, limits, weight: weight_of(weight)?, updated_ms, version })
+    };
+    heads.into_iter().map(quota).collect()
 }
 
 diesel::allow_tables_to_appear_in_same_query!(quotas, quota_resources);

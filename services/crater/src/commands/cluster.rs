@@ -32,49 +32,69 @@ pub async fn nodes(context: &Context) -> Result<(), Error> {
 }
 
 fn node_table(cluster: &GetClusterResponse, format: Format, colours: bool) -> String {
-    let wide = format == Format::Wide;
-    let headers: &[&'static str] = if wide {
-        &["NAME", "STATUS", "MODEL", "GPUS", "USE", "CPU", "MEMORY", "OTHERS", "JOBS", "MESSAGE"]
+    let mut table = Table::new(headers(format), colours);
+    cluster.nodes.iter().for_each(|node| table.row(row(format, node)));
+    table.render() + &totals(cluster.running_jobs, cluster.waiting_jobs)
+}
+
+/// The line below the nodes.
+pub fn totals(running: i32, waiting: i32) -> String {
+    format!("{} running, {waiting} waiting\n", jobs(running))
+}
+
+/// The columns of nodes.
+pub fn headers(format: Format) -> &'static [&'static str] {
+    if format == Format::Wide {
+        &["NAME", "STATUS", "MODEL", "GPUS", "USE", "CPU", "MEMORY", "OTHERS", "PLACE", "JOBS", "MESSAGE"]
     } else {
         &["NAME", "STATUS", "MODEL", "GPUS", "USE", "CPU", "MEMORY"]
-    };
-    let mut table = Table::new(headers, colours);
-    for node in &cluster.nodes {
-        let allocatable = node.allocatable.unwrap_or_default();
-        let held = node.held.unwrap_or_default();
-        let others = node.others.unwrap_or_default();
-        let of = |held: String, all: String| format!("{held}/{all}");
-        let used = |get: fn(&Resources) -> i64| get(&held).saturating_add(get(&others));
-        let mut cells = vec![
-            node.name.clone(),
-            status(node).to_owned(),
-            node.gpu_model.clone(),
-            of(format_millis(used(|r| r.gpu_millis)), format_millis(allocatable.gpu_millis)),
-            node.gpus.iter().map(gauge).collect(),
-            of(format_millis(used(|r| r.cpu_millis)), format_millis(allocatable.cpu_millis)),
-            of(format_bytes(used(|r| r.memory_bytes)), format_bytes(allocatable.memory_bytes)),
-        ];
-        if wide {
-            let mut jobs: Vec<&str> = node.gpus.iter().flat_map(|g| &g.jobs).map(|j| short(j)).collect();
-            jobs.sort_unstable();
-            jobs.dedup();
-            cells.push(super::describe::amounts(Some(&others), &[]));
-            cells.push(jobs.join(","));
-            cells.push(node.message.clone());
-        }
-        table.row(cells);
     }
-    let mut text = table.render();
-    text.push_str(&format!("{} running, {} waiting\n", jobs(cluster.running_jobs), cluster.waiting_jobs));
-    text
+}
+
+/// A node's cells.
+pub fn row(format: Format, node: &Node) -> Vec<String> {
+    let allocatable = node.allocatable.unwrap_or_default();
+    let held = node.held.unwrap_or_default();
+    let others = node.others.unwrap_or_default();
+    let of = |held: String, all: String| format!("{held}/{all}");
+    let used = |get: fn(&Resources) -> i64| get(&held).saturating_add(get(&others));
+    let mut cells = vec![
+        node.name.clone(),
+        status(node),
+        node.gpu_model.clone(),
+        of(format_millis(used(|r| r.gpu_millis)), format_millis(allocatable.gpu_millis)),
+        node.gpus.iter().map(gauge).collect(),
+        of(format_millis(used(|r| r.cpu_millis)), format_millis(allocatable.cpu_millis)),
+        of(format_bytes(used(|r| r.memory_bytes)), format_bytes(allocatable.memory_bytes)),
+    ];
+    if format == Format::Wide {
+        let mut jobs: Vec<&str> = node.gpus.iter().flat_map(|g| &g.jobs).map(|j| short(j)).collect();
+        jobs.sort_unstable();
+        jobs.dedup();
+        let mut places: Vec<(&str, &str)> =
+            node.topology.iter().map(|(key, value)| (short(key), value.as_str())).collect();
+        places.sort_unstable();
+        let places: Vec<String> = places.into_iter().map(|(kind, name)| format!("{kind}={name}")).collect();
+        cells.push(super::describe::amounts(Some(&others), &[]));
+        cells.push(places.join(","));
+        cells.push(jobs.join(","));
+        cells.push(node.message.clone());
+    }
+    cells
 }
 
 fn jobs(n: i32) -> String {
     if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") }
 }
 
-fn status(node: &Node) -> &'static str {
-    if node.schedulable { "Ready" } else { "NotReady" }
+fn status(node: &Node) -> String {
+    match node {
+        Node { draining: true, replicas: 0, .. } => "Drained".to_owned(),
+        Node { draining: true, replicas, .. } => format!("Draining({replicas})"),
+        Node { cordoned: true, .. } => "Cordoned".to_owned(),
+        Node { schedulable: true, .. } => "Ready".to_owned(),
+        _ => "NotReady".to_owned(),
+    }
 }
 
 /// A character a GPU: free `.`, shared `+`, held `#`.
@@ -173,6 +193,13 @@ mod tests {
              1 job running, 2 waiting\n"
         );
         assert!(node_table(&cluster, Format::Wide, false).contains("cordoned"));
+    }
+
+    #[test]
+    fn a_closed_node_says_how_far_its_drain_has_come() {
+        let node = |cordoned, draining, replicas| Node { cordoned, draining, replicas, ..Default::default() };
+        let seen = [node(true, false, 3), node(true, true, 3), node(true, true, 0), node(false, false, 0)];
+        assert_eq!(seen.each_ref().map(status), ["Cordoned", "Draining(3)", "Drained", "NotReady"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod describe;
 mod follow;
 mod jobs;
 mod logs;
+mod nodes;
 mod quota;
 mod session;
 mod submit;
@@ -64,7 +65,9 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
         Command::Cancel(args) => jobs::cancel(&context, args).await?,
         Command::Delete(args) => jobs::delete(&context, args).await?,
         Command::Quota(args) => quota::quota(&context, args).await?,
-        Command::Nodes => cluster::nodes(&context).await?,
+        Command::Nodes(args) if args.watch => nodes::watch(&context).await?,
+        Command::Nodes(_) => cluster::nodes(&context).await?,
+        Command::Node(command) => nodes::turn(&context, command).await?,
         Command::Queue(args) => cluster::queue(&context, args).await?,
         Command::User(args) => admin::user(&context, args).await?,
         Command::Account(args) => admin::account(&context, args).await?,
