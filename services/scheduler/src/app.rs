@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crater_auth::{Caller, Role};
 use crater_domain::{AccountId, Error, JobName, Parent, ResourceKind, Resources, Result, UserId};
 use crater_k8s::allocation::Placement;
 use crater_k8s::node::Machine;
+use tokio::time::Instant;
 
 use crate::cache::{Cache, Key};
 use crate::jobs::JobEntry;
 use crate::reasons::{Blocker, Told, Verdicts};
 use crate::shared::Shared;
 use crate::usage::{self, Held};
+
+/// How long a job that is not known is waited for: it may be news.
+const NEWS: Duration = Duration::from_secs(2);
 
 /// A node, and what is held of it.
 pub struct NodeView {
@@ -146,11 +151,23 @@ impl App {
     /// Why a job waits, or what it holds.
     pub async fn explain(&self, caller: &Caller, name: &JobName) -> Result<Explained> {
         self.must_see(caller, &name.account, "job", name.to_string()).await?;
-        let verdicts = self.shared.verdicts();
-        let cache = self.shared.cache();
         let key = Key { namespace: name.account.namespace(), name: name.job.to_string() };
-        let entry = cache.jobs.get(&key).ok_or_else(|| Error::not_found("job", name))?;
-        Ok(explained(&cache, &verdicts, &key, entry, name))
+        let mut changes = self.shared.changes();
+        let deadline = Instant::now() + NEWS;
+        loop {
+            changes.mark_unchanged();
+            let verdicts = self.shared.verdicts();
+            {
+                let cache = self.shared.cache();
+                if let Some(entry) = cache.jobs.get(&key) {
+                    return Ok(explained(&cache, &verdicts, &key, entry, name));
+                }
+            }
+            // accepted a moment ago, it may still be on its way to us
+            if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+                return Err(Error::not_found("job", name));
+            }
+        }
     }
 
     /// What an account (all below it included) or a user in it holds.
@@ -214,10 +231,14 @@ fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, na
     let holds =
         || format!("{} on {}", many(usize::try_from(replicas).unwrap_or(0), "replica"), many(nodes, "node"));
     let message = match &told {
+        Some(told) if entry.suspended().is_some() && !placements.is_empty() => {
+            format!("{} It still holds {}.", told.message, holds())
+        }
         Some(told) => told.message.clone(),
         None if state.is_final() && placements.is_empty() => format!("It has ended: {}.", state.as_str()),
         None if entry.over() && placements.is_empty() => "It is being ended.".to_owned(),
         None if entry.over() => format!("It is ending; it still holds {}.", holds()),
+        None if entry.suspended().is_some() => "It has just been suspended.".to_owned(),
         None if placements.is_empty() => "It has just come and is looked at in a moment.".to_owned(),
         None => format!("It holds {}.", holds()),
     };

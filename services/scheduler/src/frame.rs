@@ -41,12 +41,15 @@ pub struct Frame {
     pub models: Vec<String>,
     /// Jobs that wait for something that is not the engine's business: code and words.
     pub aside: Vec<(JobEntry, &'static str, String)>,
+    /// Jobs that stand aside, whether they still hold something or not.
+    pub suspended: Vec<JobEntry>,
     /// Nodes that turned such a job's replicas away, in words.
     pub barred: BTreeMap<usize, String>,
     /// Allocations of which nothing is left to be known.
     pub spent: Vec<(Key, String)>,
-    /// What jobs that went back to the queue still hold of earlier Allocations.
-    pub outlived: Vec<(Key, BTreeSet<Replica>)>,
+    /// What jobs that went back to the queue still hold of earlier Allocations, and all that jobs hold that stand aside: to be taken back,
+    /// in these words.
+    pub outlived: Vec<(Key, BTreeSet<Replica>, (&'static str, String))>,
 }
 
 impl Frame {

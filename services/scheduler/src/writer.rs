@@ -68,9 +68,8 @@ impl Writer {
         for revocation in &plan.revocations {
             writes.extend(revoke(shared, frame, revocation));
         }
-        for (key, rest) in &frame.outlived {
-            let words = ("Returned", "the job went back to the queue".to_owned());
-            writes.extend(take_back(&mut shared.cache(), key, rest, &words));
+        for (key, rest, words) in &frame.outlived {
+            writes.extend(take_back(&mut shared.cache(), key, rest, words));
         }
         for grant in &plan.grants {
             let aside = shared.setbacks().now(&frame.jobs[grant.job.at()], now_ms).is_some();
