@@ -1,6 +1,6 @@
 //! What this process knows of users: fed by the user service's stream, read at every call.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ struct View {
     users: HashMap<UserId, Entry>,
     /// Each with the one above it.
     accounts: HashMap<AccountId, Option<AccountId>>,
+    /// Every account that was ever deleted: ids are never given again.
+    deleted_accounts: BTreeSet<AccountId>,
 }
 
 impl State {
@@ -110,7 +112,9 @@ impl Directory {
             }
             Event::DeletedAccount(name) => {
                 if let Ok(id) = AccountId::parse_name(&name) {
-                    state.heard_into().accounts.remove(&id);
+                    let view = state.heard_into();
+                    view.accounts.remove(&id);
+                    view.deleted_accounts.insert(id);
                 }
             }
             Event::Heartbeat(_) => changed = false,
@@ -216,6 +220,12 @@ impl Directory {
         self.read().view.accounts.iter().map(|(id, parent)| (id.clone(), parent.clone())).collect()
     }
 
+    /// Every account that was ever deleted, by id; empty until a whole snapshot was heard. Level-triggered: whoever has to clear up
+    /// after one reads all of them at its start and whenever [`Directory::changes`] moves.
+    pub fn deleted_accounts(&self) -> BTreeSet<AccountId> {
+        self.read().view.deleted_accounts.clone()
+    }
+
     /// Changes with every change of what is known.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.revision.subscribe()
@@ -314,6 +324,42 @@ mod tests {
         directory.apply(Event::Heartbeat(Heartbeat {}));
         let (_, prolonged) = directory.check(&claims, Instant::now()).unwrap();
         assert!(prolonged >= until);
+    }
+
+    #[test]
+    fn a_deleted_account_is_told_by_the_snapshot_and_by_the_change() {
+        let account = |id: &str| {
+            Event::Account(crater_api::user::v1::Account {
+                name: format!("accounts/{id}"),
+                ..Default::default()
+            })
+        };
+        let deleted = |id: &str| Event::DeletedAccount(format!("accounts/{id}"));
+        let ids = |directory: &Directory| -> Vec<String> {
+            directory.deleted_accounts().iter().map(ToString::to_string).collect()
+        };
+        let directory = Directory::new();
+        directory.apply(Event::SnapshotStart(SnapshotStart {}));
+        for event in [account("lab"), account("zoo"), deleted("old")] {
+            directory.apply(event);
+        }
+        assert!(ids(&directory).is_empty(), "half a snapshot is not a view");
+        directory.apply(Event::Synced(Synced {}));
+        assert_eq!(ids(&directory), ["old"]);
+
+        let mut changes = directory.changes();
+        changes.mark_unchanged();
+        directory.apply(deleted("lab"));
+        assert!(changes.has_changed().unwrap(), "nobody was told");
+        assert_eq!(ids(&directory), ["lab", "old"]);
+        assert_eq!(directory.account_tree().keys().map(AccountId::as_str).collect::<Vec<_>>(), ["zoo"]);
+
+        // a new snapshot is the whole: what was deleted is in it
+        directory.apply(Event::SnapshotStart(SnapshotStart {}));
+        for event in [account("zoo"), deleted("old"), deleted("lab"), Event::Synced(Synced {})] {
+            directory.apply(event);
+        }
+        assert_eq!(ids(&directory), ["lab", "old"]);
     }
 
     #[test]
