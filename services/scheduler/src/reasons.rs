@@ -97,12 +97,7 @@ fn account(entry: &JobEntry) -> Option<AccountId> {
 }
 
 /// What is not the engine's business, in one reason.
-fn plain(
-    entry: &JobEntry,
-    account: AccountId,
-    position: i32,
-    (reason, why): (&'static str, &str),
-) -> Told {
+fn plain(entry: &JobEntry, account: AccountId, position: i32, (reason, why): (&'static str, &str)) -> Told {
     Told {
         key: Key::of(&*entry.object),
         uid: entry.object.spec.job_uid.clone(),

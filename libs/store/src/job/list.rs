@@ -262,9 +262,8 @@ macro_rules! ordered {
             }
             match filter.suspended {
                 Some(true) => {
-                    found = found
-                        .filter(listed::suspended_ms.is_not_null())
-                        .filter(listed::ended_ms.is_null());
+                    found =
+                        found.filter(listed::suspended_ms.is_not_null()).filter(listed::ended_ms.is_null());
                 }
                 Some(false) => {
                     let ended = listed::ended_ms.is_not_null();
@@ -403,7 +402,8 @@ fn label_keys(
         };
         found.limit(i64::try_from(limit).unwrap_or(i64::MAX)).load(c)
     })?;
-    let key = |(ms, uid): (i64, String)| Ok(Key { value: Some(ms), uid: uid.parse().map_err(Error::internal)? });
+    let key =
+        |(ms, uid): (i64, String)| Ok(Key { value: Some(ms), uid: uid.parse().map_err(Error::internal)? });
     rows.into_iter().map(key).collect()
 }
 

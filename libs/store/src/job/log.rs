@@ -4,8 +4,8 @@ use diesel::prelude::*;
 
 use super::list::Visible;
 use super::row::{Job, Row, job};
-use super::{events, meta};
 use super::schema::jobs;
+use super::{events, meta};
 use crate::conn::{Conn, query};
 use crate::{Result, revision};
 

@@ -21,6 +21,6 @@ pub use log::{Changes, changes, position, prune};
 pub use meta::{adopt_cluster, database_id};
 pub use outbox::{Due, adopt, due, in_cluster, settle, swept, to_sweep};
 pub use row::{
-    Job, NewJob, RoleCounts, Status, Suspension, by_id, by_uid, candidates, create, lock_account, rewrite, save,
-    unended, waiting,
+    Job, NewJob, RoleCounts, Status, Suspension, by_id, by_uid, candidates, create, lock_account, rewrite,
+    save, unended, waiting,
 };
