@@ -4,11 +4,13 @@
 use crater_domain::{
     AccountId, EnvVar, JobSpec, JobState, JobUid, Mount, Resources, Role, ServiceClass, UserId,
 };
+use k8s_openapi::jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a person asked for, as the job service writes it. Only `revision`, `cancelled` and `priority` ever change.
+/// What a person asked for, as the job service writes it. Only `revision`, `cancelled`, `suspended`,
+/// `serviceClass`, `priority` and `expectedSeconds` ever change.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "crater.dev",
@@ -53,8 +55,33 @@ pub struct AIJobSpec {
     /// Whether its end is wanted.
     #[serde(default)]
     pub cancelled: bool,
+    /// That it stands aside: it is given nothing and gives back what it holds, until this is taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspension>,
     /// Grows with each change of what is wanted; a lower one is never written over a higher one.
     pub revision: i64,
+}
+
+/// Why a job waits that stands aside, and why what it held was taken back: for machines.
+pub const SUSPENDED: &str = "Suspended";
+
+/// Who had a job stand aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspension {
+    /// By whom, as events name people.
+    pub by: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_millis: i64,
+}
+
+impl Suspension {
+    /// What a person should know of it.
+    pub fn words(&self) -> String {
+        let since = Timestamp::from_second(self.since_millis.div_euclid(1000));
+        let since = since.map(|t| format!(" since {t}")).unwrap_or_default();
+        format!("suspended by {}{since}: resume it to put it back into the line", self.by)
+    }
 }
 
 /// How a job stands to quota and preemption.
@@ -298,6 +325,8 @@ pub struct Identity {
     pub revision: i64,
     /// Whether its end is wanted.
     pub cancelled: bool,
+    /// That it stands aside.
+    pub suspended: Option<Suspension>,
 }
 
 impl AIJobSpec {
@@ -318,6 +347,7 @@ impl AIJobSpec {
             grace_seconds: spec.grace_seconds,
             submitted_millis: id.submitted_millis,
             cancelled: id.cancelled,
+            suspended: id.suspended.clone(),
             revision: id.revision,
         }
     }

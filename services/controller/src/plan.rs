@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crater_domain::{AccountId, JobId, JobUid};
-use crater_k8s::aijob::{AIJobStatus, Phase};
+use crater_k8s::aijob::{AIJobStatus, Phase, SUSPENDED};
 use crater_k8s::allocation::{Granted, NODE_DRAINED, Range, Rejected, ranges};
 use crater_k8s::build::Rendezvous;
 use crater_k8s::{AIJob, Allocation, names};
@@ -141,6 +141,10 @@ pub fn plan(view: &View<'_>) -> Plan {
         status::end(&mut next, Phase::Failed, "InvalidSpec", why, None, view.now_millis);
         return just(vec![status::action(next, job)]);
     }
+    // nor is a failure counted that comes while it is told to stand aside
+    if let (Some(suspended), false) = (&job.spec.suspended, phase == Phase::Queued) {
+        return just(vec![back_to_queue(view, now, SUSPENDED, suspended.words())]);
+    }
     let mut plan = accept(view);
     if plan.actions.is_empty() {
         plan.actions = match phase {
@@ -243,7 +247,8 @@ fn queued(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Vec<Act
         untouched(h.allocation) && whole(view, holdings.live().filter(|other| other.order == h.order))
     };
     let mut judged = None;
-    let first = all.iter().find_map(|h| {
+    let aside = view.job.spec.suspended.is_some();
+    let first = all.iter().filter(|_| !aside).find_map(|h| {
         let new = judged.replace(h.order) != Some(h.order);
         (new && brings(h)).then_some(h.order)
     });
@@ -360,8 +365,13 @@ fn why_incomplete(view: &View<'_>, holdings: &Holdings<'_>) -> (&'static str, St
     let rejected = view.allocations.iter().filter_map(|a| a.status.as_ref()).flat_map(|s| &s.rejected).last();
     if let Some(taken) = holdings.all.iter().find(|h| h.revoked) {
         let last = taken.allocation.spec.revoked.last();
-        let reason = if last.is_some_and(|r| r.reason == NODE_DRAINED) { NODE_DRAINED } else { PREEMPTED };
-        return (reason, last.map(|r| r.message.clone()).unwrap_or_default());
+        let words = last.map(|r| r.message.clone()).unwrap_or_default();
+        let reason = match last.map(|r| r.reason.as_str()) {
+            Some(SUSPENDED) => SUSPENDED,
+            Some(NODE_DRAINED) => NODE_DRAINED,
+            _ => PREEMPTED,
+        };
+        return (reason, words);
     }
     match rejected {
         Some(r) if holdings.all.iter().any(|h| h.evicted) => {

@@ -51,6 +51,7 @@ fn running(roles: Vec<AIJobRole>) -> World {
         grace_seconds: 30,
         submitted_millis: 0,
         cancelled: false,
+        suspended: None,
         revision: 1,
     };
     let mut job = AIJob::new("train", spec);

@@ -62,6 +62,12 @@ pub enum Command {
     Why(OneJob),
     /// Ask for the end of jobs
     Cancel(Jobs),
+    /// Take jobs off their GPUs, or out of the line, until they are resumed
+    Suspend(Jobs),
+    /// Put suspended jobs back into the line
+    Resume(Jobs),
+    /// Change a job that waits, or the labels of any
+    Update(Update),
     /// Delete ended jobs
     Delete(Jobs),
     /// Show or change what an account or a user may use
@@ -103,6 +109,9 @@ impl Command {
             Self::Events(_) => "events",
             Self::Why(_) => "why",
             Self::Cancel(_) => "cancel",
+            Self::Suspend(_) => "suspend",
+            Self::Resume(_) => "resume",
+            Self::Update(_) => "update",
             Self::Delete(_) => "delete",
             Self::Quota(_) => "quota",
             Self::Nodes(_) => "nodes",
@@ -241,12 +250,77 @@ pub struct Ls {
     /// Only jobs in this state; may be repeated or separated by commas
     #[arg(long, value_enum, ignore_case = true, value_delimiter = ',')]
     pub state: Vec<State>,
+    /// Jobs of all your accounts, which is the default; an admin's are all there are
+    #[arg(long, conflicts_with = "account")]
+    pub all_accounts: bool,
+    /// Only jobs by this user; may be repeated or separated by commas
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    pub user: Vec<String>,
+    /// Only jobs of this class
+    #[arg(long, value_enum)]
+    pub class: Option<Class>,
+    /// Only jobs with this label, of any value without "="; may be repeated
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub label: Vec<String>,
+    /// Only jobs submitted since: a time ago (10m, 2d) or a moment (2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only jobs submitted before: a time ago or a moment
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only suspended jobs
+    #[arg(long)]
+    pub suspended: bool,
+    /// Only jobs whose id contains this
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// What comes first: the newest, what ended last, or the highest priority
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: Sort,
+    /// The other way round
+    #[arg(long, conflicts_with = "watch")]
+    pub reverse: bool,
     /// At most so many, 0 for all
     #[arg(long, value_name = "N", default_value_t = 100, allow_hyphen_values = true)]
     pub limit: usize,
     /// Go on with every change, until interrupted
     #[arg(short, long)]
     pub watch: bool,
+}
+
+/// The order of a list of jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// When it was submitted
+    #[default]
+    Created,
+    /// When it ended
+    Ended,
+    /// Its priority
+    Priority,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+pub struct Update {
+    /// The job: ID, ACCOUNT/ID or accounts/ACCOUNT/jobs/ID
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Higher goes first within the account: -1000 to 1000
+    #[arg(long, value_name = "N", allow_hyphen_values = true, group = "change")]
+    pub priority: Option<i32>,
+    /// How it stands to quota and preemption
+    #[arg(long, value_enum, group = "change")]
+    pub class: Option<Class>,
+    /// How long it may run in your estimate: 30m, 2h; "none" for no estimate
+    #[arg(long, value_name = "DURATION", group = "change")]
+    pub duration: Option<String>,
+    /// A label to set, or KEY- to take one away; may be repeated
+    #[arg(short, long, value_name = "KEY=VALUE|KEY-", group = "change")]
+    pub label: Vec<String>,
+    /// Check only, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

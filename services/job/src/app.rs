@@ -5,13 +5,14 @@ use std::time::SystemTime;
 
 use crater_api::convert::to_unix_millis;
 use crater_auth::{Directory, Role};
-use crater_domain::{AccountId, Code, Error, JobId, JobName, JobState, JobUid, Parent, Result};
-use crater_store::job::{self, Event, Job, Page, Visible};
-use crater_store::{Db, Once, Tx};
+use crater_domain::{AccountId, Code, Error, JobId, JobName, Parent, Result};
+use crater_store::job::{self, Event, Filter, Job, Key, Order, Page, Visible};
+use crater_store::{Conn, Db, Once, Tx};
 use tokio::sync::watch;
 
 use crate::feasible::Nodes;
 use crate::limits::LimitsHeard;
+use crate::tail::Tail;
 
 pub use crater_auth::Caller;
 
@@ -28,6 +29,7 @@ pub struct App {
     pub(crate) directory: Directory,
     pub(crate) limits: LimitsHeard,
     pub(crate) nodes: Nodes,
+    pub(crate) tail: Tail,
     clock: Clock,
     changed: Arc<watch::Sender<()>>,
     dirtied: Arc<watch::Sender<()>>,
@@ -53,6 +55,7 @@ impl App {
             directory,
             limits: LimitsHeard::default(),
             nodes: Nodes::default(),
+            tail: Tail::default(),
             clock,
             changed: Arc::new(watch::Sender::new(())),
             dirtied: Arc::new(watch::Sender::new(())),
@@ -145,38 +148,22 @@ impl App {
         }
     }
 
-    /// A page of jobs, newest first, and the key of its last job if there are more.
+    /// A page of jobs in the order asked for, and the place of its last job if there are more. The page may be shorter than `size`.
     pub async fn list(
         &self,
         caller: &Caller,
         parent: &Parent,
-        states: Vec<JobState>,
-        after: Option<(i64, JobUid)>,
+        (filter, order): (Filter, Order),
+        after: Option<Key>,
         size: usize,
-    ) -> Result<(Vec<Job>, Option<(i64, JobUid)>)> {
+    ) -> Result<(Vec<Job>, Option<Key>)> {
         let visible = self.visible_there(caller, parent).await?;
-        self.db
-            .read::<_, Error, _>(Tx::ListJobs, move |c| {
-                let (mut jobs, mut bytes, mut after) = (Vec::new(), 0, after);
-                loop {
-                    let limit = BATCH.min(size + 1 - jobs.len());
-                    let (visible, states) = (visible.clone(), states.clone());
-                    let batch = job::list(c, &Page { visible, states, after, limit })?;
-                    let last = batch.len() < limit;
-                    for job in batch {
-                        if jobs.len() == size || bytes > PAGE_BYTES {
-                            return Ok((jobs, after));
-                        }
-                        bytes += weight(&job);
-                        after = Some((job.created_ms, job.uid));
-                        jobs.push(job);
-                    }
-                    if last {
-                        return Ok((jobs, None));
-                    }
-                }
-            })
-            .await
+        self.page(Page { visible, filter, order, after, limit: size }).await
+    }
+
+    /// As [`App::list`], for whoever has found out what may be seen.
+    pub(crate) async fn page(&self, page: Page) -> Result<(Vec<Job>, Option<Key>)> {
+        self.db.read::<_, Error, _>(Tx::ListJobs, move |c| read_page(c, page.clone())).await
     }
 
     /// The events of a job after a sequence number, oldest first; one more than `size` if there are more.
@@ -246,6 +233,34 @@ impl App {
     }
 }
 
+fn read_page(c: &mut Conn, mut page: Page) -> Result<(Vec<Job>, Option<Key>)> {
+    let size = page.limit;
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
+    loop {
+        // one more, to know whether there is one
+        page.limit = size + 1 - jobs.len();
+        let keys = job::keys(c, &page)?;
+        let last = keys.len() < page.limit;
+        for some in keys.chunks(BATCH) {
+            let uids: Vec<_> = some.iter().map(|k| k.uid).collect();
+            let mut found = job::load(c, &uids)?.into_iter().peekable();
+            for key in some {
+                let Some(job) = found.next_if(|j| j.uid == key.uid) else { continue };
+                if jobs.len() == size || bytes > PAGE_BYTES {
+                    return Ok((jobs, page.after));
+                }
+                bytes += weight(&job);
+                page.after = Some(*key);
+                jobs.push(job);
+            }
+        }
+        if last {
+            return Ok((jobs, None));
+        }
+        page.after = keys.last().copied();
+    }
+}
+
 /// Who did it, for events.
 pub(crate) fn who(caller: &Caller) -> String {
     caller.user().map_or_else(|| "a service".to_owned(), crater_domain::UserId::resource_name)
@@ -256,7 +271,7 @@ pub(crate) fn etag(job: &Job) -> String {
     format!("{}-{}", job.revision, job.change)
 }
 
-fn current(job: &Job, wanted: &str) -> Result<()> {
+pub(crate) fn current(job: &Job, wanted: &str) -> Result<()> {
     if wanted.is_empty() || wanted == etag(job) { Ok(()) } else { Err(Error::stale(&job.name)) }
 }
 

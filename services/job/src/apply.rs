@@ -22,6 +22,7 @@ use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::change::suspension;
 use crate::cluster::{Trouble, in_time};
 use crate::observe::{exactly, lost};
 
@@ -232,6 +233,7 @@ fn identity(job: &Job) -> Identity {
         submitted_millis: job.created_ms,
         revision: job.revision,
         cancelled: job.cancelled,
+        suspended: suspension(job),
     }
 }
 

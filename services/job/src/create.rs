@@ -53,6 +53,10 @@ impl App {
                 app.nodes.check(&draft.spec)?;
                 gang_within(&app.limits, &app.directory.lineage(&draft.account), &creator, &draft.spec)?;
                 app.room_in_queue(c, &draft.account, &creator)?;
+                // under the account's lock: whoever clears up after a deletion comes later and finds this job
+                if app.directory.deleted_accounts().contains(&draft.account) {
+                    return Err(Error::not_found("account", draft.account.resource_name()));
+                }
                 let new = NewJob {
                     uid: JobUid(Uuid::now_v7()),
                     name: JobName { account: draft.account.clone(), job: free_id(c, &draft)? },

@@ -1,6 +1,6 @@
 //! Parse, call, map. Generated types end here.
 
-use crater_api::convert::{parse_page_size, parse_states};
+use crater_api::convert::parse_page_size;
 use crater_api::job::v1 as pb;
 use crater_api::job::v1::job_service_server::JobService;
 use crater_api::job::v1::watch_jobs_response::{self as said, Event as Said};
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::app::App;
 use crate::watch::{Event, Heard};
-use crate::{parse, show};
+use crate::{parse, query, show};
 
 /// The service over an [`App`].
 #[derive(Clone)]
@@ -59,15 +59,15 @@ impl JobService for Grpc {
         let request = request.into_inner();
         let parent = parse::parent(&request.parent).or_status()?;
         let size = parse_page_size(request.page_size).or_status()?;
-        let states = parse_states(&request.states, "states").or_status()?;
-        let mut words: Vec<&str> = states.iter().map(|s| s.as_str()).collect();
-        words.sort_unstable();
-        words.dedup();
-        let words = words.join(",");
-        let query = ["ListJobs", &request.parent, &words];
-        let after = parse_page_token(&request.page_token, &query).and_then(parse::job_key).or_status()?;
-        let (jobs, last) = self.0.list(&caller, &parent, states, after, size).await.or_status()?;
-        let next = last.map(|(ms, uid)| page_token(&query, &format!("{ms}/{uid}")));
+        let filter = query::list_filter(&request).or_status()?;
+        let (order, ordered) = query::order(&request.order_by).or_status()?;
+        let words = filter.words();
+        let asked = ["ListJobs", &request.parent, &words, &ordered];
+        let after = parse_page_token(&request.page_token, &asked)
+            .and_then(|key| query::parse_key(key, order))
+            .or_status()?;
+        let (jobs, last) = self.0.list(&caller, &parent, (filter, order), after, size).await.or_status()?;
+        let next = last.map(|key| page_token(&asked, &query::key(&key)));
         Ok(Response::new(pb::ListJobsResponse {
             jobs: jobs.iter().map(show::job).collect(),
             next_page_token: next.unwrap_or_default(),
@@ -85,7 +85,8 @@ impl JobService for Grpc {
             "" => None,
             name => Some(parse::name(name, "job").or_status()?),
         };
-        let events = self.0.watch(&caller, parent, job, &request.resume_token).await.or_status()?;
+        let filter = query::filter(request.filter.as_ref()).or_status()?;
+        let events = self.0.watch(&caller, parent, job, filter, &request.resume_token).await.or_status()?;
         Ok(Response::new(events.map(|e| e.map(heard).map_err(to_status)).boxed()))
     }
 
@@ -162,23 +163,49 @@ impl JobService for Grpc {
 
     async fn update_job(
         &self,
-        _: Request<pb::UpdateJobRequest>,
+        request: Request<pb::UpdateJobRequest>,
     ) -> Result<Response<pb::UpdateJobResponse>, Status> {
-        Err(Status::unimplemented("UpdateJob is not there yet"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let wanted = request.job.clone().unwrap_or_default();
+        let name = parse::name(&wanted.name, "job.name").or_status()?;
+        let change = query::change(&request).or_status()?;
+        let body = parse::update_body(&request);
+        let (id, check) = (&request.request_id, request.validate_only);
+        let how =
+            parse::once(caller.principal(), "UpdateJob", id, check, self.0.now_ms(), &body).or_status()?;
+        let job = self.0.update(&caller, name, wanted.etag, change, how).await.or_status()?;
+        Ok(Response::new(pb::UpdateJobResponse { job: Some(show::job(&job)) }))
     }
 
     async fn suspend_job(
         &self,
-        _: Request<pb::SuspendJobRequest>,
+        request: Request<pb::SuspendJobRequest>,
     ) -> Result<Response<pb::SuspendJobResponse>, Status> {
-        Err(Status::unimplemented("SuspendJob is not there yet"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let name = parse::name(&request.name, "name").or_status()?;
+        let body = pb::SuspendJobRequest { validate_only: false, ..request.clone() }.encode_to_vec();
+        let (id, check) = (&request.request_id, request.validate_only);
+        let how =
+            parse::once(caller.principal(), "SuspendJob", id, check, self.0.now_ms(), &body).or_status()?;
+        let job = self.0.suspend(&caller, name, request.etag, how).await.or_status()?;
+        Ok(Response::new(pb::SuspendJobResponse { job: Some(show::job(&job)) }))
     }
 
     async fn resume_job(
         &self,
-        _: Request<pb::ResumeJobRequest>,
+        request: Request<pb::ResumeJobRequest>,
     ) -> Result<Response<pb::ResumeJobResponse>, Status> {
-        Err(Status::unimplemented("ResumeJob is not there yet"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let name = parse::name(&request.name, "name").or_status()?;
+        let body = pb::ResumeJobRequest { validate_only: false, ..request.clone() }.encode_to_vec();
+        let (id, check) = (&request.request_id, request.validate_only);
+        let how =
+            parse::once(caller.principal(), "ResumeJob", id, check, self.0.now_ms(), &body).or_status()?;
+        let job = self.0.resume(&caller, name, request.etag, how).await.or_status()?;
+        Ok(Response::new(pb::ResumeJobResponse { job: Some(show::job(&job)) }))
     }
 
     async fn list_job_usage(
@@ -191,7 +218,7 @@ impl JobService for Grpc {
 
 fn heard(Heard { event, resume_token }: Heard) -> pb::WatchJobsResponse {
     let event = match event {
-        Event::Changed(job) => Said::Changed(show::job(&job)),
+        Event::Changed(change) => Said::Changed(change.shown().clone()),
         Event::Deleted(name) => Said::Deleted(name.to_string()),
         Event::Bookmark => Said::Bookmark(said::Bookmark {}),
         Event::Resync(reason) => Said::Resync(said::Resync { reason: reason.to_owned() }),

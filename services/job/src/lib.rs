@@ -6,6 +6,8 @@
 
 mod app;
 mod apply;
+mod change;
+mod clear;
 mod cluster;
 mod config;
 mod create;
@@ -15,10 +17,12 @@ mod limits;
 mod logs;
 mod observe;
 mod parse;
+mod query;
 mod replica_log;
 mod service;
 mod show;
 mod status;
+mod tail;
 mod watch;
 
 pub use app::{App, Caller, Clock};

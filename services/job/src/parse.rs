@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crater_api::convert::{parse_job_spec, unix_millis};
 use crater_api::job::v1 as pb;
 use crater_auth::Principal;
-use crater_domain::{AccountId, Error, IdError, JobId, JobName, JobUid, Parent, RequestId, Result, bounds};
+use crater_domain::{AccountId, Error, IdError, JobId, JobName, Parent, RequestId, Result, bounds};
 use crater_store::Once;
 use crater_store::idempotency::Request;
 use prost::Message;
@@ -50,17 +50,26 @@ pub fn once(
     Ok(Once { request, validate_only, now_ms })
 }
 
-/// The bytes of a creation, equal for equal ones: a map has no order of its own on the wire.
+/// The bytes of a creation, equal for equal ones.
 pub fn create_body(request: &pb::CreateJobRequest) -> Vec<u8> {
     let mut plain = pb::CreateJobRequest { validate_only: false, ..request.clone() };
-    let labels: BTreeMap<String, String> = plain
-        .job
-        .as_mut()
-        .map(|job| std::mem::take(&mut job.labels))
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
-    let mut body = plain.encode_to_vec();
+    let labels = take_labels(&mut plain.job);
+    with_labels(plain.encode_to_vec(), labels)
+}
+
+/// The bytes of an update, equal for equal ones.
+pub fn update_body(request: &pb::UpdateJobRequest) -> Vec<u8> {
+    let mut plain = pb::UpdateJobRequest { validate_only: false, ..request.clone() };
+    let labels = take_labels(&mut plain.job);
+    with_labels(plain.encode_to_vec(), labels)
+}
+
+/// A map has no order of its own on the wire.
+fn take_labels(job: &mut Option<pb::Job>) -> BTreeMap<String, String> {
+    job.as_mut().map(|job| std::mem::take(&mut job.labels)).unwrap_or_default().into_iter().collect()
+}
+
+fn with_labels(mut body: Vec<u8>, labels: BTreeMap<String, String>) -> Vec<u8> {
     for (key, value) in labels {
         for text in [key, value] {
             body.extend_from_slice(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -85,7 +94,7 @@ pub fn draft(request: pb::CreateJobRequest) -> Result<Draft> {
     let job = request.job.unwrap_or_default();
     let spec = parse_job_spec(job.spec.as_ref(), "job.spec").map_err(&mut keep).ok();
     let labels: BTreeMap<String, String> = job.labels.into_iter().collect();
-    if let Err(e) = check_labels(&labels) {
+    if let Err(e) = check_labels(&labels, "job.labels") {
         keep(e);
     }
     match (account, spec) {
@@ -94,9 +103,10 @@ pub fn draft(request: pb::CreateJobRequest) -> Result<Draft> {
     }
 }
 
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+/// Labels at `field`.
+pub fn check_labels(labels: &BTreeMap<String, String>, field: &str) -> Result<()> {
     if labels.len() > bounds::MAX_LABELS {
-        return Err(Error::field("job.labels", format!("must be at most {}", bounds::MAX_LABELS)));
+        return Err(Error::field(field, format!("must be at most {}", bounds::MAX_LABELS)));
     }
     for (key, value) in labels {
         let good = |text: &str| {
@@ -104,11 +114,11 @@ fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
         };
         if key.is_empty() || !good(key) {
             let text = format!("the key {key:?} must be 1 to 63 letters, digits, '-', '_', '.' or '/'");
-            return Err(Error::field("job.labels", text));
+            return Err(Error::field(field, text));
         }
         if !good(value) {
             let text = "must be at most 63 letters, digits, '-', '_', '.' or '/'";
-            return Err(Error::field(format!("job.labels[{key:?}]"), text));
+            return Err(Error::field(format!("{field}[{key:?}]"), text));
         }
     }
     Ok(())
@@ -141,11 +151,4 @@ pub fn logs(request: &pb::StreamLogsRequest) -> Result<Wanted> {
         tail: request.tail_lines.map(i64::from),
         since,
     })
-}
-
-/// The key of a job in a page token.
-pub fn job_key(key: Option<String>) -> Result<Option<(i64, JobUid)>> {
-    let Some(key) = key else { return Ok(None) };
-    let parsed = key.split_once('/').and_then(|(ms, uid)| Some((ms.parse().ok()?, uid.parse().ok()?)));
-    parsed.map(Some).ok_or_else(|| Error::field("page_token", "is no token of ours: begin without one"))
 }

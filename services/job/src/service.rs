@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::feasible;
 use crate::grpc::Grpc;
 use crate::limits;
+use crate::{clear, tail};
 
 /// What the service meets from outside.
 pub struct Deps {
@@ -61,6 +62,7 @@ pub async fn build(config: Config, deps: Deps) -> Result<JobService> {
     let Deps { authority, location, client, clock, user, quota } = deps;
     let db = Db::open(&location, Service::Job).await?;
     let database = db.transaction::<_, Error, _>(Tx::ReadJob, |c| Ok(job::database_id(c)?)).await?;
+    while !db.transaction::<_, Error, _>(Tx::ReadJob, |c| Ok(job::fill_in(c)?)).await? {}
     let app = App::new(db, database, client, clock, authority.directory().clone());
     Ok(JobService { app, authority, user, quota, config, readiness: Readiness::new(NAME) })
 }
@@ -90,6 +92,10 @@ impl JobService {
         supervise("database", &self.readiness, &shutdown, move |condition| {
             ask_tables(app.clone(), condition)
         });
+        let app = self.app.clone();
+        supervise("tail", &self.readiness, &shutdown, move |condition| tail::run(app.clone(), condition));
+        let app = self.app.clone();
+        supervise("accounts", &aside, &shutdown, move |condition| clear::run(app.clone(), condition));
         // ready once the cluster was reached; when it goes away later, submissions are still accepted and wait
         let reached = Reached::new(self.readiness.condition("kubernetes"));
         let (app, config) = (self.app.clone(), self.config.clone());

@@ -30,7 +30,7 @@ pub fn job(job: &Job) -> pb::Job {
         end_time: job.ended_ms.map(timestamp),
         revision: job.revision,
         etag: etag(job),
-        suspended: false,
+        suspended: job.is_suspended(),
     }
 }
 

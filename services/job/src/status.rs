@@ -2,8 +2,11 @@
 
 use crater_domain::JobState;
 use crater_k8s::AIJob;
+use crater_k8s::aijob::SUSPENDED;
 use crater_store::job::{Job, RoleCounts};
 use kube::ResourceExt;
+
+use crate::change::aside;
 
 /// The same job, as the AIJob says it is at `now_ms`. A job that has ended stays as it is.
 pub fn seen(job: &Job, object: &AIJob, now_ms: i64) -> Job {
@@ -16,6 +19,11 @@ pub fn seen(job: &Job, object: &AIJob, now_ms: i64) -> Job {
     let told = match (new.state, status.scheduling) {
         (JobState::Queued, Some(why)) => Some((why.reason, why.message)),
         _ => status.reason.map(|reason| (reason, status.message.unwrap_or_default())),
+    };
+    // the cluster may be behind what was asked for a moment ago
+    let told = match (new.state, aside(job)) {
+        (JobState::Queued, Some(aside)) => Some(aside),
+        _ => told.filter(|(reason, _)| reason != SUSPENDED || job.suspended.is_some()),
     };
     match told {
         Some((reason, message)) => (new.status.reason, new.status.message) = (reason, message),

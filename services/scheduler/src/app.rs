@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crater_auth::{Caller, Principal, Role};
 use crater_domain::{AccountId, Error, JobName, Parent, ResourceKind, Resources, Result};
@@ -9,6 +10,7 @@ use crater_k8s::allocation::Placement;
 use crater_k8s::node::{Turn, Word};
 use futures::Stream;
 use kube::Client;
+use tokio::time::Instant;
 
 use crate::board::{Board, NodeView};
 use crate::cache::{Cache, Key};
@@ -18,6 +20,9 @@ use crate::reasons::{Blocker, Told, Verdicts};
 use crate::shared::Shared;
 use crate::stream::{self, Event};
 use crate::usage::{self, Held, Subject};
+
+/// How long a job that is not known is waited for: it may be news.
+const NEWS: Duration = Duration::from_secs(2);
 
 /// A job that waits.
 pub struct Waiting {
@@ -140,11 +145,23 @@ impl App {
     /// Why a job waits, or what it holds.
     pub async fn explain(&self, caller: &Caller, name: &JobName) -> Result<Explained> {
         self.must_see(caller, &name.account, "job", name.to_string()).await?;
-        let verdicts = self.shared.verdicts();
-        let cache = self.shared.cache();
         let key = Key { namespace: name.account.namespace(), name: name.job.to_string() };
-        let entry = cache.jobs.get(&key).ok_or_else(|| Error::not_found("job", name))?;
-        Ok(explained(&cache, &verdicts, &key, entry, name))
+        let mut changes = self.shared.changes();
+        let deadline = Instant::now() + NEWS;
+        loop {
+            changes.mark_unchanged();
+            let verdicts = self.shared.verdicts();
+            {
+                let cache = self.shared.cache();
+                if let Some(entry) = cache.jobs.get(&key) {
+                    return Ok(explained(&cache, &verdicts, &key, entry, name));
+                }
+            }
+            // accepted a moment ago, it may still be on its way to us
+            if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+                return Err(Error::not_found("job", name));
+            }
+        }
     }
 
     /// What accounts (all below them included) or users in them hold, all at one moment.
@@ -199,10 +216,14 @@ fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, na
     let holds =
         || format!("{} on {}", many(usize::try_from(replicas).unwrap_or(0), "replica"), many(nodes, "node"));
     let message = match &told {
+        Some(told) if entry.suspended().is_some() && !placements.is_empty() => {
+            format!("{} It still holds {}.", told.message, holds())
+        }
         Some(told) => told.message.clone(),
         None if state.is_final() && placements.is_empty() => format!("It has ended: {}.", state.as_str()),
         None if entry.over() && placements.is_empty() => "It is being ended.".to_owned(),
         None if entry.over() => format!("It is ending; it still holds {}.", holds()),
+        None if entry.suspended().is_some() => "It has just been suspended.".to_owned(),
         None if placements.is_empty() => "It has just come and is looked at in a moment.".to_owned(),
         None => format!("It holds {}.", holds()),
     };

@@ -41,14 +41,15 @@ pub struct Frame {
     pub models: Vec<String>,
     /// Jobs that wait for something that is not the engine's business: code and words.
     pub aside: Vec<(JobEntry, &'static str, String)>,
+    /// Jobs that stand aside, whether they still hold something or not.
+    pub suspended: Vec<JobEntry>,
     /// Nodes that turned such a job's replicas away, in words.
     pub barred: BTreeMap<usize, String>,
     /// Allocations of which nothing is left to be known.
     pub spent: Vec<(Key, String)>,
-    /// What jobs that went back to the queue still hold of earlier Allocations.
-    pub outlived: Vec<(Key, BTreeSet<Replica>)>,
-    /// What is taken off nodes that are drained, and in which words.
-    pub drained: Vec<(Key, BTreeSet<Replica>, String)>,
+    /// What is to be taken back, in these words: what jobs that went back to the queue still hold of earlier Allocations, all that jobs
+    /// hold that stand aside, and all that jobs hold that are on a node that is drained.
+    pub taken_back: Vec<(Key, BTreeSet<Replica>, (&'static str, String))>,
 }
 
 impl Frame {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crater_domain::{AccountId, JobSpec, JobState, UserId};
 use crater_engine::{ModelIx, Request, Role, Shape};
 use crater_k8s::AIJob;
+use crater_k8s::aijob::Suspension;
 use kube::ResourceExt;
 
 /// GPU models by number; a number once given stays, so that requests can be shared between snapshots.
@@ -63,6 +64,11 @@ impl JobEntry {
         self.object.state().is_final()
             || self.object.spec.cancelled
             || self.object.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Who had it stand aside, unless it is over anyway.
+    pub fn suspended(&self) -> Option<&Suspension> {
+        self.object.spec.suspended.as_ref().filter(|_| !self.over())
     }
 
     /// Whether anything but our own words about it is new.

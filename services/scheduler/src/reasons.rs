@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crater_domain::{AccountId, format_millis};
 use crater_engine::{Plan, Reason, Resource, Verdict};
+use crater_k8s::aijob::SUSPENDED;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cache::Key;
@@ -29,7 +30,7 @@ pub struct Told {
     pub uid: String,
     /// Whose queue.
     pub account: AccountId,
-    /// Its place in its account's queue, from 1.
+    /// Its place in its account's queue, from 1; 0: it is in no line.
     pub position: i32,
     /// What is in its way, the first first. Never empty.
     pub blockers: Vec<Blocker>,
@@ -45,6 +46,8 @@ pub struct Verdicts {
     /// In the order in which jobs go, over all accounts.
     pub order: Vec<Told>,
     by_key: BTreeMap<Key, usize>,
+    /// Jobs that stand aside: they are in no line.
+    suspended: BTreeMap<Key, Told>,
     /// Which cycle.
     pub cycle: u64,
 }
@@ -52,7 +55,9 @@ pub struct Verdicts {
 impl Verdicts {
     /// Of one job, if it waits.
     pub fn get(&self, entry: &JobEntry) -> Option<&Told> {
-        let told = self.order.get(*self.by_key.get(&Key::of(&*entry.object))?)?;
+        let key = Key::of(&*entry.object);
+        let in_line = || self.order.get(*self.by_key.get(&key)?);
+        let told = self.suspended.get(&key).or_else(in_line)?;
         (told.uid == entry.object.spec.job_uid).then_some(told)
     }
 }
@@ -64,30 +69,44 @@ pub fn verdicts(frame: &Frame, plan: &Plan) -> Verdicts {
     for verdict in &plan.verdicts {
         let Some(entry) = frame.entries.get(verdict.job.at()).and_then(Option::as_ref) else { continue };
         let Ok(wanted) = &entry.wanted else { continue };
+        if entry.suspended().is_some() {
+            continue;
+        }
         let position = next(&mut positions, &wanted.account);
         order.push(told(frame, verdict, entry, &wanted.account, position));
     }
     for (entry, reason, why) in &frame.aside {
-        let account = match &entry.wanted {
-            Ok(wanted) => wanted.account.clone(),
-            Err(_) => match entry.object.spec.account.parse() {
-                Ok(account) => account,
-                Err(_) => continue,
-            },
-        };
+        let Some(account) = account(entry) else { continue };
         let position = next(&mut positions, &account);
-        order.push(Told {
-            key: Key::of(&*entry.object),
-            uid: entry.object.spec.job_uid.clone(),
-            account,
-            position,
-            blockers: vec![Blocker { reason, message: why.clone() }],
-            message: sentence(why),
-            expected_start_ms: None,
-        });
+        order.push(plain(entry, account, position, (reason, why)));
     }
+    let aside = |entry: &JobEntry| {
+        let why = entry.suspended()?.words();
+        Some((Key::of(&*entry.object), plain(entry, account(entry)?, 0, (SUSPENDED, &why))))
+    };
+    let suspended = frame.suspended.iter().filter_map(aside).collect();
     let by_key = order.iter().enumerate().map(|(at, told)| (told.key.clone(), at)).collect();
-    Verdicts { order, by_key, cycle: plan.cycle }
+    Verdicts { order, by_key, suspended, cycle: plan.cycle }
+}
+
+fn account(entry: &JobEntry) -> Option<AccountId> {
+    match &entry.wanted {
+        Ok(wanted) => Some(wanted.account.clone()),
+        Err(_) => entry.object.spec.account.parse().ok(),
+    }
+}
+
+/// What is not the engine's business, in one reason.
+fn plain(entry: &JobEntry, account: AccountId, position: i32, (reason, why): (&'static str, &str)) -> Told {
+    Told {
+        key: Key::of(&*entry.object),
+        uid: entry.object.spec.job_uid.clone(),
+        account,
+        position,
+        blockers: vec![Blocker { reason, message: why.to_owned() }],
+        message: sentence(why),
+        expected_start_ms: None,
+    }
 }
 
 fn next(positions: &mut BTreeMap<AccountId, i32>, account: &AccountId) -> i32 {

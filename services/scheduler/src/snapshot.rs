@@ -12,8 +12,8 @@ use crater_engine::{
     Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, Node, NodeIx, Placement,
     Preemptible, Request, Role, Settings, Shape, User, UserIx, ValueIx,
 };
-use crater_k8s::aijob::Phase;
-use crater_k8s::allocation::Granted;
+use crater_k8s::aijob::{Phase, SUSPENDED};
+use crater_k8s::allocation::{Granted, NODE_DRAINED};
 use crater_k8s::node::{UNKNOWN_MODEL, Word};
 
 use crate::cache::{Cache, Given, Key, Replica};
@@ -307,31 +307,41 @@ impl<'a> Build<'a> {
             let rest = of.held.iter().map(|g| (g.role.clone(), g.replica));
             let rest: BTreeSet<Replica> = rest.filter(|r| !self.cache.is_revoked(name, of, r)).collect();
             if !rest.is_empty() {
-                self.frame.drained.push(((*name).clone(), rest, why.clone()));
+                self.frame.taken_back.push(((*name).clone(), rest, (NODE_DRAINED, why.clone())));
             }
         }
         true
     }
 
     fn job(&mut self, key: &Key, entry: &JobEntry, given: &[(&Key, &Given)]) {
-        let over = entry.over();
+        let (over, suspended) = (entry.over(), entry.suspended());
         for (name, of) in given {
             let done = over || returned(entry, of) || ended(of).next().is_none();
             if of.held.is_empty() && done {
                 self.spent(name, of);
             }
-            if !over && outlived(entry, of) {
+            let back = match suspended {
+                Some(suspended) => Some((SUSPENDED, suspended.words())),
+                None if !over && outlived(entry, of) => {
+                    Some(("Returned", "the job went back to the queue".to_owned()))
+                }
+                None => None,
+            };
+            if let Some(words) = back {
                 let rest = of.held.iter().map(|g| (g.role.clone(), g.replica));
                 let rest: BTreeSet<Replica> = rest.filter(|r| !self.cache.is_revoked(name, of, r)).collect();
                 if !rest.is_empty() {
-                    self.frame.outlived.push(((*name).clone(), rest));
+                    self.frame.taken_back.push(((*name).clone(), rest, words));
                 }
             }
+        }
+        if suspended.is_some() {
+            self.frame.suspended.push(entry.clone());
         }
         let wanted = match &entry.wanted {
             Ok(wanted) => wanted,
             Err(why) => {
-                if !over {
+                if !over && suspended.is_none() {
                     self.frame.aside.push((
                         entry.clone(),
                         "Invalid",
@@ -343,7 +353,8 @@ impl<'a> Build<'a> {
             }
         };
         let nothing = given.iter().all(|(_, of)| of.held.is_empty());
-        if over && nothing {
+        let closed = over || suspended.is_some();
+        if closed && nothing {
             return;
         }
         if let Some(why) = self.beside.setbacks.now(key, self.beside.now_ms).filter(|_| nothing) {
@@ -371,11 +382,11 @@ impl<'a> Build<'a> {
             queued_since: queued.unwrap_or(spec.submitted_millis),
             expected_ms: wanted.spec.expected_seconds.map(|s| s.saturating_mul(1000)),
             preemptible: Preemptible::default(),
-            closed: over,
+            closed,
             request: wanted.request.clone(),
         };
         let ix = self.push(key, Some(entry.clone()), job);
-        let leaves = over || self.drains(given);
+        let leaves = closed || self.drains(given);
         for (name, of) in given {
             self.holdings(ix, (entry, leaves), name, of);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crater_engine::{Grant, Plan, Revocation, RevokeCause};
-use crater_k8s::allocation::{AllocationSpec, NODE_DRAINED, Placement, Revoked, ranges};
+use crater_k8s::allocation::{AllocationSpec, Placement, Revoked, ranges};
 use crater_k8s::{AIJob, Allocation, names};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -68,13 +68,8 @@ impl Writer {
         for revocation in &plan.revocations {
             writes.extend(revoke(shared, frame, revocation));
         }
-        for (key, rest) in &frame.outlived {
-            let words = ("Returned", "the job went back to the queue".to_owned());
-            writes.extend(take_back(&mut shared.cache(), key, rest, &words));
-        }
-        for (key, rest, why) in &frame.drained {
-            let words = (NODE_DRAINED, why.clone());
-            writes.extend(take_back(&mut shared.cache(), key, rest, &words));
+        for (key, rest, words) in &frame.taken_back {
+            writes.extend(take_back(&mut shared.cache(), key, rest, words));
         }
         for grant in &plan.grants {
             let aside = shared.setbacks().now(&frame.jobs[grant.job.at()], now_ms).is_some();

@@ -3,6 +3,7 @@
 use crater_domain::JobUid;
 use diesel::prelude::*;
 
+use super::labels;
 use super::schema::job_events;
 use crate::Result;
 use crate::conn::{Conn, query};
@@ -85,7 +86,8 @@ pub(super) fn clear(conn: &mut Conn, job: &str) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the events of a job that is deleted.
+/// Forgets the events and the labels of a job that is deleted.
 pub fn clear_events(conn: &mut Conn, job: JobUid) -> Result<()> {
+    labels::clear(conn, &job.to_string())?;
     clear(conn, &job.to_string())
 }

@@ -2,10 +2,10 @@
 
 use diesel::prelude::*;
 
-use super::events;
-use super::meta;
-use super::row::{Job, Row, Visible, job};
+use super::list::Visible;
+use super::row::{Job, Row, job};
 use super::schema::jobs;
+use super::{events, meta};
 use crate::conn::{Conn, query};
 use crate::{Result, revision};
 
@@ -60,35 +60,6 @@ pub fn changes(
     let more = jobs.len() >= limit;
     let position = if more { jobs.last().map_or(after, |j| j.change) } else { position };
     Ok(Changes { jobs, position, more, forgotten })
-}
-
-/// The jobs as they were at `position`, `limit` at a time, after the one with the number `after`. A job that changed since then is left out:
-/// it comes with the changes after `position`.
-pub fn snapshot(
-    conn: &mut Conn,
-    position: i64,
-    after: i64,
-    visible: &Visible,
-    id: Option<&str>,
-    limit: usize,
-) -> Result<Vec<Job>> {
-    let names = visible.names();
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<Row> = query!(conn, |c| {
-        let mut found = jobs::table
-            .filter(jobs::live_id.is_not_null())
-            .filter(jobs::change_seq.gt(after))
-            .filter(jobs::change_seq.le(position))
-            .into_boxed();
-        if let Some(names) = &names {
-            found = found.filter(jobs::account.eq_any(names));
-        }
-        if let Some(id) = id {
-            found = found.filter(jobs::id.eq(id));
-        }
-        found.order(jobs::change_seq).limit(limit).load(c)
-    })?;
-    rows.into_iter().map(job).collect()
 }
 
 /// Forgets tombstones that were deleted before `before_ms` and, of the others, all but the newest `keep`; a tombstone whose AIJob may still

@@ -14,6 +14,9 @@ use crate::{Error, Result};
 const DATABASE: &str = "database";
 const CLUSTER: &str = "cluster";
 const PRUNED: &str = "pruned";
+const FILLED: &str = "filled";
+/// All rows have the columns that lists go by.
+const ALL: &str = "all";
 
 fn get(conn: &mut Conn, name: &str) -> Result<Option<String>> {
     Ok(query!(conn, |c| meta::table.find(name).select(meta::value).first(c).optional())?)
@@ -57,6 +60,16 @@ pub(super) fn lock_pruned(conn: &mut Conn) -> Result<i64> {
 
 pub(super) fn set_pruned(conn: &mut Conn, change: i64) -> Result<()> {
     put(conn, PRUNED, &change.to_string())
+}
+
+/// The last job whose row has what lists go by; none: all have.
+pub(super) fn filled(conn: &mut Conn) -> Result<Option<String>> {
+    let filled = get(conn, FILLED)?.unwrap_or_default();
+    Ok(Some(filled).filter(|last| last != ALL))
+}
+
+pub(super) fn set_filled(conn: &mut Conn, last: Option<&str>) -> Result<()> {
+    put(conn, FILLED, last.unwrap_or(ALL))
 }
 
 /// Remembers the cluster that jobs are applied to. If it is another one than before, the jobs that had not ended are not in it: they start

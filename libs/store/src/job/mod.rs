@@ -4,6 +4,9 @@
 //! stream can ask for what came after it ([`changes`]). A deleted job stays as a tombstone until it is pruned.
 
 mod events;
+mod filter;
+mod labels;
+mod list;
 mod log;
 mod meta;
 mod outbox;
@@ -11,10 +14,13 @@ mod row;
 mod schema;
 
 pub use events::{Event, add_event, clear_events, events, last_event};
-pub use log::{Changes, changes, position, prune, snapshot};
+pub use filter::{Filter, Span};
+pub use labels::fill_in;
+pub use list::{By, Key, Order, Page, Visible, keys, load};
+pub use log::{Changes, changes, position, prune};
 pub use meta::{adopt_cluster, database_id};
 pub use outbox::{Due, adopt, due, in_cluster, settle, swept, to_sweep};
 pub use row::{
-    Job, NewJob, Page, RoleCounts, Status, Visible, by_id, by_uid, candidates, create, list, lock_account,
-    save, waiting,
+    Job, NewJob, RoleCounts, Status, Suspension, by_id, by_uid, candidates, create, lock_account, rewrite,
+    save, unended, waiting,
 };

@@ -6,7 +6,10 @@ use crater_domain::{AccountId, JobId, JobName, JobSpec, JobState, JobUid, UserId
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{account_rows, jobs};
+use super::filter::class_word;
+use super::labels;
+use super::list::Visible;
+use super::schema::{account_rows, jobs, listed, new_jobs};
 use crate::conn::{Conn, query};
 use crate::error::OrExists;
 use crate::{Error, Result, revision};
@@ -28,6 +31,9 @@ pub struct Job {
     pub state: JobState,
     /// Whether its end is wanted.
     pub cancelled: bool,
+    /// By whom and since when it stands aside; says nothing of a job that has ended.
+    #[serde(default)]
+    pub suspended: Option<Suspension>,
     /// Grows with each change of what is wanted.
     pub revision: i64,
     /// Whether the cluster does not have this revision yet: the outbox.
@@ -44,6 +50,22 @@ pub struct Job {
     pub deleted_ms: Option<i64>,
     /// The number of its last change.
     pub change: i64,
+}
+
+/// That a job stands aside until it is resumed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// Who asked for it, as events name people.
+    pub by: String,
+    /// Since when.
+    pub since_ms: i64,
+}
+
+impl Job {
+    /// Whether it stands aside.
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.is_some() && !self.state.is_final()
+    }
 }
 
 /// What is told of a job.
@@ -108,43 +130,18 @@ pub struct NewJob {
     pub created_ms: i64,
 }
 
-/// The accounts whose jobs somebody may see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Visible {
-    /// Every account.
-    All,
-    /// These.
-    Accounts(Vec<AccountId>),
-}
-
-impl Visible {
-    /// The accounts' names; none for every account.
-    pub(super) fn names(&self) -> Option<Vec<&str>> {
-        match self {
-            Self::All => None,
-            Self::Accounts(accounts) => Some(accounts.iter().map(AccountId::as_str).collect()),
-        }
-    }
-}
-
-/// Which jobs are listed, newest first.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// Of which accounts.
-    pub visible: Visible,
-    /// In which states; none for all.
-    pub states: Vec<JobState>,
-    /// Older than the job with this time and uid.
-    pub after: Option<(i64, JobUid)>,
-    /// At most so many.
-    pub limit: usize,
-}
-
-/// The parts that never change.
+/// What is wanted, but for the end: it seldom changes.
 #[derive(Serialize, Deserialize)]
-struct Body {
-    spec: JobSpec,
-    labels: BTreeMap<String, String>,
+pub(super) struct Body {
+    pub(super) spec: JobSpec,
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    suspended: Option<Suspension>,
+}
+
+fn body(job: &Job) -> Result<Vec<u8>> {
+    let (spec, labels, suspended) = (job.spec.clone(), job.labels.clone(), job.suspended.clone());
+    serde_json::to_vec(&Body { spec, labels, suspended }).map_err(Error::internal)
 }
 
 pub(super) type Row = (
@@ -198,6 +195,7 @@ pub(super) fn job(row: Row) -> Result<Job> {
         labels: body.labels,
         state,
         cancelled,
+        suspended: body.suspended,
         revision,
         dirty,
         kube_uid,
@@ -262,6 +260,7 @@ pub fn create(conn: &mut Conn, new: &NewJob) -> Result<Job> {
         labels: new.labels.clone(),
         state: JobState::Queued,
         cancelled: false,
+        suspended: None,
         revision: 1,
         dirty: true,
         kube_uid: None,
@@ -271,32 +270,31 @@ pub fn create(conn: &mut Conn, new: &NewJob) -> Result<Job> {
         deleted_ms: None,
         change: revision::next(conn)?,
     };
-    let body = Body { spec: job.spec.clone(), labels: job.labels.clone() };
     let row = (
-        (
-            jobs::uid.eq(job.uid.to_string()),
-            jobs::account.eq(job.name.account.as_str()),
-            jobs::id.eq(job.name.job.as_str()),
-            jobs::live_id.eq(Some(job.name.job.as_str())),
-            jobs::creator.eq(job.creator.as_str()),
-            jobs::body.eq(serde_json::to_vec(&body).map_err(Error::internal)?),
-            jobs::state.eq(job.state.as_str()),
-            jobs::cancelled.eq(job.cancelled),
-        ),
-        (
-            jobs::revision.eq(job.revision),
-            jobs::dirty.eq(job.dirty),
-            jobs::status.eq(serde_json::to_vec(&job.status).map_err(Error::internal)?),
-            jobs::created_ms.eq(job.created_ms),
-            jobs::change_seq.eq(job.change),
-        ),
+        new_jobs::uid.eq(job.uid.to_string()),
+        new_jobs::account.eq(job.name.account.as_str()),
+        new_jobs::id.eq(job.name.job.as_str()),
+        new_jobs::live_id.eq(Some(job.name.job.as_str())),
+        new_jobs::creator.eq(job.creator.as_str()),
+        new_jobs::body.eq(body(&job)?),
+        new_jobs::state.eq(job.state.as_str()),
+        new_jobs::cancelled.eq(job.cancelled),
+        new_jobs::revision.eq(job.revision),
+        new_jobs::dirty.eq(job.dirty),
+        new_jobs::status.eq(serde_json::to_vec(&job.status).map_err(Error::internal)?),
+        new_jobs::created_ms.eq(job.created_ms),
+        new_jobs::change_seq.eq(job.change),
+        new_jobs::class.eq(class_word(job.spec.class)),
+        new_jobs::priority.eq(i64::from(job.spec.priority)),
     );
-    query!(conn, |c| diesel::insert_into(jobs::table).values(row).execute(c))
+    query!(conn, |c| diesel::insert_into(new_jobs::table).values(row).execute(c))
         .or_exists(|| new.name.to_string())?;
+    labels::put(conn, &job, &BTreeMap::new())?;
     Ok(job)
 }
 
-/// Writes what may change of a job, if it is still as it was read; gives it the next number.
+/// Writes what may change of a job by itself, if it is still as it was read; gives it the next number. What somebody may change of it
+/// is [`rewrite`]'s.
 ///
 /// # Errors
 /// [`Error::Unavailable`], which has the transaction tried again, when somebody else was faster.
@@ -323,6 +321,32 @@ pub fn save(conn: &mut Conn, job: &mut Job) -> Result<()> {
     }
 }
 
+/// As [`save`], and writes what is wanted of the job, too. `old`: the labels that it had.
+pub fn rewrite(conn: &mut Conn, job: &mut Job, old: &BTreeMap<String, String>) -> Result<()> {
+    save(conn, job)?;
+    let wanted = (
+        listed::body.eq(body(job)?),
+        listed::class.eq(class_word(job.spec.class)),
+        listed::priority.eq(i64::from(job.spec.priority)),
+        listed::suspended_ms.eq(job.suspended.as_ref().map(|s| s.since_ms)),
+    );
+    let row = listed::table.find(job.uid.to_string());
+    query!(conn, |c| diesel::update(row).set(wanted).execute(c))?;
+    labels::put(conn, job, old)
+}
+
+/// The jobs of an account that have not ended and whose end is not wanted yet, at most `limit`.
+pub fn unended(conn: &mut Conn, account: &AccountId, limit: usize) -> Result<Vec<Job>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Row> = query!(conn, |c| jobs::table
+        .filter(jobs::account.eq(account.as_str()))
+        .filter(jobs::state.eq_any(["Queued", "Starting", "Running"]))
+        .filter(jobs::cancelled.eq(false))
+        .limit(limit)
+        .load(c))?;
+    rows.into_iter().map(job).collect()
+}
+
 /// The job, tombstones included.
 pub fn by_uid(conn: &mut Conn, uid: JobUid) -> Result<Option<Job>> {
     let row: Option<Row> = query!(conn, |c| jobs::table.find(uid.to_string()).first(c).optional())?;
@@ -336,29 +360,6 @@ pub fn by_id(conn: &mut Conn, name: &JobName) -> Result<Option<Job>> {
         .filter(jobs::live_id.eq(name.job.as_str()));
     let row: Option<Row> = query!(conn, |c| found.first(c).optional())?;
     row.map(job).transpose()
-}
-
-/// The jobs of a page, newest first.
-pub fn list(conn: &mut Conn, page: &Page) -> Result<Vec<Job>> {
-    let names = page.visible.names();
-    let states: Vec<&str> = page.states.iter().map(|s| s.as_str()).collect();
-    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
-    let rows: Vec<Row> = query!(conn, |c| {
-        let mut found = jobs::table.filter(jobs::live_id.is_not_null()).into_boxed();
-        if let Some(names) = &names {
-            found = found.filter(jobs::account.eq_any(names));
-        }
-        if !states.is_empty() {
-            found = found.filter(jobs::state.eq_any(&states));
-        }
-        if let Some((created, uid)) = page.after {
-            let older = jobs::created_ms.lt(created);
-            let same = jobs::created_ms.eq(created).and(jobs::uid.lt(uid.to_string()));
-            found = found.filter(older.or(same));
-        }
-        found.order((jobs::created_ms.desc(), jobs::uid.desc())).limit(limit).load(c)
-    })?;
-    rows.into_iter().map(job).collect()
 }
 
 /// The jobs with this id in the accounts that are visible, at most ten.

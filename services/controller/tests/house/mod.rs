@@ -83,6 +83,7 @@ pub fn job(name: &str, replicas: i32, min: i32) -> AIJob {
         grace_seconds: 5,
         submitted_millis: 1,
         cancelled: false,
+        suspended: None,
         revision: 3,
     };
     let mut job = AIJob::new(name, spec);

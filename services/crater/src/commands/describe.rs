@@ -28,7 +28,11 @@ pub fn row(format: Format, job: &Job, now: i64) -> Vec<String> {
     let name = short(&job.name).to_owned();
     let account = account_of(&job.name).to_owned();
     let class = class_word(job).to_owned();
-    let state = if job.cancelling && job.end_time.is_none() { "Cancelling" } else { state_word(job.state) };
+    let state = match () {
+        () if job.cancelling && job.end_time.is_none() => "Cancelling",
+        () if job.suspended => "Suspended",
+        () => state_word(job.state),
+    };
     let gpus = format_millis(total.gpu_millis);
     let age = age(job.create_time.as_ref(), now);
     if format != Format::Wide {
@@ -76,6 +80,8 @@ pub fn page(job: &Job, events: &[JobEvent], now: i64) -> String {
     let mut state = state_word(job.state).to_owned();
     if job.cancelling && job.end_time.is_none() {
         state.push_str(" (being cancelled)");
+    } else if job.suspended {
+        state.push_str(" (suspended)");
     }
     page.line("State", &state);
     page.line("Reason", &job.reason);

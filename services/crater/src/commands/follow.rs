@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crater_api::job::v1::watch_jobs_response::Event;
-use crater_api::job::v1::{WatchJobsRequest, WatchJobsResponse};
+use crater_api::job::v1::{JobFilter, WatchJobsRequest, WatchJobsResponse};
 use tonic::{Code, Status};
 
 use crate::client::{Api, Patience, jobs};
@@ -18,6 +18,20 @@ pub async fn follow<T>(
     api: &Api,
     parent: &str,
     job: &str,
+    each: impl FnMut(Event) -> Result<ControlFlow<T>, Error>,
+) -> Result<T, Error> {
+    follow_filtered(api, parent, job, None, each).await
+}
+
+/// As [`follow`], of jobs that match only.
+///
+/// # Errors
+/// As [`follow`].
+pub async fn follow_filtered<T>(
+    api: &Api,
+    parent: &str,
+    job: &str,
+    filter: Option<JobFilter>,
     mut each: impl FnMut(Event) -> Result<ControlFlow<T>, Error>,
 ) -> Result<T, Error> {
     let mut patience = Patience::default();
@@ -27,7 +41,7 @@ pub async fn follow<T>(
             parent: parent.to_owned(),
             job: job.to_owned(),
             resume_token: resume.clone(),
-            filter: None,
+            filter: filter.clone(),
         };
         let opened =
             api.open(request, patience.stale(), async |channel, r| jobs(channel).watch_jobs(r).await).await;

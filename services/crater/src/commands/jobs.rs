@@ -5,16 +5,16 @@ use std::ops::ControlFlow;
 
 use crater_api::job::v1::watch_jobs_response::Event;
 use crater_api::job::v1::{
-    CancelJobRequest, DeleteJobRequest, Job, JobEvent, JobState, ListEventsRequest, ListEventsResponse,
-    ListJobsRequest, ListJobsResponse,
+    CancelJobRequest, DeleteJobRequest, Job, JobEvent, JobFilter, JobState, ListEventsRequest,
+    ListEventsResponse, ListJobsRequest, ListJobsResponse, ServiceClass,
 };
 
-use super::follow::follow;
+use super::follow::follow_filtered;
 use super::{Context, describe};
-use crate::cli::{Jobs, Ls, OneJob, State};
+use crate::cli::{Class, Jobs, Ls, OneJob, Sort, State};
 use crate::client::{jobs, request_id};
 use crate::error::Error;
-use crate::names::{JobRef, parent, short};
+use crate::names::{JobRef, parent, short, user};
 use crate::output::table::Table;
 use crate::output::{Format, colours, message, print, time};
 
@@ -23,10 +23,11 @@ const PAGE: i32 = 1000;
 /// Lists jobs, and goes on with every change when asked.
 pub async fn ls(context: &Context, args: Ls) -> Result<(), Error> {
     let parent = parent(args.account.as_deref())?;
-    let states: Vec<i32> = args.state.iter().map(|s| proto_state(*s).into()).collect();
+    let filter = filter(&args, time::now())?;
     if args.watch {
-        return watch(context, &parent, &states).await;
+        return watch(context, &parent, filter).await;
     }
+    let order_by = order(args.sort, args.reverse);
     let mut found = Vec::new();
     let mut token = String::new();
     loop {
@@ -35,7 +36,8 @@ pub async fn ls(context: &Context, args: Ls) -> Result<(), Error> {
             parent: parent.clone(),
             page_size: i32::try_from(room).unwrap_or(PAGE).min(PAGE),
             page_token: token,
-            states: states.clone(),
+            filter: Some(filter.clone()),
+            order_by: order_by.clone(),
             ..Default::default()
         };
         let page = context.api.call(request, async |channel, r| jobs(channel).list_jobs(r).await).await?;
@@ -68,18 +70,55 @@ pub async fn ls(context: &Context, args: Ls) -> Result<(), Error> {
     Ok(())
 }
 
+fn filter(args: &Ls, now: i64) -> Result<JobFilter, Error> {
+    let moment = |flag: &str, text: &Option<String>| {
+        text.as_deref().map(|text| time::parse_moment(flag, text, now)).transpose()
+    };
+    let label = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    Ok(JobFilter {
+        states: args.state.iter().map(|s| proto_state(*s).into()).collect(),
+        creators: args.user.iter().map(|u| user("--user", u)).collect::<Result<_, _>>()?,
+        service_classes: args.class.iter().map(|c| proto_class(*c).into()).collect(),
+        labels: args.label.iter().map(label).collect(),
+        created_after: moment("--since", &args.since)?,
+        created_before: moment("--until", &args.until)?,
+        suspended: args.suspended.then_some(true),
+        id_contains: args.name.clone().unwrap_or_default(),
+        ..Default::default()
+    })
+}
+
+fn order(sort: Sort, reverse: bool) -> String {
+    let by = match sort {
+        Sort::Created => "create_time",
+        Sort::Ended => "end_time",
+        Sort::Priority => "priority",
+    };
+    if reverse { by.to_owned() } else { format!("{by} desc") }
+}
+
+fn proto_class(class: Class) -> ServiceClass {
+    match class {
+        Class::Guaranteed => ServiceClass::Guaranteed,
+        Class::BestEffort => ServiceClass::BestEffort,
+    }
+}
+
 /// The list as it is, then a row for each change.
-async fn watch(context: &Context, parent: &str, states: &[i32]) -> Result<(), Error> {
+async fn watch(context: &Context, parent: &str, filter: JobFilter) -> Result<(), Error> {
     let format = context.format;
     let mut table = Table::new(describe::headers(format), colours());
     // what is there at the start is shown as one table; after a resync only what differs is news
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut first: Option<Vec<Job>> = Some(Vec::new());
-    follow(&context.api, parent, "", |event| {
+    follow_filtered(&context.api, parent, "", Some(filter), |event| {
         let text = match event {
             Event::Changed(job) => {
                 let news = known.insert(job.name.clone(), job.etag.clone()).is_none_or(|old| old != job.etag);
-                if !news || !(states.is_empty() || states.contains(&job.state)) {
+                if !news {
                     String::new()
                 } else if let Some(first) = &mut first {
                     first.push(job);
@@ -89,7 +128,10 @@ async fn watch(context: &Context, parent: &str, states: &[i32]) -> Result<(), Er
                 }
             }
             Event::Deleted(name) => {
-                known.remove(&name);
+                let was = known.remove(&name).is_some();
+                if was && first.is_none() && format.is_table() {
+                    eprintln!("{} is not in this list any more", short(&name));
+                }
                 if let Some(first) = &mut first {
                     first.retain(|j| j.name != name);
                 }
@@ -242,7 +284,7 @@ pub async fn delete(context: &Context, args: Jobs) -> Result<(), Error> {
 }
 
 /// Does it for each; the first error is returned, the others are told at once.
-async fn each(names: &[String], act: impl AsyncFn(&str) -> Result<(), Error>) -> Result<(), Error> {
+pub async fn each(names: &[String], act: impl AsyncFn(&str) -> Result<(), Error>) -> Result<(), Error> {
     let mut first = None;
     for name in names {
         match act(name).await {

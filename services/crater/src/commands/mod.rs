@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod admin;
+mod change;
 mod cluster;
 mod describe;
 mod follow;
@@ -63,6 +64,9 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
         Command::Events(args) => jobs::events(&context, args).await?,
         Command::Why(args) => why::why(&context, args).await?,
         Command::Cancel(args) => jobs::cancel(&context, args).await?,
+        Command::Suspend(args) => change::suspend(&context, args).await?,
+        Command::Resume(args) => change::resume(&context, args).await?,
+        Command::Update(args) => change::update(&context, args).await?,
         Command::Delete(args) => jobs::delete(&context, args).await?,
         Command::Quota(args) => quota::quota(&context, args).await?,
         Command::Nodes(args) if args.watch => nodes::watch(&context).await?,

@@ -71,7 +71,7 @@ pub fn plain(text: &str) -> String {
 fn colour(cell: &str) -> Option<&'static str> {
     match cell {
         "Running" | "Succeeded" | "Ready" => Some("32"),
-        "Queued" | "Starting" => Some("33"),
+        "Queued" | "Starting" | "Suspended" => Some("33"),
         "Failed" | "NotReady" => Some("31"),
         "Cancelled" => Some("90"),
         _ => None,

@@ -2,8 +2,10 @@
 
 use std::time::SystemTime;
 
-use crater_api::convert::{to_unix_millis, unix_millis};
+use crater_api::convert::{timestamp, to_unix_millis, unix_millis};
 use prost_types::Timestamp;
+
+use crate::error::Error;
 
 /// Now, in milliseconds since 1970.
 pub fn now() -> i64 {
@@ -48,6 +50,21 @@ pub fn moment(t: Option<&Timestamp>) -> String {
 pub fn exact(t: Option<&Timestamp>) -> String {
     let moment = t.and_then(unix_millis).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     moment.map_or_else(|| "-".to_owned(), |m| format!("{m:.3}"))
+}
+
+/// Reads what a flag gives: a time ago (`10m`), or a moment (`2026-01-31T12:00:00Z`).
+///
+/// # Errors
+/// The flag, for a text that is neither.
+pub fn parse_moment(flag: &str, text: &str, now: i64) -> Result<Timestamp, Error> {
+    if let Ok(ago) = crater_domain::parse_duration(text) {
+        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        return Ok(timestamp(now.saturating_sub(ago).max(0)));
+    }
+    let moment: jiff::Timestamp = text.parse().map_err(|_| {
+        Error::flag(flag, format!("{text:?} is no time: write for example 10m or 2026-01-31T12:00:00Z"))
+    })?;
+    Ok(timestamp(moment.as_millisecond()))
 }
 
 #[cfg(test)]

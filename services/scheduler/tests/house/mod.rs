@@ -665,6 +665,7 @@ impl Job {
             grace_seconds: 30,
             submitted_millis: i64::try_from(now).unwrap(),
             cancelled: false,
+            suspended: None,
             revision: 1,
         }
     }
