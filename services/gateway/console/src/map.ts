@@ -104,7 +104,7 @@ export interface Group {
   nodes: Node[];
 }
 
-/** Groups by name, what has none last; nodes in the order given. */
+/** Models by how many GPUs there are, places by name, what has none last; nodes in the order given. */
 export function grouped(nodes: Iterable<Node>, by: GroupBy): Group[] {
   const out = new Map<string, Node[]>();
   for (const node of nodes) {
@@ -113,7 +113,8 @@ export function grouped(nodes: Iterable<Node>, by: GroupBy): Group[] {
     if (group) group.push(node);
     else out.set(key, [node]);
   }
-  const order = ([a]: [string, Node[]], [b]: [string, Node[]]) =>
-    (a === "" ? 1 : 0) - (b === "" ? 1 : 0) || a.localeCompare(b, "en", { numeric: true });
+  const size = (list: Node[]) => list.reduce((sum, node) => sum + node.gpus.length, 0);
+  const order = ([a, left]: [string, Node[]], [b, right]: [string, Node[]]) =>
+    (a === "" ? 1 : 0) - (b === "" ? 1 : 0) || (by === "model" ? size(right) - size(left) : 0) || a.localeCompare(b, "en", { numeric: true });
   return [...out].sort(order).map(([key, list]) => ({ key, nodes: list }));
 }

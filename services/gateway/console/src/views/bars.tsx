@@ -59,7 +59,7 @@ export function BarLegend() {
   return (
     <ul class="legend">
       {(["within", "borrowed", "bestEffort", "owed"] as const).map((each) => (
-        <li key={each}><i class={`swatch bar ${each === "bestEffort" ? "best-effort" : each}`} aria-hidden="true" /> {words[each]}</li>
+        <li key={each}><i class={`swatch ${each === "bestEffort" ? "best-effort" : each}`} aria-hidden="true" /> {words[each]}</li>
       ))}
     </ul>
   );

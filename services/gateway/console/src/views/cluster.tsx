@@ -15,11 +15,15 @@ import { Choice, Typed } from "./jobs.js";
 import { NodePanel } from "./node.js";
 import { useTitle } from "./parts.js";
 
+/** So long the map waits to know whose jobs are the reader's own. */
+const EYE_MS = 700;
+
 export function ClusterView() {
   const words = t.value.map;
-  const known = useCluster();
+  const nodesKnown = useCluster();
   const seek = useMemo(() => fromQuery(query.value), [query.value]);
   const eye = useEye();
+  const known = eye && nodesKnown;
   useTitle(words.heading);
   const want = (change: Partial<Seek>) => note(toQuery({ ...fromQuery(query.value), ...change }));
   const nodes = useMemo(() => (known ? [...known.nodes.values()].filter((node) => fits(node, seek)) : []), [known, seek]);
@@ -43,29 +47,43 @@ export function ClusterView() {
         <p class="empty">{known.nodes.size === 0 ? words.none : words.noneMatch}</p>
       ) : null}
       <div class={chosen ? "with-panel" : ""}>
-        <MapBoard nodes={nodes} seek={seek} eye={eye} choose={(node) => want({ node: node.name === seek.node ? "" : node.name })} />
-        {chosen && <NodePanel key={chosen.name} node={chosen} eye={eye} close={() => want({ node: "" })} />}
+        {eye && (
+          <MapBoard nodes={nodes} seek={seek} eye={eye} choose={(node) => want({ node: node.name === seek.node ? "" : node.name })} />
+        )}
+        {eye && chosen && <NodePanel key={chosen.name} node={chosen} eye={eye} close={() => want({ node: "" })} />}
       </div>
     </section>
   );
 }
 
-/** Whose jobs are the reader's own: asked for as a stream of the reader's jobs. */
-export function useEye(): Eye {
+/**
+ * Whose jobs are the reader's own: a stream of the reader's jobs tells. Null until it did, so that nothing is drawn in one
+ * colour and at once in another; what takes long is not waited for.
+ */
+export function useEye(): Eye | null {
   const user = me.value?.user.name ?? "";
+  const [late, setLate] = useState(false);
   const stream = useMemo(() => signal<ReadonlySignal<Jobs> | null>(null), [user]);
   useEffect(() => {
     const stop = new AbortController();
     stream.value = watch({ parent: "accounts/-", filter: { creators: [user], states: ACTIVE } }, stop.signal);
-    return () => stop.abort();
+    const timer = setTimeout(() => setLate(true), EYE_MS);
+    return () => (clearTimeout(timer), stop.abort());
   }, [user]);
   // The same set stays the same object while no job comes or goes: colours are not drawn anew for nothing.
-  const names = useMemo(() => computed(() => [...(stream.value?.value?.values() ?? [])].filter((job) => job.creator === user).map((job) => job.name).sort().join(" ")), [user]);
+  const names = useMemo(
+    () =>
+      computed(() => {
+        const all = stream.value?.value;
+        return all ? [...all.values()].filter((job) => job.creator === user).map((job) => job.name).sort().join(" ") : null;
+      }),
+    [user],
+  );
   const accounts = me.value?.memberships.map((each) => accountOf(each.account)).join(" ") ?? "";
   const jobs = names.value;
   return useMemo(
-    () => ({ jobs: new Set(jobs.split(" ")), accounts: new Set(accounts.split(" ")) }),
-    [jobs, accounts],
+    () => (jobs === null && !late ? null : { jobs: new Set(jobs?.split(" ")), accounts: new Set(accounts.split(" ")) }),
+    [jobs, accounts, late],
   );
 }
 
@@ -135,7 +153,7 @@ function MapBoard(props: { nodes: Node[]; seek: Seek; eye: Eye; choose: (node: N
       over(at) {
         if (!at) return setOver(null);
         const [box, frame] = [at.element.getBoundingClientRect(), element.getBoundingClientRect()];
-        setOver({ node: at.node, gpu: at.gpu, left: box.left - frame.left, top: box.bottom - frame.top });
+        setOver({ node: at.node, gpu: at.gpu, left: Math.max(0, Math.min(box.left - frame.left, frame.width - TIP_PX)), top: box.bottom - frame.top });
       },
       choose(node, gpu) {
         const [job] = gpu?.jobs ?? [];
@@ -159,6 +177,8 @@ function MapBoard(props: { nodes: Node[]; seek: Seek; eye: Eye; choose: (node: N
 }
 
 let versions = 0;
+/** As wide as the words under the pointer get. */
+const TIP_PX = 320;
 
 function sayings(): Words {
   const words = t.value.map;

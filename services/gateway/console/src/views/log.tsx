@@ -142,7 +142,7 @@ export function LogView({ job }: { job: Job }) {
       {cut && <p class="hint">{words.logCut}</p>}
       <div
         ref={box}
-        class="lines"
+        class={count === 0 && job.state === JobState.QUEUED ? "lines idle" : "lines"}
         role="log"
         aria-live="off"
         aria-label={words.log}

@@ -113,7 +113,7 @@ function Row({ member, may, busy, limitsOf, editLimits, be, remove }: RowProps) 
               {words.editLimits}
             </button>
           )}
-          <Sure label={words.remove} sure={words.removeSure} busy={busy} testid={`remove-${id}`} act={() => remove(name)} />
+          <Sure label={words.remove} sure={words.removeSure} busy={busy} testid={`remove-${id}`} plain act={() => remove(name)} />
         </td>
       )}
     </tr>

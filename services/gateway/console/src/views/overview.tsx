@@ -137,6 +137,9 @@ function Fill() {
         <h2>{words.cluster}</h2>
         {known && <span class="quiet">{t.value.map.nodes(known.nodes.size)} · {t.value.map.jobs(known.runningJobs, known.waitingJobs)}</span>}
         <span class="grow" />
+        <ul class="legend">
+          {(["ours", "theirs"] as const).map((each) => <li key={each}><i class={`swatch ${each}`} aria-hidden="true" /> {t.value.map.holder[each]}</li>)}
+        </ul>
         <a href="/cluster">{words.toMap}</a>
       </div>
       {!known ? (

@@ -80,7 +80,7 @@ export function Trouble({ problem, children }: { problem: Problem | null; childr
 }
 
 /** A button that asks once more before it acts. */
-export function Sure(props: { label: string; sure: string; busy: boolean; testid: string; act: () => void }) {
+export function Sure(props: { label: string; sure: string; busy: boolean; testid: string; plain?: boolean; act: () => void }) {
   const [asked, ask] = useState(false);
   useEffect(() => {
     if (!asked) return;
@@ -94,7 +94,7 @@ export function Sure(props: { label: string; sure: string; busy: boolean; testid
   return (
     <button
       type="button"
-      class={asked ? "danger sure" : "danger"}
+      class={asked ? "danger sure" : props.plain ? "plain danger" : "danger"}
       disabled={props.busy}
       data-testid={props.testid}
       onClick={press}

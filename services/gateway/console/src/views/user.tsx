@@ -1,19 +1,23 @@
 // One user: who it is, where the user is a member, and what an admin may do.
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { Code } from "@connectrpc/connect";
 import { useAct } from "../act.js";
 import { useAsked } from "../ask.js";
 import { clock, full } from "../format.js";
 import { MemberRole, UserState, type Membership, type User } from "../gen/crater/user/v1/resources_pb.js";
 import { locale, t } from "../i18n/index.js";
+import { ANY } from "../jobfilter.js";
+import { useJobs } from "../joblist.js";
 import { accountPath, go, idOf } from "../route.js";
 import { isAdmin, me, people } from "../session.js";
 import { Answers, Dialog } from "./dialog.js";
 import { byLastWord, useForm } from "./form.js";
+import { JobTable } from "./jobtable.js";
 import { Sure, Trouble, useTitle } from "./parts.js";
 import { UserBadge } from "./users.js";
 
 const EVERY_MS = 15_000;
+const MANY_JOBS = 10;
 
 export function UserView({ name }: { name: string }) {
   const words = t.value.users;
@@ -60,7 +64,6 @@ function Known({ user, memberships, again }: { user: User; memberships: Membersh
         <span class="quiet">{idOf(name)}</span>
         <UserBadge user={user} />
         <span class="grow" />
-        <a class="button" href={`/jobs?user=${encodeURIComponent(idOf(name))}`}>{words.jobs}</a>
         {isAdmin() && (
           <>
             <button type="button" data-testid="user-change" onClick={() => ask("change")}>{words.change}</button>
@@ -83,10 +86,27 @@ function Known({ user, memberships, again }: { user: User; memberships: Membersh
         </section>
         <Memberships list={memberships} />
       </div>
+      <Jobs user={idOf(name)} />
       {asking === "change" && <Change user={user} close={() => ask(null)} saved={again} />}
       {asking === "password" && <Reset name={name} close={() => ask(null)} />}
       {asking === "delete" && <Remove user={user} close={() => ask(null)} />}
     </>
+  );
+}
+
+/** What the user's jobs do, as far as the reader may see them. */
+function Jobs({ user }: { user: string }) {
+  const wanted = useMemo(() => ({ ...ANY, user }), [user]);
+  const rows = useJobs(wanted, MANY_JOBS).rows.value;
+  return (
+    <section class="panel flush" aria-label={t.value.users.jobs}>
+      <div class="panel-head">
+        <h2>{t.value.jobs.heading}</h2>
+        <span class="grow" />
+        <a href={`/jobs?user=${encodeURIComponent(user)}`}>{t.value.users.jobs}</a>
+      </div>
+      {!rows ? <p class="empty" role="status">{t.value.jobs.loading}</p> : rows.length === 0 ? <p class="empty">{t.value.jobs.none}</p> : <JobTable rows={rows.slice(0, MANY_JOBS)} brief />}
+    </section>
   );
 }
 
