@@ -130,9 +130,14 @@ async function stream(step: () => void, stop: AbortSignal) {
   try {
     for await (const message of clusterStreams.watchCluster({}, { signal: wire.signal })) {
       wire.heard();
-      // The first picture comes as soon as it is whole.
-      if (picture.take(message)) picture.shown ? (timer ??= setTimeout(draw, FRAME_MS)) : draw();
       step();
+      // The first picture comes as soon as it is whole.
+      if (!picture.take(message)) continue;
+      if (picture.shown) timer ??= setTimeout(draw, FRAME_MS);
+      else {
+        performance.mark("cluster-known");
+        draw();
+      }
     }
   } finally {
     clearTimeout(timer);

@@ -166,7 +166,6 @@ function MapBoard(props: { nodes: Node[]; seek: Seek; eye: Eye; choose: (node: N
   const version = useMemo(() => ({ of: eye, text: `${language.value}${++versions}` }), [eye, language.value]);
   useEffect(() => {
     board.current?.show(nodes, seek, eye, sayings(), version.text);
-    if (nodes.length > 0) performance.mark("map-drawn", { detail: nodes.length });
   }, [nodes, seek, eye, version]);
   return (
     <div class="map">

@@ -217,6 +217,8 @@ export class Jobs {
     const cut = this.bell.cutAt;
     let at = Number(resumeToken || -1);
     let resyncs = this.resyncs;
+    // A stream that is taken up is heard of at once, as the gateway's headers are.
+    if (at >= 0) yield say({ case: "bookmark", value: create(WatchJobsResponse_BookmarkSchema, {}) }, at);
     for (;;) {
       if (at < 0) {
         at = this.history.length;
