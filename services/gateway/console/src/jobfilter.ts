@@ -169,7 +169,7 @@ export function compare({ by, down }: Order) {
     if (left === null || right === null) {
       if (left !== right) return (left === null) === down ? 1 : -1;
     } else if (left !== right) return down ? right - left : left - right;
-    return (ms(b.createTime) ?? 0) - (ms(a.createTime) ?? 0) || (a.name < b.name ? -1 : 1);
+    return (ms(b.createTime) ?? 0) - (ms(a.createTime) ?? 0) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
   };
 }
 

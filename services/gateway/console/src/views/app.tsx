@@ -81,7 +81,7 @@ function View({ here }: { here: Place }) {
     case "user": return <UserView key={here.name} name={here.name} />;
     case "submit": return <SubmitView />;
     case "me": return <SelfView />;
-    case "nowhere": return <p class="empty">{t.value.nowhere}</p>;
+    case "nowhere": return <h1 class="empty">{t.value.nowhere}</h1>;
   }
 }
 

@@ -1,13 +1,14 @@
 // The cluster's map with its filters, and the node that is looked at.
 import { computed, signal, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { totals, useCluster, type Cluster } from "../cluster.js";
+import { useCluster } from "../cluster.js";
 import { watch, type Jobs } from "../feed.js";
 import { thousandths } from "../format.js";
 import type { Gpu, Node } from "../gen/crater/scheduling/v1/scheduling_service_pb.js";
 import { language, t } from "../i18n/index.js";
 import { ACTIVE } from "../jobfilter.js";
 import { condition, fits, freeMillis, fromQuery, GROUPS, holder, toQuery, where, type Eye, type GroupBy, type Seek } from "../map.js";
+import { totals, type Cluster } from "../picture.js";
 import { accountOf, go, idOf, jobPath, note, query } from "../route.js";
 import { me } from "../session.js";
 import { Board, type Words } from "./board.js";

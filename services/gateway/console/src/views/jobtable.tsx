@@ -1,8 +1,9 @@
 // Jobs in rows, as the list and the overview show them.
-import { clock, gpuShape, ms, now, runningSince, span } from "../format.js";
+import { clock, gpuShape, ms, runningSince, span } from "../format.js";
 import type { Job } from "../gen/crater/job/v1/resources_pb.js";
 import { locale, t } from "../i18n/index.js";
 import type { Order } from "../jobfilter.js";
+import { now } from "../now.js";
 import { accountOf, go, idOf, jobPath } from "../route.js";
 import { Badge, className, hasEnded, stateName } from "./parts.js";
 

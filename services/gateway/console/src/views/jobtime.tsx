@@ -1,8 +1,9 @@
 // A job's way from its submission to its end, and why it waits.
-import { clock, full, ms, now, runningSince, span } from "../format.js";
+import { clock, full, ms, runningSince, span } from "../format.js";
 import { JobState, type Job } from "../gen/crater/job/v1/resources_pb.js";
 import type { ExplainJobResponse } from "../gen/crater/scheduling/v1/scheduling_service_pb.js";
 import { locale, t } from "../i18n/index.js";
+import { now } from "../now.js";
 import { hasEnded } from "./parts.js";
 
 /** Submitted → waiting → running → ended, each with its moment and how long it took. */

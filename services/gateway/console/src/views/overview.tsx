@@ -1,12 +1,14 @@
 // What concerns the reader at a glance: one's jobs, what waits and why, what one's accounts use, how full the cluster is.
 import { useMemo } from "preact/hooks";
 import { useAsked } from "../ask.js";
-import { totals, useCluster } from "../cluster.js";
-import { ms, now, span, thousandths } from "../format.js";
+import { useCluster } from "../cluster.js";
+import { ms, span, thousandths } from "../format.js";
 import { t } from "../i18n/index.js";
 import { ANY } from "../jobfilter.js";
 import { useJobs } from "../joblist.js";
+import { now } from "../now.js";
 import { useQuotas } from "../people.js";
+import { totals } from "../picture.js";
 import { ownerOf } from "../quota.js";
 import { accountOf, accountPath, idOf, jobPath } from "../route.js";
 import { me, scheduling } from "../session.js";

@@ -1,8 +1,9 @@
 // The limits of an account, or of a user in it, as a small table to type into.
 import { useRef, useState } from "preact/hooks";
-import { totals, useCluster } from "../cluster.js";
+import { useCluster } from "../cluster.js";
 import type { Quota } from "../gen/crater/quota/v1/quota_service_pb.js";
 import { t } from "../i18n/index.js";
+import { totals } from "../picture.js";
 import { amount, JOBS, modelOf, ownerOf, typed } from "../quota.js";
 import { quotas } from "../session.js";
 import { resourceName } from "./bars.js";

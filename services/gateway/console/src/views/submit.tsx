@@ -2,10 +2,11 @@
 import { effect, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { totals, useCluster } from "../cluster.js";
+import { useCluster } from "../cluster.js";
 import { CONTROLS, controlOf, EMPTY, request, type Control, type Draft } from "../draft.js";
 import { thousandths } from "../format.js";
 import { t } from "../i18n/index.js";
+import { totals } from "../picture.js";
 import { problem, unclear, type Problem } from "../problem.js";
 import { accountOf, go, jobPath } from "../route.js";
 import { uuid } from "../rpc.js";

@@ -1,8 +1,9 @@
 // What the job used, over time: a bar a span, as high as what it held.
 import { useEffect, useState } from "preact/hooks";
-import { bytes, clock, full, ms, now, span as spanOf, thousandths } from "../format.js";
+import { bytes, clock, full, ms, span as spanOf, thousandths } from "../format.js";
 import type { Job, UsageSpan } from "../gen/crater/job/v1/resources_pb.js";
 import { locale, t } from "../i18n/index.js";
+import { now } from "../now.js";
 import { problem, type Problem } from "../problem.js";
 import { jobs } from "../session.js";
 import { backoff } from "../stream.js";
