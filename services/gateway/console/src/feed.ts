@@ -14,6 +14,9 @@ const SILENT_MS = 90_000;
 /** What a stream that cannot go on from our token answers with. */
 const TOKEN_REFUSED = [Code.InvalidArgument, Code.OutOfRange, Code.FailedPrecondition, Code.DataLoss, Code.NotFound];
 
+/** What asking again does not change: a filter that is none, a job that is not there. */
+const FOR_GOOD = [Code.InvalidArgument, Code.Unimplemented, Code.NotFound];
+
 export interface Wish {
   /** "accounts/{account}" or "accounts/-". */
   parent: string;
@@ -25,7 +28,7 @@ export interface Wish {
 /** By name; null until all have been sent once. */
 export type Jobs = ReadonlyMap<string, Job> | null;
 
-/** Follows the jobs that match until stopped. */
+/** Follows the jobs that match until stopped, or refused for good. */
 export function watch(wish: Wish, stop: AbortSignal): ReadonlySignal<Jobs> {
   const jobs = signal<Jobs>(null);
   void follow(wish, (next) => (jobs.value = next), stop);
@@ -34,7 +37,8 @@ export function watch(wish: Wish, stop: AbortSignal): ReadonlySignal<Jobs> {
 
 async function follow(wish: Wish, show: (jobs: Jobs) => void, stop: AbortSignal): Promise<void> {
   const ledger = new Ledger();
-  const line = link(stop);
+  const done = new AbortController();
+  const line = link(AbortSignal.any([stop, done.signal]));
   let attempt = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   // Many changes at once are one picture.
@@ -63,6 +67,7 @@ async function follow(wish: Wish, show: (jobs: Jobs) => void, stop: AbortSignal)
       const { code, rawMessage } = ConnectError.from(cause);
       line.trouble(wire.signal.aborted ? "" : rawMessage);
       if (ledger.resumeToken && TOKEN_REFUSED.includes(code)) ledger.forget();
+      else if (FOR_GOOD.includes(code)) return done.abort();
       if (expired(cause)) await renew().catch(() => undefined);
     } finally {
       wire.close();

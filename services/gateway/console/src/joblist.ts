@@ -2,12 +2,16 @@
 // end from now on. So a table over a million ended jobs costs no more than what is looked at.
 import { computed, signal, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
+import { Code } from "@connectrpc/connect";
 import { watch } from "./feed.js";
 import type { Job } from "./gen/crater/job/v1/resources_pb.js";
 import { filterOf, halves, matches, merge, orderBy, parentOf, toQuery, type Wanted } from "./jobfilter.js";
 import { problem, type Problem } from "./problem.js";
 import { jobs as service } from "./session.js";
 import { backoff } from "./stream.js";
+
+/** What asking again does not change. */
+const FOR_GOOD = [Code.InvalidArgument, Code.Unimplemented, Code.PermissionDenied, Code.NotFound];
 
 export interface JobList {
   /** In order; null until the first page came. */
@@ -54,7 +58,9 @@ function open(wanted: Wanted, pageSize: number) {
         break;
       } catch (cause) {
         if (over.aborted) break;
-        refused.value = problem(cause);
+        const found = problem(cause);
+        refused.value = found;
+        if (FOR_GOOD.includes(found.code)) break;
         await backoff(attempt, over);
       }
     }

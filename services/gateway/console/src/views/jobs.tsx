@@ -62,12 +62,12 @@ function Filters({ wanted, want, filtered }: { wanted: Wanted; want: (change: Pa
   const [dated, setDated] = useState(days === "days");
   return (
     <div class="filters" role="search" aria-label={words.filter}>
-      <Typed label={words.byName} value={wanted.text} testid="filter" type={(text) => want({ text: text.trim() })} />
+      <Typed label={words.byName} value={wanted.text} testid="filter" type={(text) => want({ text: text.trim().toLowerCase() })} />
       <Choice label={words.account} value={wanted.account} testid="filter-account" choose={(account) => want({ account })}>
         <option value="">{words.anyAccount}</option>
         {accounts.map((each) => <option key={each} value={each}>{each}</option>)}
       </Choice>
-      <Typed label={words.creator} value={wanted.user} testid="filter-user" type={(text) => want({ user: text.trim() })} />
+      <Typed label={words.creator} value={wanted.user} testid="filter-user" type={(text) => want({ user: text.trim().toLowerCase() })} />
       <Choice
         label={words.class}
         value={wanted.class}
@@ -127,10 +127,10 @@ interface TypedProps { label: string; hint?: string; value: string; testid: stri
 export function Typed({ label, hint, value, testid, type }: TypedProps) {
   const [text, setText] = useState(value);
   useEffect(() => {
-    if (text.trim() !== value) setText(value);
+    if (text.trim().toLowerCase() !== value.toLowerCase()) setText(value);
   }, [value]);
   useEffect(() => {
-    if (text.trim() === value) return;
+    if (text.trim().toLowerCase() === value.toLowerCase()) return;
     const timer = setTimeout(() => type(text), TYPING_MS);
     return () => clearTimeout(timer);
   }, [text]);

@@ -101,6 +101,19 @@ test("the order is the server's, and pages come on demand without doubling a job
   assert.equal(await page.locator("th[aria-sort=descending]").innerText(), "Priority ↓");
 });
 
+test("a filter that the server refuses is told, asked once, and gone when it is mended", async () => {
+  const { mesh, page, at } = here;
+  mesh.jobs.put(job({ name: TRAIN, state: JobState.RUNNING }));
+  await here.enter("/jobs?text=no%20good");
+  await at("error").getByText("must be letters, digits and hyphens of an id").waitFor();
+  assert.equal(await page.getByRole("banner").getByText("Reconnecting").count(), 0, "the connection is not at fault");
+  const asked = here.calls("ListJobs").length;
+  await at("filter").fill("TRAI");
+  await row("train").waitFor();
+  assert.equal(await at("error").count(), 0);
+  assert.equal(here.calls("ListJobs").length, asked + 1);
+});
+
 test("a list that is refused says why, and heals", async () => {
   const { mesh, at } = here;
   mesh.jobs.put(job({ name: TRAIN, state: JobState.RUNNING }));

@@ -81,6 +81,7 @@ export class Jobs {
       getJob: ({ name }, context) => (check(context, name), { job: one(name) }),
       listJobs: (request, context) => {
         check(context, request);
+        demandSense(request.filter);
         const [key, way] = (request.orderBy || "create_time desc").split(" ");
         const of = (job: Job) =>
           key === "priority" ? BigInt(job.spec?.priority ?? 0) : nanos((key === "end_time" ? job.endTime : job.createTime) ?? { seconds: 0n, nanos: 0 });
@@ -94,7 +95,12 @@ export class Jobs {
         const { items, nextPageToken } = page(jobs, request.pageSize, request.pageToken);
         return { jobs: items, nextPageToken };
       },
-      watchJobs: (request, context) => (check(context, request), this.watch(request, context.signal)),
+      watchJobs: (request, context) => {
+        check(context, request);
+        demandSense(request.filter);
+        if (request.job && !request.resumeToken) one(request.job);
+        return this.watch(request, context.signal);
+      },
       updateJob: (request, context) => {
         check(context, request);
         const asked = request.job;
@@ -240,6 +246,13 @@ export class Jobs {
 }
 
 const under = (job: Job, parent: string) => parent === "accounts/-" || job.name.startsWith(`${parent}/`);
+
+/** What the job service refuses of a filter. */
+function demandSense(filter: JobFilter | undefined) {
+  const at = filter?.creators.findIndex((name) => !/^users\/[a-z][a-z0-9-]*$/.test(name)) ?? -1;
+  if (at >= 0) throw invalid("the filter is not valid", [`filter.creators[${at}]`, "must be users/ and an id"]);
+  if (/[^a-z0-9-]/.test(filter?.idContains ?? "")) throw invalid("the filter is not valid", ["filter.id_contains", "must be letters, digits and hyphens of an id"]);
+}
 
 /** The filter as the job service applies it. */
 export function fits(job: Job, filter: JobFilter | undefined): boolean {
