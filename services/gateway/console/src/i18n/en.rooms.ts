@@ -20,7 +20,7 @@ export const rooms = {
     heading: "Cluster",
     filter: "Filter",
     shown: (shown: number, all: number) => (shown === all ? `${all} nodes` : `${shown} of ${all} nodes`),
-    jobs: (running: number, waiting: number) => `${running} jobs run, ${waiting} wait`,
+    jobs: (running: number, waiting: number) => `${running === 1 ? "1 job runs" : `${running} jobs run`}, ${waiting} ${waiting === 1 ? "waits" : "wait"}`,
     nodes: (count: number) => (count === 1 ? "1 node" : `${count} nodes`),
     freeOf: (free: string, gpus: number) => `${free} of ${gpus} GPUs free`,
     gpu: (index: number) => `GPU ${index}`,
