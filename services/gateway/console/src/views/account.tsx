@@ -152,7 +152,7 @@ function Remove({ account, below, close }: { account: Account; below: Account[];
             <input value={typed} data-testid="type-id" autocomplete="off" spellcheck={false} onInput={(event) => type(event.currentTarget.value)} />
           </label>
           <Trouble problem={act.refused} />
-          <Answers close={close} busy={act.busy} off={typed !== id} label={words.remove} danger testid="account-send" />
+          <Answers close={close} busy={act.busy} off={typed !== id} label={words.removeNow} danger testid="account-send" />
         </form>
       )}
     </Dialog>

@@ -188,7 +188,7 @@ function Reset({ name, close }: { name: string; close: () => void }) {
           <p>{words.resetMeans}</p>
           {form.field("new_password", t.value.self.newPassword, <input {...form.bind("new_password", "new-password")} type="password" autocomplete="new-password" />, t.value.self.passwordHint)}
           <Trouble problem={form.refused} />
-          <Answers close={close} busy={form.busy} label={words.reset} testid="reset-send" />
+          <Answers close={close} busy={form.busy} label={words.resetNow} testid="reset-send" />
         </form>
       )}
     </Dialog>
@@ -214,7 +214,7 @@ function Remove({ user, close }: { user: User; close: () => void }) {
           <input value={typed} data-testid="type-id" autocomplete="off" spellcheck={false} onInput={(event) => type(event.currentTarget.value)} />
         </label>
         <Trouble problem={act.refused} />
-        <Answers close={close} busy={act.busy} off={typed !== id} label={words.remove} danger testid="user-send" />
+        <Answers close={close} busy={act.busy} off={typed !== id} label={words.removeNow} danger testid="user-send" />
       </form>
     </Dialog>
   );
