@@ -87,7 +87,65 @@ try {
   await at("language").click();
   say("the other language");
 
-  await page.locator("a[href='/']").first().click();
+  await at("nav-overview").click();
+  await state(`job-row-${JOB}`, "succeeded");
+  await at("cluster-fill").getByText("8 of 8 free").waitFor();
+  await shot("overview");
+  say("the overview has the job and the cluster");
+
+  await at("nav-jobs").click();
+  await at("filter").fill("from-the");
+  await page.waitForURL(/text=from-the/);
+  await state(`job-row-${JOB}`, "succeeded");
+  await page.getByRole("button", { name: "Failed" }).click();
+  await at(`job-row-${JOB}`).waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "All", exact: true }).click();
+  await state(`job-row-${JOB}`, "succeeded");
+  say("filters are applied by the server, and kept in the address");
+
+  await at("nav-cluster").click();
+  await page.locator(".tile > i").nth(7).waitFor();
+  assert.equal(await page.locator(".tile > i.free").count(), 8);
+  await page.locator(".tile").first().focus();
+  await page.keyboard.press("Enter");
+  await at("node-panel").waitFor();
+  await at("cordon").click();
+  await at("close-reason").fill("a test looks at it");
+  await at("close-send").click();
+  await at("node-condition").getByText("Cordoned").waitFor();
+  await shot("cordoned");
+  await at("uncordon").click();
+  await at("node-condition").getByText("Open").waitFor();
+  say("a node is cordoned and opened again on the map");
+
+  await at("nav-accounts").click();
+  await at("account-default").getByRole("link").click();
+  await at("quota-edit").click();
+  await at("quota-add").click();
+  await page.getByRole("textbox", { name: /Limit/ }).last().fill("64");
+  await at("quota-send").click();
+  await at("quota-editor").waitFor({ state: "detached" });
+  await at("account-quota").getByText("/ 64").waitFor();
+  await shot("account");
+  say("a limit is set and its bar is there");
+
+  await at("nav-users").click();
+  await at("user-create").click();
+  await at("user-id").fill("ann");
+  await at("user-password").fill("short");
+  await at("user-send").click();
+  await page.locator("[aria-invalid]").waitFor();
+  await at("user-password").fill("a good password");
+  await page.getByLabel("default").check();
+  await at("user-send").click();
+  await page.waitForURL(/users\/ann$/);
+  await at("user-suspend").click();
+  await at("user-suspend").click();
+  await page.locator("[data-testid=user-badge][data-state=suspended]").waitFor();
+  await shot("user");
+  say("a user is created, and suspended");
+
+  await at("nav-jobs").click();
   await state(`job-row-${JOB}`, "succeeded");
   assert.equal(await page.evaluate(() => globalThis.neverReloaded), true);
   await shot("jobs");

@@ -1,71 +1,118 @@
-// The cluster's nodes, asked for every few seconds while somebody looks, and soon after a job changed.
-import { type ReadonlySignal, signal } from "@preact/signals";
-import type { GetClusterResponse } from "./gen/crater/scheduling/v1/scheduling_service_pb.js";
-import { jobs } from "./feed.js";
-import { scheduling } from "./session.js";
-import { backoff, untilWatched } from "./stream.js";
+// The cluster's nodes as they are now: one WatchCluster stream while somebody looks. A scheduler that cannot stream yet is
+// asked every few seconds instead.
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { link } from "./link.js";
+import { Picture, type Cluster } from "./picture.js";
+import { clusterStreams, expired, renew, scheduling } from "./session.js";
+import { backoff, connection, pause, untilWatched } from "./stream.js";
 
 const EVERY_MS = 4_000;
-const SOONEST_MS = 1_000;
+/** The server sends its counts at least every ten seconds. */
+const SILENT_MS = 35_000;
+/** A view that follows the last one by this much takes up its stream. */
+const LINGER_MS = 4_000;
+/** Many changes at once are one picture. */
+const FRAME_MS = 80;
 
-export const cluster = signal<GetClusterResponse | null>(null);
-/** Whether the last answer is missing, so that what is shown is old. */
-export const stale = signal(false);
+/** What is known; null until all of it came once. */
+export const cluster = signal<Cluster | null>(null);
 
-export async function follow(stop: AbortSignal): Promise<void> {
-  let attempt = 0;
-  while (!stop.aborted) {
-    await untilWatched(stop);
-    const seen = jobs.value;
-    try {
-      cluster.value = await scheduling.getCluster({}, { signal: stop });
-      stale.value = false;
-      attempt = 0;
-      await pause(SOONEST_MS, stop);
-      await change(jobs, seen, EVERY_MS - SOONEST_MS, stop);
-    } catch {
-      if (!stop.aborted) stale.value = true;
-      await backoff(attempt++, stop);
+let followers = 0;
+let running: AbortController | null = null;
+let stopping: ReturnType<typeof setTimeout> | undefined;
+
+/** Follows the cluster for as long as the view stands. */
+export function useCluster(): Cluster | null {
+  useEffect(() => {
+    clearTimeout(stopping);
+    followers++;
+    if (!running) {
+      running = new AbortController();
+      void follow(running.signal);
     }
-  }
+    return () => {
+      if (--followers === 0) stopping = setTimeout(forgetStream, LINGER_MS);
+    };
+  }, []);
+  return cluster.value;
+}
+
+function forgetStream() {
+  running?.abort();
+  running = null;
+}
+
+/** With the session ends what was seen in it. */
+export function leave() {
+  clearTimeout(stopping);
+  forgetStream();
   cluster.value = null;
 }
 
-export function pause(ms: number, stop: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => (clearTimeout(timer), resolve());
-    const timer = setTimeout(done, ms);
-    stop.addEventListener("abort", done, { once: true });
-    if (stop.aborted) done();
-  });
-}
-
-/** Waits until the signal is no longer what was `seen`, at most so long. */
-function change<T>(of: ReadonlySignal<T>, seen: T, ms: number, stop: AbortSignal): Promise<void> {
-  const changed = new AbortController();
-  const either = AbortSignal.any([stop, changed.signal]);
-  const dispose = of.subscribe((value) => value !== seen && changed.abort());
-  return pause(ms, either).finally(dispose);
-}
-
-export interface ModelTotal {
-  model: string;
-  /** What a new job could get, in thousandths: nothing on nodes that take no new replicas. */
-  free: number;
-  total: number;
-}
-
-/** What there is of each GPU model, by name. */
-export function totals(answer: GetClusterResponse): ModelTotal[] {
-  const byModel = new Map<string, ModelTotal>();
-  for (const node of answer.nodes) {
-    const total = Number(node.allocatable?.gpuMillis ?? 0n);
-    if (total === 0) continue;
-    const row = byModel.get(node.gpuModel) ?? { model: node.gpuModel, free: 0, total: 0 };
-    const taken = Number(node.held?.gpuMillis ?? 0n) + Number(node.others?.gpuMillis ?? 0n);
-    row.total += total;
-    row.free += node.schedulable ? Math.max(0, total - taken) : 0;
-    byModel.set(node.gpuModel, row);
+async function follow(stop: AbortSignal): Promise<void> {
+  const line = link(stop);
+  let attempt = 0;
+  let streams = true;
+  while (!stop.aborted) {
+    await untilWatched(stop);
+    if (stop.aborted) break;
+    try {
+      const step = () => {
+        attempt = 0;
+        line.is("live");
+      };
+      if (streams) await stream(step, stop);
+      else {
+        await ask(stop);
+        step();
+        await pause(EVERY_MS, stop);
+        continue;
+      }
+    } catch (cause) {
+      const { code, rawMessage } = ConnectError.from(cause);
+      if (streams && code === Code.Unimplemented) {
+        streams = false;
+        continue;
+      }
+      if (!stop.aborted) line.trouble(rawMessage);
+      if (expired(cause)) await renew().catch(() => undefined);
+    }
+    if (stop.aborted) break;
+    line.is("reconnecting");
+    await backoff(attempt++, stop);
   }
-  return [...byModel.values()].sort((a, b) => a.model.localeCompare(b.model));
+}
+
+async function stream(step: () => void, stop: AbortSignal) {
+  const wire = connection(stop, SILENT_MS);
+  const picture = new Picture();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const draw = () => {
+    timer = undefined;
+    if (!stop.aborted) cluster.value = picture.settle();
+  };
+  try {
+    for await (const message of clusterStreams.watchCluster({}, { signal: wire.signal })) {
+      wire.heard();
+      step();
+      // The first picture comes as soon as it is whole.
+      if (!picture.take(message)) continue;
+      if (picture.shown) timer ??= setTimeout(draw, FRAME_MS);
+      else {
+        performance.mark("cluster-known");
+        draw();
+      }
+    }
+  } finally {
+    clearTimeout(timer);
+    wire.close();
+  }
+}
+
+async function ask(stop: AbortSignal) {
+  const answer = await scheduling.getCluster({}, { signal: stop });
+  const nodes = new Map(answer.nodes.map((node) => [node.name, node]));
+  if (!stop.aborted) cluster.value = { nodes, waitingJobs: answer.waitingJobs, runningJobs: answer.runningJobs };
 }

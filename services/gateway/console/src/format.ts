@@ -1,11 +1,6 @@
 // Figures and moments as people read them. Times are the reader's own.
 import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
-import { signal } from "@preact/signals";
 import type { Job } from "./gen/crater/job/v1/resources_pb.js";
-
-/** The present, to the second. */
-export const now = signal(Date.now());
-setInterval(() => (now.value = Date.now()), 1000);
 
 export const ms = (time: Timestamp | undefined): number | undefined => (time ? timestampMs(time) : undefined);
 
@@ -24,7 +19,7 @@ export function span(from: number | undefined, to: number): string {
 export function clock(time: Timestamp | undefined, language: string): string {
   if (!time) return "–";
   const date = new Date(timestampMs(time));
-  const today = date.toDateString() === new Date(now.peek()).toDateString();
+  const today = date.toDateString() === new Date().toDateString();
   return date.toLocaleString(language, today ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
 }
 

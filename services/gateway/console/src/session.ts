@@ -4,9 +4,11 @@ import { signal } from "@preact/signals";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { AuthService, type TokenPair } from "./gen/crater/user/v1/auth_service_pb.js";
-import type { Membership, User } from "./gen/crater/user/v1/resources_pb.js";
+import { MemberRole, type Membership, type User } from "./gen/crater/user/v1/resources_pb.js";
 import { JobService } from "./gen/crater/job/v1/job_service_pb.js";
+import { QuotaService } from "./gen/crater/quota/v1/quota_service_pb.js";
 import { SchedulingService } from "./gen/crater/scheduling/v1/scheduling_service_pb.js";
+import { UserService } from "./gen/crater/user/v1/user_service_pb.js";
 import { backoff } from "./stream.js";
 import { transport, uuid } from "./rpc.js";
 
@@ -24,6 +26,8 @@ export type State = "restoring" | "out" | "in";
 export interface Me {
   user: User;
   memberships: Membership[];
+  /** "accounts/{account}" that new jobs go to where none is named; empty for who is in none. */
+  acting: string;
 }
 
 export const state = signal<State>("restoring");
@@ -56,8 +60,11 @@ const authorize: Interceptor = (next) => async (request) => {
 export const auth = createClient(AuthService, transport("unary", [authorize]));
 export const jobs = createClient(JobService, transport("unary", [authorize]));
 export const scheduling = createClient(SchedulingService, transport("unary", [authorize]));
+export const quotas = createClient(QuotaService, transport("unary", [authorize]));
+export const people = createClient(UserService, transport("unary", [authorize]));
 /** Streams carry no deadline; who follows one renews the session itself (see stream.ts). */
 export const streams = createClient(JobService, transport("stream", [authorize]));
+export const clusterStreams = createClient(SchedulingService, transport("stream", [authorize]));
 
 export const expired = (cause: unknown) => ConnectError.from(cause).code === Code.Unauthenticated;
 
@@ -122,12 +129,25 @@ export async function signIn(userId: string, password: string): Promise<void> {
   await holdTab();
 }
 
-async function whoAmI() {
+export const isAdmin = () => me.value?.user.platformAdmin ?? false;
+/** Whether the reader manages the account: as its manager, or as an admin. */
+export const manages = (account: string) =>
+  isAdmin() || (me.value?.memberships.some((each) => each.account === account && each.role === MemberRole.MANAGER) ?? false);
+
+/** Asks again who the reader is, after a change of that. */
+export async function whoAmI(): Promise<void> {
   const answer = await auth.whoAmI({});
   if (!answer.user) throw new ConnectError("the answer names no user", Code.Internal);
-  me.value = { user: answer.user, memberships: answer.memberships };
+  const acting = answer.actingAccount || (answer.memberships[0]?.account ?? "");
+  me.value = { user: answer.user, memberships: answer.memberships, acting };
   ended.value = false;
   state.value = "in";
+}
+
+/** Changes the account that new jobs go to. */
+export async function actIn(account: string): Promise<void> {
+  const answer = await auth.switchAccount({ account });
+  if (me.value) me.value = { ...me.value, acting: answer.actingAccount || account };
 }
 
 export async function signOut(): Promise<void> {

@@ -75,3 +75,41 @@ export function connection(stop: AbortSignal, silentMs: number) {
     },
   };
 }
+
+export function pause(ms: number, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      stop.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    stop.addEventListener("abort", done);
+    if (stop.aborted) done();
+  });
+}
+
+/** Asks again and again while somebody looks, until stopped; `told` hears each answer and each refusal. */
+export async function poll<T>(
+  ask: (stop: AbortSignal) => Promise<T>,
+  told: (answer: T | null, cause: unknown) => void,
+  everyMs: number,
+  stop: AbortSignal,
+): Promise<void> {
+  let attempt = 0;
+  while (!stop.aborted) {
+    await untilWatched(stop);
+    if (stop.aborted) return;
+    try {
+      const answer = await ask(stop);
+      if (stop.aborted) return;
+      told(answer, null);
+      attempt = 0;
+      await pause(everyMs, stop);
+    } catch (cause) {
+      if (stop.aborted) return;
+      told(null, cause);
+      await backoff(attempt++, stop);
+    }
+  }
+}

@@ -1,138 +1,160 @@
-// All jobs of the reader's accounts, live.
+// All jobs of the reader's accounts, live: filtered, ordered and paged by the server. The filter is the address.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { jobs } from "../feed.js";
-import { clock, gpuShape, ms, now, runningSince, span } from "../format.js";
-import type { Job } from "../gen/crater/job/v1/resources_pb.js";
-import { locale, t } from "../i18n/index.js";
-import { accountOf, go, idOf, jobPath } from "../route.js";
-import { Badge, className, hasEnded, stateName } from "./parts.js";
+import { Code } from "@connectrpc/connect";
+import { t } from "../i18n/index.js";
+import { ANY, fromQuery, SINCE, TABS, toQuery, type Wanted } from "../jobfilter.js";
+import { useJobs } from "../joblist.js";
+import { accountOf, note, query } from "../route.js";
+import { me } from "../session.js";
+import { JobTable } from "./jobtable.js";
+import { Trouble, useTitle } from "./parts.js";
 
-const TABS = ["all", "active", "queued", "running", "succeeded", "failed", "cancelled"] as const;
-type Tab = (typeof TABS)[number];
-/** Rows drawn at first, and with each press of "more". */
-const PAGE = 200;
-
-function inTab(job: Job, tab: Tab): boolean {
-  const name = stateName(job);
-  if (tab === "all") return true;
-  if (tab === "active") return !hasEnded(job);
-  if (tab === "running") return name === "running" || name === "starting";
-  return name === tab;
-}
-
-function matches(job: Job, words: string[]): boolean {
-  const text = [job.name, job.creator, job.reason, job.message, ...Object.entries(job.labels).flat()].join(" ").toLowerCase();
-  return words.every((word) => text.includes(word));
-}
-
-const newestFirst = (a: Job, b: Job) =>
-  (ms(b.createTime) ?? 0) - (ms(a.createTime) ?? 0) || (a.name < b.name ? -1 : 1);
+const PAGE = 100;
+/** A filter that is being typed is asked for when the typing rests. */
+const TYPING_MS = 250;
 
 export function JobsView() {
-  const [tab, setTab] = useState<Tab>("all");
-  const [text, setText] = useState("");
-  const [limit, setLimit] = useState(PAGE);
-  const all = jobs.value;
   const words = t.value.jobs;
-  useEffect(() => {
-    document.title = `${words.heading} · ${t.value.title}`;
-  }, [words]);
+  const wanted = useMemo(() => fromQuery(query.value), [query.value]);
+  const list = useJobs(wanted, PAGE);
+  useTitle(words.heading);
 
-  const typed = useMemo(() => {
-    const terms = text.toLowerCase().split(/\s+/).filter(Boolean);
-    return [...(all?.values() ?? [])].filter((job) => matches(job, terms)).sort(newestFirst);
-  }, [all, text]);
-  const shown = typed.filter((job) => inTab(job, tab));
-
+  const want = (change: Partial<Wanted>) => note(toQuery({ ...fromQuery(query.value), ...change }));
+  const rows = list.rows.value;
+  const refused = list.refused.value;
+  const filtered = toQuery({ ...wanted, order: ANY.order }).size > 0;
   return (
     <section class="jobs">
       <div class="tools">
         <h1>{words.heading}</h1>
         <div class="tabs" role="group" aria-label={words.byState}>
           {TABS.map((each) => (
-            <button type="button" key={each} aria-pressed={each === tab} onClick={() => setTab(each)}>
-              {t.value.state[each]} <span class="count">{typed.filter((job) => inTab(job, each)).length}</span>
+            <button type="button" key={each} aria-pressed={each === wanted.tab} onClick={() => want({ tab: each })}>
+              {t.value.state[each]}
             </button>
           ))}
         </div>
-        <input
-          type="search"
-          aria-label={words.filter}
-          placeholder={words.filterHint}
-          value={text}
-          onInput={(event) => setText(event.currentTarget.value)}
-          data-testid="filter"
-        />
+        <a class="button primary" href="/submit">{t.value.nav.submit}</a>
       </div>
-      {all === null ? (
-        <p class="empty" role="status">{words.loading}</p>
-      ) : shown.length === 0 ? (
-        <p class="empty">
-          {all.size > 0 ? words.noneMatch : <>{words.none} <a href="/submit">{words.noneHint}</a></>}
-        </p>
+      <Filters wanted={wanted} want={want} filtered={filtered} />
+      <Trouble problem={refused} />
+      {rows === null ? (
+        !refused && <p class="empty" role="status">{words.loading}</p>
+      ) : rows.length === 0 && refused?.code !== Code.InvalidArgument ? (
+        <p class="empty">{filtered ? words.noneMatch : <>{words.none} <a href="/submit">{words.noneHint}</a></>}</p>
       ) : (
-        <Table rows={shown.slice(0, limit)} />
+        <JobTable rows={rows} order={wanted.order} reorder={(order) => want({ order })} />
       )}
-      {shown.length > limit && (
-        <button type="button" class="more" onClick={() => setLimit(limit + PAGE)}>
-          {words.more(Math.min(PAGE, shown.length - limit))}
+      {list.more.value && (
+        <button type="button" class="more" disabled={list.busy.value} data-testid="more" onClick={list.next}>
+          {list.busy.value ? t.value.parts.busy : words.more}
         </button>
       )}
     </section>
   );
 }
 
-function Table({ rows }: { rows: Job[] }) {
+function Filters({ wanted, want, filtered }: { wanted: Wanted; want: (change: Partial<Wanted>) => void; filtered: boolean }) {
   const words = t.value.jobs;
+  const mine = me.value?.memberships.map((each) => accountOf(each.account)) ?? [];
+  const accounts = mine.includes(wanted.account) || !wanted.account ? mine : [...mine, wanted.account];
+  const days = wanted.from || wanted.until ? "days" : wanted.since;
+  const [dated, setDated] = useState(days === "days");
   return (
-    <div class="scroll">
-      <table class="list">
-        <thead>
-          <tr>
-            <th scope="col">{words.name}</th>
-            <th scope="col">{words.state}</th>
-            <th scope="col">{words.account}</th>
-            <th scope="col">{words.class}</th>
-            <th scope="col" class="figure" title={words.gpusHint}>{words.gpus}</th>
-            <th scope="col">{words.reason}</th>
-            <th scope="col" class="figure">{words.duration}</th>
-            <th scope="col" class="figure">{words.age}</th>
-            <th scope="col">{words.creator}</th>
-          </tr>
-        </thead>
-        <tbody>{rows.map((job) => <Row key={job.name} job={job} />)}</tbody>
-      </table>
+    <div class="filters" role="search" aria-label={words.filter}>
+      <Typed label={words.byName} value={wanted.text} testid="filter" type={(text) => want({ text: text.trim().toLowerCase() })} />
+      <Choice label={words.account} value={wanted.account} testid="filter-account" choose={(account) => want({ account })}>
+        <option value="">{words.anyAccount}</option>
+        {accounts.map((each) => <option key={each} value={each}>{each}</option>)}
+      </Choice>
+      <Typed label={words.creator} value={wanted.user} testid="filter-user" type={(text) => want({ user: text.trim().toLowerCase() })} />
+      <Choice
+        label={words.class}
+        value={wanted.class}
+        testid="filter-class"
+        choose={(text) => want({ class: text as Wanted["class"] })}
+      >
+        <option value="">{words.anyClass}</option>
+        <option value="guaranteed">{t.value.class.guaranteed}</option>
+        <option value="best-effort">{t.value.class.bestEffort}</option>
+      </Choice>
+      <Typed label={words.label} hint={words.labelHint} value={wanted.label} testid="filter-label" type={(text) => want({ label: text.trim() })} />
+      <Choice
+        label={words.created}
+        value={dated ? "days" : wanted.since}
+        testid="filter-since"
+        choose={(text) => {
+          setDated(text === "days");
+          want({ since: text === "days" ? "" : (text as Wanted["since"]), from: "", until: "" });
+        }}
+      >
+        <option value="">{words.anyTime}</option>
+        {SINCE.map((each) => <option key={each} value={each}>{words.since[each]}</option>)}
+        <option value="days">{words.days}</option>
+      </Choice>
+      {dated &&
+        (["from", "until"] as const).map((end) => (
+          <input
+            key={end}
+            type="date"
+            aria-label={words[end]}
+            title={words[end]}
+            value={wanted[end]}
+            data-testid={`filter-${end}`}
+            onChange={(event) => want({ [end]: event.currentTarget.value })}
+          />
+        ))}
+      {filtered && (
+        <button
+          type="button"
+          class="plain"
+          data-testid="filter-clear"
+          onClick={() => {
+            setDated(false);
+            want({ ...ANY, order: wanted.order });
+          }}
+        >
+          {words.clear}
+        </button>
+      )}
     </div>
   );
 }
 
-function Row({ job }: { job: Job }) {
-  const waits = !hasEnded(job) && stateName(job) !== "running";
-  const told = waits || stateName(job) === "failed";
-  // A click anywhere in the row opens the job; the keyboard has the link.
-  const open = (event: MouseEvent) => {
-    const target = event.target instanceof Element ? event.target : null;
-    if (!target?.closest("a") && !getSelection()?.toString()) go(jobPath(job.name));
-  };
+interface TypedProps { label: string; hint?: string; value: string; testid: string; type: (text: string) => void }
+
+/** A text that is taken over when the typing rests. */
+export function Typed({ label, hint, value, testid, type }: TypedProps) {
+  const [text, setText] = useState(value);
+  useEffect(() => {
+    if (text.trim().toLowerCase() !== value.toLowerCase()) setText(value);
+  }, [value]);
+  useEffect(() => {
+    if (text.trim().toLowerCase() === value.toLowerCase()) return;
+    const timer = setTimeout(() => type(text), TYPING_MS);
+    return () => clearTimeout(timer);
+  }, [text]);
   return (
-    <tr data-testid={`job-row-${idOf(job.name)}`} data-state={stateName(job)} onClick={open}>
-      <td class="name">
-        <a href={jobPath(job.name)}>{idOf(job.name)}</a>
-      </td>
-      <td><Badge job={job} /></td>
-      <td>{accountOf(job.name)}</td>
-      <td class="quiet">{className(job.spec?.serviceClass)}</td>
-      <td class="figure">{gpuShape(job)}</td>
-      <td class="reason" title={job.message}>{told ? job.message || job.reason : ""}</td>
-      <td class="figure"><Ran job={job} /></td>
-      <td class="figure quiet" title={clock(job.createTime, locale.value)}>{span(ms(job.createTime), now.value)}</td>
-      <td class="quiet">{idOf(job.creator)}</td>
-    </tr>
+    <input
+      type="search"
+      aria-label={label}
+      title={hint}
+      placeholder={hint ?? label}
+      value={text}
+      spellcheck={false}
+      autocomplete="off"
+      data-testid={testid}
+      onInput={(event) => setText(event.currentTarget.value)}
+    />
   );
 }
 
-function Ran({ job }: { job: Job }) {
-  const start = runningSince(job);
-  if (start === undefined || stateName(job) === "queued" || stateName(job) === "starting") return <>–</>;
-  return <>{span(start, ms(job.endTime) ?? now.value)}</>;
+interface ChoiceProps { label: string; value: string; testid: string; choose: (value: string) => void; children: preact.ComponentChildren }
+
+export function Choice({ label, value, testid, choose, children }: ChoiceProps) {
+  return (
+    <select aria-label={label} value={value} data-testid={testid} onChange={(event) => choose(event.currentTarget.value)}>
+      {children}
+    </select>
+  );
 }

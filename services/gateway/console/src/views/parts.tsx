@@ -2,7 +2,8 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Code } from "@connectrpc/connect";
-import type { Link } from "../feed.js";
+import type { Link } from "../link.js";
+import { hasEnded } from "../jobfilter.js";
 import { JobState, ServiceClass, type Job } from "../gen/crater/job/v1/resources_pb.js";
 import { t } from "../i18n/index.js";
 import type { Problem } from "../problem.js";
@@ -22,15 +23,15 @@ export type StateName = (typeof STATES)[JobState];
 /** The state's name in the dictionaries and in class names. */
 export const stateName = (job: Job): StateName => STATES[job.state] ?? "unknown";
 
-export const hasEnded = (job: Job) =>
-  job.state === JobState.SUCCEEDED || job.state === JobState.FAILED || job.state === JobState.CANCELLED;
+export { hasEnded };
 
 export function Badge({ job, testid }: { job: Job; testid?: string }) {
   const name = stateName(job);
-  const cancelling = job.cancelling && !hasEnded(job);
+  const live = !hasEnded(job);
+  const word = live && job.cancelling ? "cancelling" : live && job.suspended ? "suspended" : name;
   return (
-    <span class={`badge ${name}`} data-testid={testid} data-state={name}>
-      {cancelling ? t.value.state.cancelling : t.value.state[name]}
+    <span class={`badge ${word}`} data-testid={testid} data-state={name}>
+      {t.value.state[word]}
     </span>
   );
 }
@@ -59,6 +60,8 @@ export function Trouble({ problem, children }: { problem: Problem | null; childr
     [Code.AlreadyExists]: words.exists,
     [Code.ResourceExhausted]: words.exhausted,
     [Code.Internal]: words.internal,
+    [Code.Unimplemented]: words.unimplemented,
+    [Code.Aborted]: words.stale,
   };
   return (
     <div class="trouble" role="alert" data-testid="error">
@@ -67,6 +70,9 @@ export function Trouble({ problem, children }: { problem: Problem | null; childr
         {problem.text}
       </p>
       {problem.limits.length > 0 && <ul>{problem.limits.map((limit) => <li key={limit}>{limit}</li>)}</ul>}
+      {problem.fields.size > 0 && (
+        <ul>{[...problem.fields].map(([path, text]) => <li key={path}><code>{path}</code> {text}</li>)}</ul>
+      )}
       {problem.retrySeconds !== undefined && <p>{words.retry(problem.retrySeconds)}</p>}
       {children}
     </div>
@@ -74,7 +80,7 @@ export function Trouble({ problem, children }: { problem: Problem | null; childr
 }
 
 /** A button that asks once more before it acts. */
-export function Sure(props: { label: string; sure: string; busy: boolean; testid: string; act: () => void }) {
+export function Sure(props: { label: string; sure: string; busy: boolean; testid: string; plain?: boolean; act: () => void }) {
   const [asked, ask] = useState(false);
   useEffect(() => {
     if (!asked) return;
@@ -88,7 +94,7 @@ export function Sure(props: { label: string; sure: string; busy: boolean; testid
   return (
     <button
       type="button"
-      class={asked ? "danger sure" : "danger"}
+      class={asked ? "danger sure" : props.plain ? "plain danger" : "danger"}
       disabled={props.busy}
       data-testid={props.testid}
       onClick={press}
@@ -97,6 +103,14 @@ export function Sure(props: { label: string; sure: string; busy: boolean; testid
       <span aria-live="polite">{asked ? props.sure : props.label}</span>
     </button>
   );
+}
+
+/** Says what the page shows, in the window's title. */
+export function useTitle(text: string) {
+  const title = `${text} · ${t.value.title}`;
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
 }
 
 /** A crater seen from above. */

@@ -1,10 +1,9 @@
 // What is asked beside the stream of jobs: a job's events, and why it waits.
 import { useEffect, useState } from "preact/hooks";
-import { pause } from "../cluster.js";
 import type { Job, JobEvent } from "../gen/crater/job/v1/resources_pb.js";
 import type { ExplainJobResponse } from "../gen/crater/scheduling/v1/scheduling_service_pb.js";
 import { jobs, scheduling } from "../session.js";
-import { backoff, untilWatched } from "../stream.js";
+import { backoff, poll } from "../stream.js";
 import { hasEnded } from "./parts.js";
 
 /** Reasons change without a change of the job: others come and go. */
@@ -51,20 +50,8 @@ export function useExplanation(job: Job): ExplainJobResponse | null {
   useEffect(() => {
     if (ended) return setAnswer(null);
     const stop = new AbortController();
-    void (async () => {
-      let attempt = 0;
-      while (!stop.signal.aborted) {
-        await untilWatched(stop.signal);
-        try {
-          const next = await scheduling.explainJob({ name: job.name }, { signal: stop.signal });
-          if (!stop.signal.aborted) setAnswer(next);
-          attempt = 0;
-          await pause(EVERY_MS, stop.signal);
-        } catch {
-          await backoff(attempt++, stop.signal);
-        }
-      }
-    })();
+    const ask = (signal: AbortSignal) => scheduling.explainJob({ name: job.name }, { signal });
+    void poll(ask, (next) => next && setAnswer(next), EVERY_MS, stop.signal);
     return () => stop.abort();
   }, [job.name, job.state, ended]);
   return answer;

@@ -2,10 +2,11 @@
 import { effect, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { cluster, totals } from "../cluster.js";
+import { useCluster } from "../cluster.js";
 import { CONTROLS, controlOf, EMPTY, request, type Control, type Draft } from "../draft.js";
 import { thousandths } from "../format.js";
 import { t } from "../i18n/index.js";
+import { totals } from "../picture.js";
 import { problem, unclear, type Problem } from "../problem.js";
 import { accountOf, go, jobPath } from "../route.js";
 import { uuid } from "../rpc.js";
@@ -35,13 +36,14 @@ export function SubmitView() {
   }, [words]);
 
   const accounts = me.value?.memberships.map((membership) => accountOf(membership.account)) ?? [];
-  const models = cluster.value ? totals(cluster.value) : [];
+  const cluster = useCluster();
+  const models = cluster ? totals(cluster.nodes.values()) : [];
   const typed = draft.value;
   // What was never typed follows what is there: the first account, and no GPUs where there are none.
   const values: Draft = {
     ...typed,
-    account: typed.account || (accounts[0] ?? ""),
-    gpus: typed === EMPTY && cluster.value && models.length === 0 ? "0" : typed.gpus,
+    account: typed.account || accountOf(me.value?.acting ?? "") || (accounts[0] ?? ""),
+    gpus: typed === EMPTY && cluster && models.length === 0 ? "0" : typed.gpus,
   };
 
   const type = (control: Control, text: string) => {
@@ -209,9 +211,6 @@ export function SubmitView() {
       </div>
       {refused ? (
         <Trouble problem={refused}>
-          {refused.fields.size > 0 && (
-            <ul>{[...refused.fields].map(([path, text]) => <li key={path}><code>{path}</code> {text}</li>)}</ul>
-          )}
           {errors.size > 0 && <p>{words.fix}</p>}
           {unclear(refused.code) && intent && <p>{words.again}</p>}
         </Trouble>
