@@ -10,8 +10,10 @@ use crater_store::job::{self, Event, Job, Page, Visible};
 use crater_store::{Db, Once, Tx};
 use tokio::sync::watch;
 
+use crate::capture::Waiting;
 use crate::feasible::Nodes;
 use crate::limits::LimitsHeard;
+use crate::log_store::LogStore;
 
 pub use crater_auth::Caller;
 
@@ -28,6 +30,11 @@ pub struct App {
     pub(crate) directory: Directory,
     pub(crate) limits: LimitsHeard,
     pub(crate) nodes: Nodes,
+    pub(crate) logs: LogStore,
+    /// Pods whose output is not kept yet.
+    pub(crate) waiting: Waiting,
+    /// By which this replica of the service is told from the others.
+    pub(crate) replica: Arc<str>,
     clock: Clock,
     changed: Arc<watch::Sender<()>>,
     dirtied: Arc<watch::Sender<()>>,
@@ -45,6 +52,8 @@ impl App {
         client: kube::Client,
         clock: Clock,
         directory: Directory,
+        logs: LogStore,
+        replica: String,
     ) -> Self {
         Self {
             db,
@@ -53,6 +62,9 @@ impl App {
             directory,
             limits: LimitsHeard::default(),
             nodes: Nodes::default(),
+            logs,
+            waiting: Waiting::default(),
+            replica: replica.into(),
             clock,
             changed: Arc::new(watch::Sender::new(())),
             dirtied: Arc::new(watch::Sender::new(())),

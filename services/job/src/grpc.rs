@@ -128,8 +128,8 @@ impl JobService for Grpc {
         let name = parse::name(&request.name, "name").or_status()?;
         let wanted = parse::logs(&request).or_status()?;
         let lines = self.0.logs(&caller, name, wanted).await.or_status()?;
-        let said = lines.map(|lines| {
-            lines.map(|lines| pb::StreamLogsResponse { lines, gap: String::new() }).map_err(to_status)
+        let said = lines.map(|piece| {
+            piece.map(|p| pb::StreamLogsResponse { lines: p.lines, gap: p.gap }).map_err(to_status)
         });
         Ok(Response::new(said.boxed()))
     }

@@ -6,12 +6,17 @@
 
 mod app;
 mod apply;
+mod capture;
 mod cluster;
 mod config;
 mod create;
 mod feasible;
 mod grpc;
 mod limits;
+mod log_lines;
+mod log_merge;
+mod log_store;
+mod log_visit;
 mod logs;
 mod observe;
 mod parse;
@@ -22,5 +27,5 @@ mod status;
 mod watch;
 
 pub use app::{App, Caller, Clock};
-pub use config::Config;
+pub use config::{Config, LogConfig};
 pub use service::{Deps, JobService, build};

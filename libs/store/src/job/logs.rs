@@ -110,7 +110,7 @@ pub struct LogPiece {
     /// Where its last line is.
     pub to: LogPlace,
     /// The lines; none to say only that it ended.
-    pub block: Option<LogBlock>,
+    pub blocks: Vec<LogBlock>,
     /// Nothing more will come; whether some of it was lost.
     pub end: Option<LogEnd>,
 }
@@ -263,7 +263,7 @@ pub fn keep_log(conn: &mut Conn, piece: &LogPiece, limit: i64) -> Result<LogKept
         now.stream.ended = true;
         now.stream.lost = end == LogEnd::Lost;
     }
-    if let Some(block) = &piece.block {
+    for block in &piece.blocks {
         add(conn, &mut now, block)?;
         if now.head_chunks == 0 && now.text_bytes >= limit / 2 {
             now.head_chunks = now.stream.next_chunk;
