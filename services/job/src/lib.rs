@@ -24,6 +24,7 @@ mod replica_log;
 mod service;
 mod show;
 mod status;
+mod usage;
 mod watch;
 
 pub use app::{App, Caller, Clock};
