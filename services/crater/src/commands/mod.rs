@@ -9,6 +9,7 @@ mod logs;
 mod quota;
 mod session;
 mod submit;
+mod usage;
 mod why;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
         Command::Get(args) => jobs::get(&context, args).await?,
         Command::Logs(args) => logs::logs(&context, args).await?,
         Command::Events(args) => jobs::events(&context, args).await?,
+        Command::Usage(args) => usage::usage(&context, args).await?,
         Command::Why(args) => why::why(&context, args).await?,
         Command::Cancel(args) => jobs::cancel(&context, args).await?,
         Command::Delete(args) => jobs::delete(&context, args).await?,
