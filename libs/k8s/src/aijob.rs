@@ -215,6 +215,9 @@ pub struct AIJobStatus {
     /// The replicas that fare worst; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub worst: Vec<ReplicaNote>,
+    /// What it held and holds: the last spans, oldest first; of them only the last may go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<UsageSpan>,
     /// Why it waits: the scheduler's part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<SchedulingStatus>,
@@ -275,6 +278,38 @@ pub struct ReplicaNote {
     /// Its exit code, if it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+}
+
+/// What a job held from one moment to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageSpan {
+    /// From 1; grows by one.
+    pub number: i64,
+    /// Which start of the job, from 1.
+    pub attempt: i32,
+    /// From when, in milliseconds since 1970.
+    pub from_millis: i64,
+    /// Until when; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_millis: Option<i64>,
+    /// How many replicas.
+    pub replicas: i64,
+    /// Thousandths of a core, of all replicas together.
+    #[serde(default)]
+    pub cpu_millis: i64,
+    /// Bytes, of all together.
+    #[serde(default)]
+    pub memory_bytes: i64,
+    /// Thousandths of a GPU, of all together.
+    #[serde(default)]
+    pub gpu_millis: i64,
+    /// Where; at most 100 nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// How it ended: the phase, `Resized`, or why the job waits again; empty while it goes on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub outcome: String,
 }
 
 /// Why a job waits, as the scheduler last said.

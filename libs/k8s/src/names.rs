@@ -24,6 +24,9 @@ pub const RECORD_FINALIZER: &str = "crater.dev/record";
 /// Keeps an AIJob, and the Allocations that it owns, until the last of its Pods is known to be gone.
 pub const PODS_FINALIZER: &str = "crater.dev/pods";
 
+/// Keeps a Pod that is told to end until its output is kept: put on by the controller, taken off by the job service.
+pub const LOG_FINALIZER: &str = "crater.dev/log";
+
 /// Label: the job's uid, on everything that belongs to a job.
 pub const JOB_UID: &str = "crater.dev/job-uid";
 /// Label: the job's id.

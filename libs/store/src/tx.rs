@@ -47,6 +47,10 @@ pub enum Tx {
     SettleOutbox,
     ObserveJob,
     PruneJobs,
+    KeepLogs,
+    ReadLogs,
+    ShrinkLogs,
+    ListUsage,
 }
 
 impl Tx {
@@ -93,6 +97,10 @@ impl Tx {
             Self::SettleOutbox => "settle_outbox",
             Self::ObserveJob => "observe_job",
             Self::PruneJobs => "prune_jobs",
+            Self::KeepLogs => "keep_logs",
+            Self::ReadLogs => "read_logs",
+            Self::ShrinkLogs => "shrink_logs",
+            Self::ListUsage => "list_usage",
         }
     }
 }

@@ -14,6 +14,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Map, Value, json};
 
 use crate::index::{Index, Key};
+use crate::logged;
 use crate::plan::{self, Action};
 
 /// Pods of one job that are created or deleted at one time.
@@ -58,6 +59,8 @@ pub struct Actor<'a> {
     pub job: &'a AIJob,
     /// Its Allocations as the plan saw them.
     pub allocations: &'a [Arc<Allocation>],
+    /// Whether a Pod waits for its output to be kept before it goes.
+    pub keeps_output: bool,
 }
 
 impl Actor<'_> {
@@ -259,7 +262,42 @@ impl Actor<'_> {
         Ok(())
     }
 
+    /// Its object may go though its output may not be kept.
+    pub async fn let_pod_go(&self, pod: &Pod) -> Result<(), kube::Error> {
+        let left: Vec<&String> = pod.finalizers().iter().filter(|f| *f != names::LOG_FINALIZER).collect();
+        match self.finalizers(pod, json!(left)).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    async fn finalizers(&self, pod: &Pod, finalizers: Value) -> Result<Pod, kube::Error> {
+        let api: Api<Pod> = self.api();
+        let metadata =
+            json!({"uid": pod.uid(), "resourceVersion": pod.resource_version(), "finalizers": finalizers});
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        api.patch(&pod.name_any(), &PatchParams::default(), &patch).await
+    }
+
+    /// Before a Pod is deleted that may have written: its object stays until that is kept.
+    async fn hold(&self, name: &str, uid: &str) -> Result<(), kube::Error> {
+        let pods = lock(&self.known.pods).of(self.key);
+        let pod = pods.iter().find(|p| p.name_any() == name && p.uid().as_deref() == Some(uid));
+        if let Some(pod) = pod
+            && self.keeps_output
+            && logged::may_have_output(pod)
+            && !logged::waits(pod)
+        {
+            let all: Vec<&str> =
+                pod.finalizers().iter().map(String::as_str).chain([names::LOG_FINALIZER]).collect();
+            let pod = self.finalizers(pod, json!(all)).await?;
+            lock(&self.known.pods).assume(pod);
+        }
+        Ok(())
+    }
+
     async fn delete(&self, name: &str, uid: &str) -> Result<(), kube::Error> {
+        self.hold(name, uid).await?;
         let api: Api<Pod> = self.api();
         let only = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         match api.delete(name, &DeleteParams::default().preconditions(only)).await {

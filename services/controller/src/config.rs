@@ -15,10 +15,12 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// Jobs that are worked on at one time.
     pub workers: usize,
+    /// Seconds that a Pod which was told to end waits, once it has, for the job service to keep its output; 0: not at all.
+    pub log_patience_seconds: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { server: ServerConfig::default(), kubeconfig: None, workers: 16 }
+        Self { server: ServerConfig::default(), kubeconfig: None, workers: 16, log_patience_seconds: 60 }
     }
 }

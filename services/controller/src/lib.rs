@@ -8,6 +8,7 @@ mod config;
 mod fence;
 mod held;
 mod index;
+mod logged;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -16,6 +17,7 @@ mod queue;
 mod run;
 mod service;
 mod status;
+mod usage;
 
 pub use config::Config;
 pub use service::{ControllerService, Deps, build};

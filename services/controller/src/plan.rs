@@ -19,7 +19,7 @@ use kube::ResourceExt;
 use crate::fence::{Fence, Judgement};
 use crate::held::{Held, Holdings, gone, untouched, whole};
 use crate::pods::{Replica, State};
-use crate::status;
+use crate::{status, usage};
 
 /// How soon a Lease without a list revision is read again.
 const FENCE_PAUSE: Duration = Duration::from_millis(300);
@@ -121,6 +121,16 @@ pub struct Plan {
 
 /// Decides.
 pub fn plan(view: &View<'_>) -> Plan {
+    let mut plan = decide(view);
+    for action in &mut plan.actions {
+        if let Action::Status(next) = action {
+            usage::follow(view, next);
+        }
+    }
+    plan
+}
+
+fn decide(view: &View<'_>) -> Plan {
     let job = view.job;
     let now = job.status.clone().unwrap_or_default();
     let phase = now.phase.unwrap_or(Phase::Queued);

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::act::{Actor, Known, lock};
 use crate::fence::Fence;
 use crate::index::{Index, Key};
+use crate::logged;
 use crate::plan::{self, Heard, View};
 use crate::pods::Replica;
 use crate::queue::Queue;
@@ -40,11 +41,14 @@ pub struct Controller {
     synced: AtomicUsize,
     all_synced: Notify,
     pauses: Mutex<BTreeMap<Key, Duration>>,
+    /// How long a Pod waits for its output to be kept, and since when which ones do.
+    patience: Duration,
+    logged: Mutex<BTreeMap<Key, logged::Since>>,
 }
 
 impl Controller {
     /// Knows nothing yet.
-    pub fn new(client: Client) -> Arc<Self> {
+    pub fn new(client: Client, patience: Duration) -> Arc<Self> {
         Arc::new(Self {
             client,
             known: Arc::new(Known {
@@ -63,6 +67,8 @@ impl Controller {
             synced: AtomicUsize::new(0),
             all_synced: Notify::new(),
             pauses: Mutex::default(),
+            patience,
+            logged: Mutex::default(),
         })
     }
 
@@ -241,8 +247,15 @@ impl Controller {
             now_millis: now_millis(),
         };
         let plan = plan::plan(&view);
-        let actor =
-            Actor { client: &self.client, known: &self.known, key, job: &job, allocations: &allocations };
+        let actor = Actor {
+            client: &self.client,
+            known: &self.known,
+            key,
+            job: &job,
+            allocations: &allocations,
+            keeps_output: !self.patience.is_zero(),
+        };
+        let overdue = self.let_go(key, &actor).await?;
         if !actor.act(&plan.actions).await? {
             return Ok(Pass::Stale);
         }
@@ -250,7 +263,27 @@ impl Controller {
         if !plan.actions.is_empty() {
             self.queue.add(key.clone());
         }
-        Ok(Pass::Done { look_again: plan.look_again })
+        let look_again = plan.look_again.into_iter().chain(overdue).min();
+        Ok(Pass::Done { look_again })
+    }
+
+    /// Lets the Pods go that have waited long enough for their output to be kept. When the next will have.
+    async fn let_go(&self, key: &Key, actor: &Actor<'_>) -> Result<Option<Duration>, kube::Error> {
+        let pods = lock(&self.known.pods).of(key);
+        let (overdue, next) = {
+            let mut logged = lock(&self.logged);
+            let since = logged.entry(key.clone()).or_default();
+            let found = since.overdue(pods.iter().map(|p| &**p), self.patience, tokio::time::Instant::now());
+            if since.is_empty() {
+                logged.remove(key);
+            }
+            found
+        };
+        for pod in overdue {
+            tracing::warn!(job = key.job, pod = pod.name_any(), "its output was not kept in time");
+            actor.let_pod_go(pod).await?;
+        }
+        Ok(next)
     }
 
     async fn fence(&self) -> Result<Option<Fence>, kube::Error> {

@@ -1,6 +1,7 @@
 //! Config → build → spawn. What a service meets from outside is handed in, so that many run side by side in one process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crater_service::{Bind, Readiness, Running, Server, Shutdown};
 use kube::Client;
@@ -24,7 +25,7 @@ pub struct ControllerService {
 /// Puts it together.
 pub fn build(config: Config, deps: Deps) -> ControllerService {
     ControllerService {
-        controller: Controller::new(deps.client),
+        controller: Controller::new(deps.client, Duration::from_secs(config.log_patience_seconds)),
         config,
         readiness: Readiness::new("controller"),
     }

@@ -58,6 +58,8 @@ pub enum Command {
     Logs(Logs),
     /// List what happened to a job
     Events(OneJob),
+    /// Show what a job held and for how long
+    Usage(OneJob),
     /// Say why a job waits, or what it holds
     Why(OneJob),
     /// Ask for the end of jobs
@@ -107,6 +109,7 @@ impl Command {
             Self::Get(_) => "get",
             Self::Logs(_) => "logs",
             Self::Events(_) => "events",
+            Self::Usage(_) => "usage",
             Self::Why(_) => "why",
             Self::Cancel(_) => "cancel",
             Self::Suspend(_) => "suspend",
@@ -366,6 +369,9 @@ pub struct Logs {
     /// Only the last so many lines of each replica, to begin with
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), allow_hyphen_values = true)]
     pub tail: Option<i32>,
+    /// Which start of the job, from 1 [default: the last one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..), allow_hyphen_values = true)]
+    pub attempt: Option<i32>,
     /// Only lines newer than this: a time ago (10m) or a moment (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,

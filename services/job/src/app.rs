@@ -10,8 +10,10 @@ use crater_store::job::{self, Event, Filter, Job, Key, Order, Page, Visible};
 use crater_store::{Conn, Db, Once, Tx};
 use tokio::sync::watch;
 
+use crate::capture::Waiting;
 use crate::feasible::Nodes;
 use crate::limits::LimitsHeard;
+use crate::log_store::LogStore;
 use crate::tail::Tail;
 
 pub use crater_auth::Caller;
@@ -30,6 +32,11 @@ pub struct App {
     pub(crate) limits: LimitsHeard,
     pub(crate) nodes: Nodes,
     pub(crate) tail: Tail,
+    pub(crate) logs: LogStore,
+    /// Pods whose output is not kept yet.
+    pub(crate) waiting: Waiting,
+    /// By which this replica of the service is told from the others.
+    pub(crate) replica: Arc<str>,
     clock: Clock,
     changed: Arc<watch::Sender<()>>,
     dirtied: Arc<watch::Sender<()>>,
@@ -47,6 +54,8 @@ impl App {
         client: kube::Client,
         clock: Clock,
         directory: Directory,
+        logs: LogStore,
+        replica: String,
     ) -> Self {
         Self {
             db,
@@ -56,6 +65,9 @@ impl App {
             limits: LimitsHeard::default(),
             nodes: Nodes::default(),
             tail: Tail::default(),
+            logs,
+            waiting: Waiting::default(),
+            replica: replica.into(),
             clock,
             changed: Arc::new(watch::Sender::new(())),
             dirtied: Arc::new(watch::Sender::new(())),

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// AIJobs that are cleared away in one round.
 const SWEPT_AT_ONCE: usize = 200;
+/// How long an ended job's AIJob stays beyond its time for the output of its Pods to be kept, in milliseconds.
+const OUTPUT_WITHIN_MS: i64 = 60_000;
 /// Deletions that are remembered at most.
 const TOMBSTONES: usize = 10_000;
 
@@ -95,8 +97,13 @@ async fn sweep(app: &App, config: &Config) -> Result<(), Trouble> {
             .db
             .read::<_, Error, _>(Tx::PruneJobs, move |c| Ok(job::to_sweep(c, before, SWEPT_AT_ONCE)?))
             .await?;
-        let more = old.len() == SWEPT_AT_ONCE;
+        let more = old.len() == SWEPT_AT_ONCE && old.iter().any(|job| app.waiting.none(job.uid));
         for job in old {
+            // its Pods go with it: not before what they wrote is kept, if that can be had
+            let long = before.saturating_sub(OUTPUT_WITHIN_MS);
+            if !app.waiting.none(job.uid) && job.ended_ms.is_some_and(|at| at > long) {
+                continue;
+            }
             let api = Api::<AIJob>::namespaced(app.client.clone(), &job.name.account.namespace());
             let only = Preconditions { uid: job.kube_uid, resource_version: None };
             let params = DeleteParams::background().preconditions(only);

@@ -129,8 +129,8 @@ impl JobService for Grpc {
         let name = parse::name(&request.name, "name").or_status()?;
         let wanted = parse::logs(&request).or_status()?;
         let lines = self.0.logs(&caller, name, wanted).await.or_status()?;
-        let said = lines.map(|lines| {
-            lines.map(|lines| pb::StreamLogsResponse { lines, gap: String::new() }).map_err(to_status)
+        let said = lines.map(|piece| {
+            piece.map(|p| pb::StreamLogsResponse { lines: p.lines, gap: p.gap }).map_err(to_status)
         });
         Ok(Response::new(said.boxed()))
     }
@@ -210,9 +210,29 @@ impl JobService for Grpc {
 
     async fn list_job_usage(
         &self,
-        _: Request<pb::ListJobUsageRequest>,
+        request: Request<pb::ListJobUsageRequest>,
     ) -> Result<Response<pb::ListJobUsageResponse>, Status> {
-        Err(Status::unimplemented("ListJobUsage is not there yet"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let name = parse::name(&request.parent, "parent").or_status()?;
+        let size = parse_page_size(request.page_size).or_status()?;
+        let query = ["ListJobUsage", request.parent.as_str()];
+        let after = match parse_page_token(&request.page_token, &query).or_status()? {
+            None => 0,
+            Some(key) => key
+                .parse()
+                .map_err(|_| Error::field("page_token", "is no token of ours: begin without one"))
+                .or_status()?,
+        };
+        let mut usage = self.0.usage(&caller, name, after, size).await.or_status()?;
+        let more = usage.spans.len() > size;
+        usage.spans.truncate(size);
+        let next = usage.spans.last().filter(|_| more).map(|s| page_token(&query, &s.number.to_string()));
+        Ok(Response::new(pb::ListJobUsageResponse {
+            spans: usage.spans.iter().map(show::span).collect(),
+            next_page_token: next.unwrap_or_default(),
+            total_gpu_milli_seconds: usage.gpu_milli_seconds,
+        }))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod app;
 mod apply;
+mod capture;
 mod change;
 mod clear;
 mod cluster;
@@ -14,6 +15,10 @@ mod create;
 mod feasible;
 mod grpc;
 mod limits;
+mod log_lines;
+mod log_merge;
+mod log_store;
+mod log_visit;
 mod logs;
 mod observe;
 mod parse;
@@ -23,8 +28,9 @@ mod service;
 mod show;
 mod status;
 mod tail;
+mod usage;
 mod watch;
 
 pub use app::{App, Caller, Clock};
-pub use config::Config;
+pub use config::{Config, LogConfig};
 pub use service::{Deps, JobService, build};

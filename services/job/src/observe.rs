@@ -4,6 +4,7 @@
 //! Level-triggered: any error ends the watch, and the next one begins with a list of everything.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use crater_domain::{Error, JobUid};
 use crater_k8s::AIJob;
@@ -15,13 +16,18 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::cluster::{Trouble, in_time};
 use crate::status::{self, WAITING, happened, version};
+use crate::usage;
 
 /// Events that are taken into one transaction, if they are there.
 const BATCH: usize = 128;
+/// How long an AIJob that is deleted waits for the output of its Pods to be kept, and how often that is looked at.
+const OUTPUT_WITHIN: Duration = Duration::from_secs(30);
+const OUTPUT_PAUSE: Duration = Duration::from_millis(100);
 /// Writes to the cluster at one time.
 const WRITES: usize = 8;
 /// Why a job goes on waiting makes an event no more often than this, in milliseconds.
@@ -130,6 +136,8 @@ pub async fn lost(app: &App, uid: JobUid, kube_uid: String) -> Result<(), Troubl
             job.kube_uid = None;
             job.dirty = false;
             job.status.roles.clear();
+            job.status.span_ended = true;
+            job::close_spans(c, uid, now_ms, "Cancelled")?;
             job.status.reason = "DeletedInCluster".to_owned();
             job.status.message = "its AIJob was deleted from the cluster".to_owned();
             job::save(c, &mut job)?;
@@ -213,6 +221,7 @@ fn observe(c: &mut Conn, seen: &Seen, now_ms: i64, outcome: &mut Outcome) -> Res
         job.kube_uid = Some(kube_uid);
     }
     let mut new = status::seen(&job, object, now_ms);
+    usage::follow(c, &mut new, object)?;
     let mut events = happened(&job, &new);
     if deleting && !new.cancelled && !new.state.is_final() {
         new.cancelled = true;
@@ -241,14 +250,24 @@ fn observe(c: &mut Conn, seen: &Seen, now_ms: i64, outcome: &mut Outcome) -> Res
 /// A conflict is no error: who was faster made an event that comes next.
 async fn act(app: &App, action: Action) -> Result<(), Trouble> {
     let (object, done) = match action {
+        // what its replicas wrote is kept first, where it is about to go; the watch tells of it again should this end
+        Action::Release(object)
+            if object.metadata.deletion_timestamp.is_some() && kept_later(app, &object) =>
+        {
+            let app = app.clone();
+            tokio::spawn(async move {
+                let deadline = Instant::now() + OUTPUT_WITHIN;
+                while kept_later(&app, &object) && Instant::now() < deadline {
+                    tokio::time::sleep(OUTPUT_PAUSE).await;
+                }
+                if let Err(trouble) = release(&app, &object).await {
+                    tracing::warn!(aijob = object.name_any(), %trouble, "releasing an AIJob");
+                }
+            });
+            return Ok(());
+        }
         Action::Release(object) => {
-            let api = namespaced(app, &object);
-            let left: Vec<&String> = object.finalizers().iter().filter(|f| *f != RECORD_FINALIZER).collect();
-            let patch =
-                json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": left}});
-            let name = object.name_any();
-            let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
-            let done = in_time("releasing an AIJob", api.patch(&name, &params, &patch)).await.map(drop);
+            let done = release(app, &object).await;
             (object, done)
         }
         Action::Discard(object) => {
@@ -266,6 +285,20 @@ async fn act(app: &App, action: Action) -> Result<(), Trouble> {
         }
         done => done,
     }
+}
+
+/// Whether there is output of its Pods that is not kept yet.
+fn kept_later(app: &App, object: &AIJob) -> bool {
+    object.spec.job_uid.parse().is_ok_and(|uid| !app.waiting.none(uid))
+}
+
+async fn release(app: &App, object: &AIJob) -> Result<(), Trouble> {
+    let api = namespaced(app, object);
+    let left: Vec<&String> = object.finalizers().iter().filter(|f| *f != RECORD_FINALIZER).collect();
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": left}});
+    let name = object.name_any();
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    in_time("releasing an AIJob", api.patch(&name, &params, &patch)).await.map(drop)
 }
 
 /// This object and no other of its name.

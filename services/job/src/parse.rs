@@ -133,6 +133,9 @@ pub fn logs(request: &pb::StreamLogsRequest) -> Result<Wanted> {
     if request.tail_lines.is_some_and(|n| n < 0) {
         return Err(negative("tail_lines"));
     }
+    if request.attempt < 0 {
+        return Err(negative("attempt"));
+    }
     if request.replica.is_some() && request.role.is_empty() {
         return Err(Error::field("role", "must be set when a replica is named"));
     }
@@ -147,6 +150,7 @@ pub fn logs(request: &pb::StreamLogsRequest) -> Result<Wanted> {
     Ok(Wanted {
         role: Some(request.role.clone()).filter(|r| !r.is_empty()),
         replica: request.replica,
+        attempt: request.attempt,
         follow: request.follow,
         tail: request.tail_lines.map(i64::from),
         since,

@@ -1,27 +1,30 @@
-//! The log of one replica, line by line, over broken connections: nothing twice, nothing lost.
+//! The output of one start of a replica, from the store and from its kubelet: over broken connections, and over the Pod's
+//! end, no line twice and none missing.
 
 use std::time::Duration;
 
-use crater_api::job::v1::LogLine;
-use crater_domain::Result;
+use crater_domain::{Error, Result};
 use crater_k8s::names::{REPLICA, ROLE};
+use crater_store::job::LogStream;
 use futures::AsyncBufReadExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::logs::{Lines, away, still_runs};
+use crate::log_lines::{Cursor, Splitter, unpack};
+use crate::log_store::{From, LogStore};
 
 /// The container that runs the user's command.
-const CONTAINER: &str = "main";
-/// A longer line is cut into pieces.
-const LONGEST_LINE: usize = 256 << 10;
+pub const CONTAINER: &str = "main";
 /// Text after which a piece of output is sent though more is there.
 const PIECE: usize = 64 << 10;
 /// Before the log is asked for again.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long after its Pod is gone its output may take to be in the store.
+const STORED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whether a Pod's container was started, so that there is a log.
 pub fn has_log(pod: &Pod) -> bool {
@@ -50,24 +53,6 @@ pub struct Replica {
     pub replica: i32,
 }
 
-/// How reading the log came to a stop.
-enum Stop {
-    /// There was nothing more.
-    End,
-    /// Nobody wants it any more.
-    Left,
-    /// The connection broke.
-    Broken,
-}
-
-/// How far the log has been read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    at: Timestamp,
-    /// Lines with this very time that were passed.
-    lines: u32,
-}
-
 impl Replica {
     /// Reads the labels; none for a Pod that is none of ours.
     pub fn of(pod: &Pod) -> Option<Self> {
@@ -79,189 +64,341 @@ impl Replica {
             replica: labels.get(REPLICA)?.parse().ok()?,
         })
     }
+}
 
-    /// Sends the lines until the end of the log: of what there is now, or, when following, of the container.
-    pub async fn read(
-        self,
-        api: &Api<Pod>,
-        follow: bool,
-        tail: Option<i64>,
-        since: Option<Timestamp>,
-        to: &mpsc::Sender<Result<Lines>>,
-    ) -> Result<()> {
-        let mut cursor = Cursor { of: &self, since, passed: None, skip: None };
-        let mut tail = tail;
-        let mut last_round = !follow;
-        loop {
-            match cursor.stream(api, follow && !last_round, tail, to).await {
-                Ok(Stop::Left) => return Ok(()),
-                Ok(Stop::End) if last_round => return Ok(()),
-                Ok(Stop::End | Stop::Broken) => {}
-                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-                // the container was never started
-                Err(kube::Error::Api(status)) if status.code == 400 && last_round => return Ok(()),
-                Err(error) if !follow => return Err(away(error)),
-                Err(error) => {
-                    tracing::debug!(pod = self.pod, %error, "asking for a log again");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-            // what was passed is not tailed again
-            if cursor.passed.is_some() {
-                tail = None;
-            }
-            if !follow {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-            // an end may be that of the connection; once the Pod is known to have ended, one more read has all
-            match still_runs(api, &self).await {
-                Ok(true) => tokio::time::sleep(PAUSE).await,
-                Ok(false) => last_round = true,
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
+/// A line.
+#[derive(Debug)]
+pub struct Line {
+    /// When it was written, in nanoseconds since 1970.
+    pub ns: i64,
+    /// Its text; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// What a reader says.
+#[derive(Debug)]
+pub enum Said {
+    /// Lines.
+    Lines(Vec<Line>),
+    /// What is missing before the next ones, for people.
+    Gap(String),
+}
+
+/// Where readers say it. `false`: nobody listens any more.
+pub type Mouth = mpsc::Sender<(usize, Said)>;
+
+/// How reading from the kubelet came to a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// There was nothing more.
+    End,
+    /// Nobody wants it any more.
+    Left,
+    /// The connection broke.
+    Broken,
+    /// There is no such Pod, or nothing of it ever ran.
+    Absent,
+}
+
+/// How far the store goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// All that was written, or will ever be known of it.
+    All,
+    /// Some of it.
+    Some,
+    /// Nobody wants it any more.
+    Left,
+}
+
+/// Reads the output of one Pod.
+pub struct Reader {
+    /// Who wrote it.
+    pub replica: Replica,
+    /// Which start of the job.
+    pub attempt: i32,
+    /// By which number it says things.
+    number: usize,
+    from: From,
+    /// The next block, where one before it is no reason to say that something is missing.
+    expected: Option<i64>,
+    cursor: Cursor,
+    since_ns: Option<i64>,
+    tail: Option<i64>,
+    /// Lines that are passed over in silence.
+    mute: i64,
+    done: bool,
+}
+
+impl Reader {
+    /// Begins at the beginning.
+    pub fn new(replica: Replica, attempt: i32, number: usize) -> Self {
+        Self {
+            replica,
+            attempt,
+            number,
+            from: From::Block(0, 0),
+            expected: Some(0),
+            cursor: Cursor::default(),
+            since_ns: None,
+            tail: None,
+            mute: 0,
+            done: false,
         }
     }
-}
 
-struct Cursor<'a> {
-    of: &'a Replica,
-    since: Option<Timestamp>,
-    passed: Option<Place>,
-    /// On reading again: what was passed before.
-    skip: Option<Place>,
-}
+    /// Only the last so many lines, to begin with.
+    pub fn tail(mut self, lines: Option<i64>) -> Self {
+        self.tail = lines;
+        self
+    }
 
-impl Cursor<'_> {
-    async fn stream(
-        &mut self,
-        api: &Api<Pod>,
-        follow: bool,
-        tail: Option<i64>,
-        to: &mpsc::Sender<Result<Lines>>,
-    ) -> Result<Stop, kube::Error> {
-        // the API takes whole seconds: what is too old is dropped here
-        let from = self.passed.map(|p| p.at).max(self.since);
-        let params = LogParams {
-            container: Some(CONTAINER.to_owned()),
-            follow,
-            timestamps: true,
-            tail_lines: tail,
-            since_time: from.and_then(|at| Timestamp::from_second(at.as_second()).ok()),
-            ..LogParams::default()
-        };
-        self.skip = self.passed;
-        let mut log = api.log_stream(&self.of.pod, &params).await?;
-        let mut line = Vec::new();
-        let mut lines = Lines::new();
-        let mut bytes = 0;
+    /// Only lines written after this instant.
+    pub fn since(mut self, since: Option<Timestamp>) -> Self {
+        self.since_ns = since.map(|t| i64::try_from(t.as_nanosecond()).unwrap_or(i64::MAX));
+        self
+    }
+
+    /// Says what there is now: what is stored, then what the kubelet has beyond it.
+    pub async fn snapshot(&mut self, store: &LogStore, api: &Api<Pod>, to: &Mouth) -> Result<()> {
+        self.find_start(store, api).await?;
+        match self.stored(store, to).await? {
+            Stored::All | Stored::Left => return Ok(()),
+            Stored::Some => {}
+        }
+        match self.live(api, false, to).await {
+            Ok(Stop::Absent) => self.stored(store, to).await.map(drop),
+            Ok(_) => Ok(()),
+            Err(error) => Err(away(error)),
+        }
+    }
+
+    /// Goes on until the end.
+    pub async fn follow(&mut self, store: &LogStore, api: &Api<Pod>, to: &Mouth) -> Result<()> {
+        let mut absent: Option<Instant> = None;
+        let mut last = false;
+        while !self.done {
+            let stop = match self.live(api, !last, to).await {
+                Ok(stop) => stop,
+                Err(error) => {
+                    tracing::debug!(pod = self.replica.pod, %error, "asking for a log again");
+                    Stop::Broken
+                }
+            };
+            match stop {
+                Stop::Left => return Ok(()),
+                Stop::End if last => return Ok(()),
+                Stop::End | Stop::Broken | Stop::Absent => {}
+            }
+            if matches!(self.stored(store, to).await, Ok(Stored::Left | Stored::All)) {
+                return Ok(());
+            }
+            // an end may be that of the connection; once the Pod is known to have ended, one more read has all
+            match api.get_opt(&self.replica.pod).await {
+                Ok(Some(pod)) if pod.uid().as_deref() == Some(&self.replica.uid) => last = ended(&pod),
+                Ok(_) => {
+                    let since = *absent.get_or_insert_with(Instant::now);
+                    if since.elapsed() > STORED_WITHIN {
+                        return Ok(());
+                    }
+                }
+                Err(_) => {}
+            }
+            if !last {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a tail, or what is new enough, begins.
+    async fn find_start(&mut self, store: &LogStore, api: &Api<Pod>) -> Result<()> {
+        let uid = self.replica.uid.clone();
+        if let Some(lines) = self.tail.take() {
+            self.expected = None;
+            let place = store.next(&uid, From::Block(i64::MAX, 0)).await?.map(|l| l.stream);
+            let unread = place.as_ref().is_none_or(|stream| !stream.ended);
+            let at = place.map(|stream| stream.place).unwrap_or_default();
+            self.cursor = Cursor::at(at);
+            let live = if unread { self.count(api).await } else { 0 };
+            self.mute = (live - lines).max(0);
+            let (block, skip) = store.tail(&uid, (lines - live).max(0)).await?;
+            self.from = From::Block(block, skip);
+            self.cursor = Cursor::default();
+        } else if let Some(since) = self.since_ns
+            && let Some(block) = store.first_after(&uid, since).await?
+        {
+            self.expected = None;
+            self.from = From::Block(block, 0);
+        }
+        Ok(())
+    }
+
+    /// Says what the store has beyond what was said.
+    async fn stored(&mut self, store: &LogStore, to: &Mouth) -> Result<Stored> {
         loop {
+            let Some(look) = store.next(&self.replica.uid, self.from).await? else { return Ok(Stored::Some) };
+            let (stream, skip) = (look.stream, look.skip);
+            let next = look.block.as_ref().map_or(stream.next_chunk, |b| b.sequence);
+            if self.expected.is_some_and(|expected| expected < next) {
+                self.expected = Some(next);
+                if !self.say(to, Said::Gap(self.cut(&stream))).await {
+                    return Ok(Stored::Left);
+                }
+            }
+            let mut rest = None;
+            if let Some(block) = look.block {
+                let mut lines = Vec::new();
+                let (mut number, by_place) = (0, matches!(self.from, From::Place(_)));
+                self.cursor.again();
+                unpack(&block.body, |ns, text| {
+                    number += 1;
+                    let new = if by_place { self.cursor.pass(ns).is_some() } else { number > skip };
+                    if new {
+                        self.take(ns, text, &mut lines);
+                    }
+                })
+                .map_err(Error::internal)?;
+                if !lines.is_empty() && !self.say(to, Said::Lines(lines)).await {
+                    return Ok(Stored::Left);
+                }
+                self.from = From::Block(block.sequence, block.lines);
+                self.expected = Some(block.sequence + 1);
+                if block.sequence + 1 < stream.next_chunk {
+                    rest = Some(From::Block(block.sequence + 1, 0));
+                }
+            }
+            if let Some(rest) = rest {
+                self.from = rest;
+                continue;
+            }
+            let (theirs, ours) = (stream.place, self.cursor.place);
+            if (theirs.ns, theirs.lines) >= (ours.ns, ours.lines) {
+                self.cursor = Cursor::at(theirs);
+            } else {
+                // the kubelet told of lines that the store does not have yet
+                self.from = From::Place(ours);
+                self.expected = None;
+            }
+            if !stream.ended {
+                return Ok(Stored::Some);
+            }
+            self.done = true;
+            if stream.lost && !self.say(to, Said::Gap(self.lost())).await {
+                return Ok(Stored::Left);
+            }
+            return Ok(Stored::All);
+        }
+    }
+
+    /// Says what the kubelet has beyond what was said.
+    async fn live(&mut self, api: &Api<Pod>, follow: bool, to: &Mouth) -> Result<Stop, kube::Error> {
+        let Some(mut log) = self.open(api, follow).await? else { return Ok(Stop::Absent) };
+        let was = self.cursor.place;
+        let (mut splitter, mut lines) = (Splitter::default(), Vec::new());
+        let stop = loop {
             let piece = match log.fill_buf().await {
                 Ok(piece) => piece,
                 Err(error) => {
-                    tracing::debug!(pod = self.of.pod, %error, "a log broke off");
-                    return Ok(if send(to, lines).await { Stop::Broken } else { Stop::Left });
+                    tracing::debug!(pod = self.replica.pod, %error, "a log broke off");
+                    break Stop::Broken;
                 }
             };
             if piece.is_empty() {
                 // a line without its end is the last one, if the container has ended; else it comes again, whole
-                if !follow && !line.is_empty() {
-                    lines.extend(self.line(&line));
+                if !follow {
+                    splitter.finish(|ns, text| self.fresh(ns, text, &mut lines));
                 }
-                return Ok(if send(to, lines).await { Stop::End } else { Stop::Left });
+                break Stop::End;
+            }
+            let taken = piece.len().min(PIECE);
+            splitter.feed(&piece[..taken], |ns, text| self.fresh(ns, text, &mut lines));
+            log.consume_unpin(taken);
+            if !lines.is_empty() && !self.say(to, Said::Lines(std::mem::take(&mut lines))).await {
+                return Ok(Stop::Left);
+            }
+        };
+        if self.cursor.place != was {
+            self.from = From::Place(self.cursor.place);
+            self.expected = None;
+        }
+        if !lines.is_empty() && !self.say(to, Said::Lines(lines)).await {
+            return Ok(Stop::Left);
+        }
+        Ok(stop)
+    }
+
+    /// How many lines the kubelet has beyond the place.
+    async fn count(&mut self, api: &Api<Pod>) -> i64 {
+        let Ok(Some(mut log)) = self.open(api, false).await else { return 0 };
+        let (mut cursor, mut splitter, mut lines) = (self.cursor, Splitter::default(), 0);
+        while let Ok(piece) = log.fill_buf().await {
+            let mut each = |ns: i64, _: &[u8]| lines += i64::from(cursor.pass(ns).is_some());
+            if piece.is_empty() {
+                splitter.finish(each);
+                break;
             }
             let taken = piece.len();
-            for part in piece.split_inclusive(|b| *b == b'\n') {
-                line.extend_from_slice(part);
-                if part.ends_with(b"\n") || line.len() >= LONGEST_LINE {
-                    bytes += line.len();
-                    lines.extend(self.line(&line));
-                    line.clear();
-                    if bytes >= PIECE {
-                        bytes = 0;
-                        if !send(to, std::mem::take(&mut lines)).await {
-                            return Ok(Stop::Left);
-                        }
-                    }
-                }
-            }
+            splitter.feed(piece, &mut each);
             log.consume_unpin(taken);
-            if !lines.is_empty() {
-                bytes = 0;
-                if !send(to, std::mem::take(&mut lines)).await {
-                    return Ok(Stop::Left);
-                }
-            }
+        }
+        lines
+    }
+
+    async fn open(
+        &mut self,
+        api: &Api<Pod>,
+        follow: bool,
+    ) -> Result<Option<impl futures::AsyncBufRead + Unpin + use<>>, kube::Error> {
+        self.cursor.again();
+        // what is too old is dropped here, the API takes whole seconds; nothing of it is counted in a place
+        let params = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            follow,
+            timestamps: true,
+            since_time: self.cursor.since(),
+            ..LogParams::default()
+        };
+        match api.log_stream(&self.replica.pod, &params).await {
+            Ok(log) => Ok(Some(Box::pin(log))),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 400 => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    /// The line, unless it was passed before or is too old.
-    fn line(&mut self, raw: &[u8]) -> Option<LogLine> {
-        let raw = raw.strip_suffix(b"\n").unwrap_or(raw);
-        let text = String::from_utf8_lossy(raw);
-        let parsed = text.split_once(' ').and_then(|(at, rest)| Some((at.parse::<Timestamp>().ok()?, rest)));
-        // a piece of a line that was cut has no time of its own
-        let before = self.passed.map_or(Timestamp::UNIX_EPOCH, |p| p.at);
-        let (at, text) = parsed.or_else(|| Some((text.parse().ok()?, ""))).unwrap_or((before, &text));
-        if let Some(skip) = &mut self.skip {
-            if at < skip.at {
-                return None;
+    fn fresh(&mut self, ns: i64, text: &[u8], lines: &mut Vec<Line>) {
+        if let Some(ns) = self.cursor.pass(ns) {
+            if self.mute > 0 {
+                self.mute -= 1;
+                return;
             }
-            if at == skip.at && skip.lines > 0 {
-                skip.lines -= 1;
-                return None;
-            }
+            self.take(ns, text, lines);
         }
-        let lines = self.passed.filter(|p| p.at == at).map_or(0, |p| p.lines) + 1;
-        self.passed = Some(Place { at, lines });
-        if self.since.is_some_and(|since| at <= since) {
-            return None;
+    }
+
+    fn take(&self, ns: i64, text: &[u8], lines: &mut Vec<Line>) {
+        if self.since_ns.is_none_or(|since| ns > since) {
+            lines.push(Line { ns, text: String::from_utf8_lossy(text).into_owned() });
         }
-        Some(LogLine {
-            role: self.of.role.clone(),
-            replica: self.of.replica,
-            time: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }),
-            text: text.to_owned(),
-        })
+    }
+
+    async fn say(&self, to: &Mouth, said: Said) -> bool {
+        to.send((self.number, said)).await.is_ok()
+    }
+
+    fn cut(&self, stream: &LogStream) -> String {
+        let Replica { role, replica, .. } = &self.replica;
+        let mib = |bytes: i64| format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20);
+        let (lines, size) = (stream.cut_lines, mib(stream.cut_bytes));
+        format!("{role}/{replica}: {lines} lines ({size}) are missing here: the log store keeps no more")
+    }
+
+    fn lost(&self) -> String {
+        let Replica { role, replica, .. } = &self.replica;
+        format!("{role}/{replica}: its Pod was gone before all was read: what it wrote last may be missing")
     }
 }
 
-async fn send(to: &mpsc::Sender<Result<Lines>>, lines: Lines) -> bool {
-    lines.is_empty() || to.send(Ok(lines)).await.is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn texts(cursor: &mut Cursor<'_>, log: &[&str]) -> Vec<String> {
-        log.iter().filter_map(|l| cursor.line(l.as_bytes())).map(|l| l.text).collect()
-    }
-
-    #[test]
-    fn a_log_that_is_read_again_gives_only_what_is_new() {
-        let of = Replica { pod: "p".into(), uid: "u".into(), role: "w".into(), replica: 0 };
-        let mut cursor = Cursor { of: &of, since: None, passed: None, skip: None };
-        let log = [
-            "2026-01-01T00:00:00.1Z a\n",
-            "2026-01-01T00:00:00.2Z b\n",
-            "2026-01-01T00:00:00.2Z b\n",
-            "2026-01-01T00:00:00.2Z c\n",
-            "2026-01-01T00:00:00.3Z \n",
-        ];
-        assert_eq!(texts(&mut cursor, &log[..3]), ["a", "b", "b"]);
-        cursor.skip = cursor.passed;
-        assert_eq!(texts(&mut cursor, &log), ["c", ""]);
-        cursor.skip = cursor.passed;
-        assert!(texts(&mut cursor, &log).is_empty());
-    }
-
-    #[test]
-    fn since_is_exact_and_bytes_that_are_no_text_do_no_harm() {
-        let of = Replica { pod: "p".into(), uid: "u".into(), role: "w".into(), replica: 0 };
-        let since = Some("2026-01-01T00:00:00.2Z".parse().unwrap());
-        let mut cursor = Cursor { of: &of, since, passed: None, skip: None };
-        assert!(cursor.line(b"2026-01-01T00:00:00.2Z a\n").is_none());
-        assert_eq!(cursor.line(b"2026-01-01T00:00:00.200000001Z \xff\n").unwrap().text, "\u{fffd}");
-    }
+pub(crate) fn away(error: kube::Error) -> Error {
+    Error::unavailable("the Kubernetes API did not give the output").caused_by(error)
 }

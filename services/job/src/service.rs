@@ -10,12 +10,16 @@ use crater_domain::{Error, Result};
 use crater_service::{Bind, Condition, Readiness, Running, Server, Shutdown, Target, supervise};
 use crater_store::{Db, Location, Service, Tx, job};
 
+use uuid::Uuid;
+
 use crate::app::{App, Clock};
+use crate::capture;
 use crate::cluster;
 use crate::config::Config;
 use crate::feasible;
 use crate::grpc::Grpc;
 use crate::limits;
+use crate::log_store::LogStore;
 use crate::{clear, tail};
 
 /// What the service meets from outside.
@@ -63,7 +67,14 @@ pub async fn build(config: Config, deps: Deps) -> Result<JobService> {
     let db = Db::open(&location, Service::Job).await?;
     let database = db.transaction::<_, Error, _>(Tx::ReadJob, |c| Ok(job::database_id(c)?)).await?;
     while !db.transaction::<_, Error, _>(Tx::ReadJob, |c| Ok(job::fill_in(c)?)).await? {}
-    let app = App::new(db, database, client, clock, authority.directory().clone());
+    config.logs.check()?;
+    // a folder is one process's; of those that share a server, one captures at a time
+    let replica = match &location {
+        Location::Dir(_) => "local".to_owned(),
+        Location::Server(_) => Uuid::new_v4().to_string(),
+    };
+    let logs = LogStore::new(db.clone(), config.logs.clone());
+    let app = App::new(db, database, client, clock, authority.directory().clone(), logs, replica);
     Ok(JobService { app, authority, user, quota, config, readiness: Readiness::new(NAME) })
 }
 
@@ -109,6 +120,8 @@ impl JobService {
                 result
             }
         });
+        let app = self.app.clone();
+        supervise("capture", &aside, &shutdown, move |condition| capture::run(app.clone(), condition));
         let (client, nodes) = (self.app.client.clone(), self.app.nodes.clone());
         supervise("nodes", &aside, &shutdown, move |condition| {
             feasible::follow(client.clone(), nodes.clone(), condition)

@@ -2,7 +2,7 @@
 
 use crater_api::convert::{job_spec, state, timestamp};
 use crater_api::job::v1 as pb;
-use crater_store::job::{Event, Job, RoleCounts};
+use crater_store::job::{Event, Job, RoleCounts, UsageSpan};
 
 use crate::app::etag;
 
@@ -52,5 +52,23 @@ pub fn event(e: &Event) -> pb::JobEvent {
         time: Some(timestamp(e.time_ms)),
         reason: e.reason.clone(),
         message: e.message.clone(),
+    }
+}
+
+/// What a job held from one moment to another.
+pub fn span(s: &UsageSpan) -> pb::UsageSpan {
+    let resources = crater_api::common::v1::Resources {
+        cpu_millis: s.cpu_millis,
+        memory_bytes: s.memory_bytes,
+        gpu_millis: s.gpu_millis,
+    };
+    pb::UsageSpan {
+        attempt: i32::try_from(s.attempt).unwrap_or(i32::MAX),
+        start_time: Some(timestamp(s.from_ms)),
+        end_time: s.until_ms.map(timestamp),
+        replicas: i32::try_from(s.replicas).unwrap_or(i32::MAX),
+        resources: Some(resources),
+        nodes: s.nodes.clone(),
+        outcome: s.outcome.clone(),
     }
 }

@@ -34,7 +34,7 @@ pub fn seen(job: &Job, object: &AIJob, now_ms: i64) -> Job {
         None => {}
     }
     new.status.exit_code = status.exit_code;
-    new.status.attempts = status.attempts;
+    new.status.attempts = new.status.attempts_before + status.attempts;
     new.status.failures = status.failures;
     new.status.preemptions = status.preemptions;
     new.status.started_ms = status.start_millis;

@@ -79,15 +79,16 @@ pub fn last_event(conn: &mut Conn, job: JobUid, reason: &str) -> Result<Option<E
     Ok(row.map(event))
 }
 
-/// Forgets a job's events.
+/// Forgets a job's events, and what it held.
 pub(super) fn clear(conn: &mut Conn, job: &str) -> Result<()> {
     let mine = job_events::table.filter(job_events::job.eq(job));
     query!(conn, |c| diesel::delete(mine).execute(c))?;
-    Ok(())
+    super::usage::clear(conn, job)
 }
 
-/// Forgets the events and the labels of a job that is deleted.
+/// Forgets what is told of a job that is deleted: its events, its labels, what it held, its output.
 pub fn clear_events(conn: &mut Conn, job: JobUid) -> Result<()> {
     labels::clear(conn, &job.to_string())?;
+    super::logs::forget_logs(conn, job)?;
     clear(conn, &job.to_string())
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::events::add_event;
 use super::row::{self, Row, save};
 use super::schema::{jobs, meta};
+use super::usage::close_spans;
 use crate::conn::{Conn, locked, query};
 use crate::error::OrExists;
 use crate::{Error, Result};
@@ -17,6 +18,7 @@ const PRUNED: &str = "pruned";
 const FILLED: &str = "filled";
 /// All rows have the columns that lists go by.
 const ALL: &str = "all";
+const SEEN: &str = "seen";
 
 fn get(conn: &mut Conn, name: &str) -> Result<Option<String>> {
     Ok(query!(conn, |c| meta::table.find(name).select(meta::value).first(c).optional())?)
@@ -80,6 +82,7 @@ pub fn adopt_cluster(conn: &mut Conn, uid: &str, now_ms: i64) -> Result<usize> {
         return Ok(0);
     }
     put(conn, CLUSTER, uid)?;
+    let last_seen_ms = get(conn, SEEN)?.and_then(|text| text.parse::<i64>().ok());
     if was.is_none() {
         return Ok(0);
     }
@@ -96,6 +99,10 @@ pub fn adopt_cluster(conn: &mut Conn, uid: &str, now_ms: i64) -> Result<usize> {
         job.status.seen_version = 0;
         job.status.roles.clear();
         job.status.nodes.clear();
+        job.status.attempts_before = job.status.attempts;
+        job.status.spans_before += std::mem::take(&mut job.status.span);
+        job.status.span_ended = false;
+        close_spans(conn, job.uid, last_seen_ms.map_or(now_ms, |at| at.min(now_ms)), "Restarted")?;
         let (reason, message) = if job.cancelled {
             job.state = JobState::Cancelled;
             job.ended_ms = Some(now_ms);
@@ -116,4 +123,28 @@ pub fn adopt_cluster(conn: &mut Conn, uid: &str, now_ms: i64) -> Result<usize> {
         add_event(conn, job.uid, now_ms, reason, message)?;
     }
     Ok(restarted)
+}
+
+/// The cluster was there at `now_ms`: what ran in it when it is found to be gone is counted until then.
+pub fn saw_cluster(conn: &mut Conn, now_ms: i64) -> Result<()> {
+    put(conn, SEEN, &now_ms.to_string())
+}
+
+/// Takes or keeps a task that one replica of the service does at a time, until `until_ms`. Says whether `who` has it.
+pub fn hold_task(conn: &mut Conn, task: &str, who: &str, now_ms: i64, until_ms: i64) -> Result<bool> {
+    let was = get(conn, task)?;
+    let held = was.as_deref().and_then(|text| text.split_once(' '));
+    let free = held.is_none_or(|(holder, until)| {
+        holder == who || until.parse::<i64>().map_or(true, |until| until <= now_ms)
+    });
+    if !free {
+        return Ok(false);
+    }
+    let mine = format!("{who} {until_ms}");
+    let Some(was) = was else {
+        put(conn, task, &mine)?;
+        return Ok(true);
+    };
+    let row = meta::table.find(task).filter(meta::value.eq(was));
+    Ok(query!(conn, |c| diesel::update(row).set(meta::value.eq(mine)).execute(c))? == 1)
 }

@@ -8,19 +8,27 @@ mod filter;
 mod labels;
 mod list;
 mod log;
+mod logs;
 mod meta;
 mod outbox;
 mod row;
 mod schema;
+mod usage;
 
 pub use events::{Event, add_event, clear_events, events, last_event};
 pub use filter::{Filter, Span};
 pub use labels::fill_in;
 pub use list::{By, Key, Order, Page, Visible, keys, load};
 pub use log::{Changes, changes, position, prune};
-pub use meta::{adopt_cluster, database_id};
+pub use logs::{
+    LOG_BLOCK, LogBlock, LogEnd, LogKept, LogOf, LogPiece, LogPlace, LogStream, clear_logs, forget_logs,
+    keep_log, log_block_at, log_blocks, log_bytes, log_stream, log_streams, log_streams_of, log_tail,
+    lose_log, shrink_logs, unfinished_logs,
+};
+pub use meta::{adopt_cluster, database_id, hold_task, saw_cluster};
 pub use outbox::{Due, adopt, due, in_cluster, settle, swept, to_sweep};
 pub use row::{
     Job, NewJob, RoleCounts, Status, Suspension, by_id, by_uid, candidates, create, lock_account, rewrite,
     save, unended, waiting,
 };
+pub use usage::{UsageSpan, close_spans, gpu_milli_seconds, record_span, usage};

@@ -80,6 +80,14 @@ pub struct Status {
     pub exit_code: Option<i32>,
     /// How often it was started.
     pub attempts: i32,
+    /// How many of the starts were in clusters that are gone.
+    pub attempts_before: i32,
+    /// Spans of its usage that ended, or were seen, in clusters that are gone.
+    pub spans_before: i64,
+    /// The number of the last span that the present cluster told of.
+    pub span: i64,
+    /// Whether that one is recorded with its end.
+    pub span_ended: bool,
     /// How many starts failed and counted against its retries.
     pub failures: i32,
     /// How often it was preempted.

@@ -97,3 +97,55 @@ diesel::table! {
         value -> Text,
     }
 }
+
+diesel::table! {
+    log_streams (pod) {
+        pod -> Text,
+        job -> Text,
+        attempt -> BigInt,
+        role -> Text,
+        replica -> BigInt,
+        begun_ms -> BigInt,
+        place_ns -> BigInt,
+        place_lines -> BigInt,
+        resume_ns -> BigInt,
+        next_chunk -> BigInt,
+        head_chunks -> BigInt,
+        text_bytes -> BigInt,
+        stored_bytes -> BigInt,
+        cut_lines -> BigInt,
+        cut_bytes -> BigInt,
+        reading -> BigInt,
+    }
+}
+
+diesel::table! {
+    log_chunks (pod, sequence) {
+        pod -> Text,
+        sequence -> BigInt,
+        first_ns -> BigInt,
+        last_ns -> BigInt,
+        line_count -> BigInt,
+        text_bytes -> BigInt,
+        stored_bytes -> BigInt,
+        body -> Binary,
+    }
+}
+
+diesel::table! {
+    usage_spans (job, number) {
+        job -> Text,
+        number -> BigInt,
+        attempt -> BigInt,
+        from_ms -> BigInt,
+        until_ms -> Nullable<BigInt>,
+        replicas -> BigInt,
+        cpu_millis -> BigInt,
+        memory_bytes -> BigInt,
+        gpu_millis -> BigInt,
+        nodes -> Binary,
+        outcome -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(jobs, log_streams);

@@ -171,7 +171,7 @@ impl House {
 
     async fn start_with(&mut self, client: Client) {
         let shutdown = Shutdown::new();
-        let service = build(Config::default(), Deps { client });
+        let service = build(Config { log_patience_seconds: 0, ..Config::default() }, Deps { client });
         let readiness = service.readiness().clone();
         let place = self.place.insert(InProcess::new("controller")).clone();
         service.spawn(Bind::InProcess(place), shutdown.clone()).await.unwrap();

@@ -1,6 +1,6 @@
 //! `logs`: what a job's replicas wrote, line for line, over breaks of the connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use crater_api::convert::timestamp;
@@ -51,11 +51,13 @@ pub async fn logs(context: &Context, mut args: Logs) -> Result<(), Error> {
         follow: args.follow,
         tail_lines: args.tail,
         since_time: since,
-        attempt: 0,
+        attempt: args.attempt.unwrap_or(0),
     };
     let exact = JobRef::parse(&job.name)?;
     let mut cursor = Cursor::default();
     let mut patience = Patience::default();
+    // a stream that is opened again says again what is missing
+    let mut gaps = HashSet::new();
     loop {
         let request = cursor.request(&first, expected);
         let opened = context
@@ -78,6 +80,9 @@ pub async fn logs(context: &Context, mut args: Logs) -> Result<(), Error> {
                     Err(status) => break Err(status),
                     Ok(Some(some)) => {
                         patience.heard();
+                        if !some.gap.is_empty() && gaps.insert(some.gap.clone()) {
+                            eprintln!("({})", crate::output::table::plain(&some.gap));
+                        }
                         let lines = some.lines.into_iter().filter(|l| cursor.is_new(l));
                         print(&show.render(lines)?)?;
                     }

@@ -11,6 +11,7 @@ mod nodes;
 mod quota;
 mod session;
 mod submit;
+mod usage;
 mod why;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
         Command::Get(args) => jobs::get(&context, args).await?,
         Command::Logs(args) => logs::logs(&context, args).await?,
         Command::Events(args) => jobs::events(&context, args).await?,
+        Command::Usage(args) => usage::usage(&context, args).await?,
         Command::Why(args) => why::why(&context, args).await?,
         Command::Cancel(args) => jobs::cancel(&context, args).await?,
         Command::Suspend(args) => change::suspend(&context, args).await?,

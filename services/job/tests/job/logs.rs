@@ -21,6 +21,11 @@ fn pods(house: &House) -> Api<Pod> {
 
 /// What the controller would make for a replica; `seconds` none: it runs until it is deleted.
 async fn start(house: &House, id: &str, replica: i32, seconds: Option<u32>) {
+    attempt(house, id, replica, seconds, 1, false).await;
+}
+
+/// The same for a start of the job; `held`: it goes only when its output is kept.
+async fn attempt(house: &House, id: &str, replica: i32, seconds: Option<u32>, attempt: i32, held: bool) {
     let uid = house.get(id).await.uid;
     house.applied(id).await;
     let mut pod = json!({
@@ -28,6 +33,10 @@ async fn start(house: &House, id: &str, replica: i32, seconds: Option<u32>) {
             "crater.dev/job-uid": uid, "crater.dev/role": "worker", "crater.dev/replica": replica.to_string()}},
         "spec": {"restartPolicy": "Never", "nodeName": "a", "containers": [{"name": "main", "image": "none"}]},
     });
+    pod["metadata"]["labels"]["crater.dev/attempt"] = attempt.to_string().into();
+    if held {
+        pod["metadata"]["finalizers"] = json!(["crater.dev/log"]);
+    }
     if let Some(seconds) = seconds {
         pod["metadata"]["annotations"]["play.crater.dev/duration"] = format!("{seconds}s").into();
     }
@@ -180,4 +189,116 @@ async fn what_the_job_does_not_have_is_refused_by_its_field() {
         let refused = house.client().stream_logs(house.signed("ann", request)).await.map(drop).unwrap_err();
         assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![field.to_owned()]));
     }
+}
+
+async fn delete_and_wait(house: &House, pod: &str) {
+    pods(house).delete(pod, &DeleteParams::default().grace_period(0)).await.unwrap();
+    until("the pod to go", async || pods(house).get_opt(pod).await.unwrap().is_none().then_some(())).await;
+}
+
+fn start_of(id: &str, attempt: i32) -> pb::StreamLogsRequest {
+    pb::StreamLogsRequest { attempt, ..of(id) }
+}
+
+fn texts(lines: &[&str]) -> Vec<(i32, String)> {
+    lines.iter().map(|l| (0, (*l).to_owned())).collect()
+}
+
+const FIRST: [&str; 2] = ["ended with exit code 143", "playing until deleted on a"];
+const SECOND: [&str; 2] = ["ended with exit code 0", "playing for 0ns on a"];
+
+#[tokio::test]
+async fn what_was_written_outlives_the_pods_of_every_start_and_goes_with_the_job() {
+    let house = House::new().await;
+    house.create("a").await;
+    attempt(&house, "a", 0, None, 1, true).await;
+    phase(&house, "a-worker-0", "Running").await;
+    delete_and_wait(&house, "a-worker-0").await;
+    attempt(&house, "a", 0, Some(0), 2, true).await;
+    phase(&house, "a-worker-0", "Succeeded").await;
+    delete_and_wait(&house, "a-worker-0").await;
+    house.report("a", json!({"phase": "Succeeded", "attempts": 2})).await;
+    house.in_state("a", pb::JobState::Succeeded).await;
+
+    let house = house.restart().await;
+    assert_eq!(Output::open(&house, start_of("a", 1)).await.rest().await, texts(&FIRST));
+    for request in [of("a"), start_of("a", 2), following("a")] {
+        assert_eq!(Output::open(&house, request).await.rest().await, texts(&SECOND));
+    }
+    let tailed = pb::StreamLogsRequest { tail_lines: Some(1), ..of("a") };
+    assert_eq!(Output::open(&house, tailed).await.rest().await, texts(&SECOND[..1]));
+    let first = Output::open(&house, of("a")).await.line().await.unwrap();
+    let since = pb::StreamLogsRequest { since_time: first.time, ..of("a") };
+    assert_eq!(Output::open(&house, since).await.rest().await, texts(&SECOND[..1]));
+    for n in [3, -1] {
+        let refused =
+            house.client().stream_logs(house.signed("ann", start_of("a", n))).await.map(drop).unwrap_err();
+        assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec!["attempt".to_owned()]));
+    }
+    let foreign = house.client().stream_logs(house.signed("bob", of("a"))).await.map(drop).unwrap_err();
+    assert_eq!(foreign.code(), Code::NotFound);
+
+    house.try_delete("a").await.unwrap();
+    until("the name to be free", async || house.try_create("ann", job("a")).await.ok()).await;
+    assert!(Output::open(&house, of("a")).await.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_of_a_log_doubles_and_loses_no_line() {
+    let house = House::new().await;
+    house.create("a").await;
+    attempt(&house, "a", 0, None, 1, true).await;
+    phase(&house, "a-worker-0", "Running").await;
+    let mut output = Output::open(&house, following("a")).await;
+    assert_eq!(output.line().await.unwrap().text, FIRST[1]);
+    let mut house = house.restart().await;
+    let mut output = Output::open(&house, following("a")).await;
+    assert_eq!(output.line().await.unwrap().text, FIRST[1]);
+    house.stop().await;
+    // told to end while nobody is there to read
+    pods(&house).delete("a-worker-0", &DeleteParams::default().grace_period(0)).await.unwrap();
+    let house = house.restart().await;
+    until("the pod to go", async || {
+        pods(&house).get_opt("a-worker-0").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert_eq!(Output::open(&house, of("a")).await.rest().await, texts(&FIRST));
+}
+
+#[tokio::test]
+async fn of_a_pod_that_vanished_it_is_said_that_its_end_may_be_missing() {
+    let house = House::new().await;
+    house.create("a").await;
+    start(&house, "a", 0, None).await;
+    phase(&house, "a-worker-0", "Running").await;
+    delete_and_wait(&house, "a-worker-0").await;
+    let gap = until("a gap", async || {
+        let mut stream = house.client().stream_logs(house.signed("ann", of("a"))).await.unwrap().into_inner();
+        while let Some(message) = stream.message().await.unwrap() {
+            if !message.gap.is_empty() {
+                return Some(message.gap);
+            }
+        }
+        None
+    })
+    .await;
+    assert!(gap.starts_with("worker/0: its Pod was gone"), "{gap}");
+}
+
+#[tokio::test]
+async fn replicas_are_merged_in_the_order_of_time() {
+    let house = House::new().await;
+    house.try_create("ann", edit(job("a"), |r| r.replicas = 3)).await.unwrap();
+    for replica in 0..3 {
+        start(&house, "a", replica, Some(0)).await;
+        phase(&house, &format!("a-worker-{replica}"), "Succeeded").await;
+    }
+    let mut output = Output::open(&house, of("a")).await;
+    let mut times = Vec::new();
+    while let Some(line) = output.line().await {
+        let time = line.time.unwrap();
+        times.push((time.seconds, time.nanos));
+    }
+    assert_eq!(times.len(), 6);
+    assert!(times.is_sorted(), "{times:?}");
 }

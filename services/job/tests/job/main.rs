@@ -8,4 +8,5 @@ mod house;
 mod logs;
 mod pages;
 mod submit;
+mod usage;
 mod watch;
