@@ -1,5 +1,7 @@
 //! The words of the command line: every command and flag, nothing of what they do.
 
+mod people;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::{EXIT_CODES, Error};
 use crate::output::Format;
+
+pub use people::{Account, AccountCommand, Member, MemberPlace, Passwd, Role, User, UserCreate, UserState};
 
 /// Crater: submit jobs to a shared GPU cluster, and see who gets which GPUs, when, and why.
 #[derive(Debug, Parser)]
@@ -81,12 +85,16 @@ pub enum Command {
     Node(Node),
     /// List the jobs that wait, in the order in which they go
     Queue(Queue),
-    /// Administer users
+    /// Change your password
+    Passwd(Passwd),
+    /// Show or administer users
     #[command(subcommand)]
     User(User),
-    /// Administer accounts
-    #[command(subcommand)]
+    /// Show the account that you act in, switch it, or administer accounts
     Account(Account),
+    /// Show or change who is in an account
+    #[command(subcommand)]
+    Member(Member),
     /// Run the scheduling engine over small worlds with a known right answer
     Scenario(Scenario),
     /// Print the completion script of a shell
@@ -120,8 +128,10 @@ impl Command {
             Self::Nodes(_) => "nodes",
             Self::Node(_) => "node",
             Self::Queue(_) => "queue",
+            Self::Passwd(_) => "passwd",
             Self::User(_) => "user",
             Self::Account(_) => "account",
+            Self::Member(_) => "member",
             Self::Scenario(_) => "scenario",
             Self::Completion { .. } => "completion",
         }
@@ -175,7 +185,7 @@ pub struct Submit {
     /// The job's id, unique in its account [default: made up by the server]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// The account [default: CRATER_ACCOUNT, else "default" if you are in it, else your first one]
+    /// The account [default: CRATER_ACCOUNT, else the one that you act in, see crater account]
     #[arg(short = 'A', long, value_name = "ACCOUNT")]
     pub account: Option<String>,
     /// How it stands to quota and preemption [default: guaranteed]
@@ -408,7 +418,7 @@ pub enum QuotaCommand {
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct Subject {
-    /// The account [default: CRATER_ACCOUNT, else "default" if you are in it, else your first one]
+    /// The account [default: CRATER_ACCOUNT, else the one that you act in, see crater account]
     #[arg(short = 'A', long, value_name = "ACCOUNT")]
     pub account: Option<String>,
     /// One user's share of the account
@@ -482,75 +492,6 @@ pub struct Queue {
     /// Only this account [default: all of yours]
     #[arg(short = 'A', long, value_name = "ACCOUNT")]
     pub account: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum User {
-    /// Create a user
-    Create(UserCreate),
-    /// Refuse a user everywhere, at once
-    Suspend {
-        /// The user
-        user: String,
-    },
-    /// Let a suspended user in again
-    Resume {
-        /// The user
-        user: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct UserCreate {
-    /// The user's name: lower-case letters, digits and hyphens
-    pub user: String,
-    /// A name to show
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub display_name: String,
-    /// May do everything
-    #[arg(long)]
-    pub admin: bool,
-    /// An account to be a member of at once; may be repeated
-    #[arg(short = 'A', long, value_name = "ACCOUNT")]
-    pub account: Vec<String>,
-    /// Read the password from standard input instead of asking for it
-    #[arg(long)]
-    pub password_stdin: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Account {
-    /// Create an account
-    Create {
-        /// The account's name: lower-case letters, digits and hyphens
-        account: String,
-        /// A name to show
-        #[arg(long, value_name = "TEXT", default_value = "")]
-        display_name: String,
-        /// The account above it
-        #[arg(long, value_name = "ACCOUNT")]
-        parent: Option<String>,
-    },
-    /// Put a user into an account, or change the role there
-    AddMember {
-        /// The account
-        account: String,
-        /// The user
-        user: String,
-        /// What the user may do there
-        #[arg(long, value_enum, default_value_t)]
-        role: Role,
-    },
-}
-
-/// A member's role.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Role {
-    /// Submits jobs and sees the account's jobs
-    #[default]
-    Member,
-    /// Manages members and everybody's jobs
-    Manager,
 }
 
 /// A wrong command line in one line: clap's words without its layout.

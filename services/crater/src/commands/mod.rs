@@ -1,6 +1,6 @@
 //! What each command does.
 
-mod admin;
+mod accounts;
 mod change;
 mod cluster;
 mod describe;
@@ -8,6 +8,7 @@ mod follow;
 mod jobs;
 mod logs;
 mod nodes;
+mod people;
 mod quota;
 mod session;
 mod submit;
@@ -75,8 +76,10 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
         Command::Nodes(_) => cluster::nodes(&context).await?,
         Command::Node(command) => nodes::turn(&context, command).await?,
         Command::Queue(args) => cluster::queue(&context, args).await?,
-        Command::User(args) => admin::user(&context, args).await?,
-        Command::Account(args) => admin::account(&context, args).await?,
+        Command::Passwd(args) => session::passwd(&context, args).await?,
+        Command::User(args) => people::user(&context, args).await?,
+        Command::Account(args) => accounts::account(&context, args).await?,
+        Command::Member(args) => accounts::member(&context, args).await?,
     }
     Ok(0)
 }

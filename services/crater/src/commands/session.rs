@@ -1,16 +1,16 @@
-//! `login`, `logout`, `whoami`, and the account to use when none is named.
+//! `login`, `logout`, `whoami`, `passwd`, and the account to use when none is named.
 
 use std::io::{IsTerminal, Read, Write};
 
 use crater_api::user::v1::{
-    LoginRequest, LogoutRequest, MemberRole, UserState, WhoAmIRequest, WhoAmIResponse,
+    ChangePasswordRequest, LoginRequest, LogoutRequest, UserState, WhoAmIRequest, WhoAmIResponse,
 };
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
-use super::Context;
-use crate::cli::Login;
-use crate::client::auth;
+use super::{Context, people};
+use crate::cli::{Login, Passwd};
 use crate::client::session::Store;
+use crate::client::{auth, request_id};
 use crate::error::Error;
 use crate::names::short;
 use crate::output::{Format, message, print};
@@ -86,29 +86,21 @@ pub async fn whoami(context: &Context) -> Result<(), Error> {
                 text.push_str(", suspended");
             }
             text.push_str(&format!("\nserver    {}\n", context.api.server()));
-            let accounts: Vec<String> = who
-                .memberships
-                .iter()
-                .map(|m| {
-                    let manager = m.role == i32::from(MemberRole::Manager);
-                    format!("{}{}", short(&m.account), if manager { " (manager)" } else { "" })
-                })
-                .collect();
-            text.push_str(&format!(
-                "accounts  {}\n",
-                if accounts.is_empty() { "none".to_owned() } else { accounts.join(", ") }
-            ));
+            text.push_str(&format!("accounts  {}\n", people::places(&who.memberships)));
+            if !who.acting_account.is_empty() {
+                text.push_str(&format!("acting in {}\n", short(&who.acting_account)));
+            }
             text
         }
     };
     Ok(print(&text)?)
 }
 
-async fn who_am_i(context: &Context) -> Result<WhoAmIResponse, Error> {
+pub async fn who_am_i(context: &Context) -> Result<WhoAmIResponse, Error> {
     context.api.call(WhoAmIRequest {}, async |channel, r| auth(channel).who_am_i(r).await).await
 }
 
-/// The account that was named by `flag`, else `CRATER_ACCOUNT`, else `default` if the caller is in it, else the first.
+/// The account that was named by `flag`, else `CRATER_ACCOUNT`, else the one that the caller acts in.
 pub async fn account(context: &Context, named: Option<(&str, &str)>) -> Result<String, Error> {
     if let Some((flag, account)) = named {
         return crate::names::account(flag, account);
@@ -118,13 +110,48 @@ pub async fn account(context: &Context, named: Option<(&str, &str)>) -> Result<S
     {
         return crate::names::account("CRATER_ACCOUNT", &account);
     }
-    let memberships = who_am_i(context).await?.memberships;
-    let accounts = || memberships.iter().map(|m| m.account.as_str());
-    accounts()
-        .find(|a| *a == "accounts/default")
-        .or_else(|| accounts().min())
-        .map(str::to_owned)
-        .ok_or_else(|| Error::flag("--account", "must be given: you are in no account yet"))
+    match who_am_i(context).await?.acting_account {
+        none if none.is_empty() => Err(Error::flag("--account", "must be given: you are in no account yet")),
+        acting => Ok(acting),
+    }
+}
+
+/// Changes the caller's own password.
+pub async fn passwd(context: &Context, args: Passwd) -> Result<(), Error> {
+    let (current_password, new_password) = if args.password_stdin {
+        let text = read_stdin()?;
+        let lines: Vec<&str> = text.lines().collect();
+        let [current, new] = lines[..] else {
+            return Err(Error::flag(
+                "--password-stdin",
+                "takes two lines: the present password, and the new one",
+            ));
+        };
+        (current.to_owned(), new.to_owned())
+    } else {
+        let current = read_password(false, "Present password: ")?;
+        (current, new_password(false, "New password: ")?)
+    };
+    let request = ChangePasswordRequest { current_password, new_password, request_id: request_id() };
+    context.api.call(request, async |channel, r| auth(channel).change_password(r).await).await?;
+    eprintln!("the password is changed; every other session of yours ends");
+    Ok(())
+}
+
+/// A password to be: as [`read_password`], and at the terminal asked for twice.
+pub fn new_password(from_stdin: bool, question: &str) -> Result<String, Error> {
+    let password = read_password(from_stdin, question)?;
+    if !from_stdin && read_password(false, "Once more: ")? != password {
+        return Err(Error::flag("password", "the two are not the same"));
+    }
+    Ok(password)
+}
+
+fn read_stdin() -> Result<String, Error> {
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(MAX_PASSWORD).read_to_string(&mut text);
+    read.map_err(|e| Error::local("reading the password", e))?;
+    Ok(text)
 }
 
 /// A password from standard input up to its end, or asked for at the terminal.
@@ -133,7 +160,7 @@ pub fn read_password(from_stdin: bool, question: &str) -> Result<String, Error> 
     let mut text = String::new();
     let doing = "reading the password";
     if from_stdin {
-        stdin.lock().take(MAX_PASSWORD).read_to_string(&mut text).map_err(|e| Error::local(doing, e))?;
+        text = read_stdin()?;
     } else if stdin.is_terminal() {
         eprint!("{question}");
         std::io::stderr().flush().map_err(|e| Error::local(doing, e))?;

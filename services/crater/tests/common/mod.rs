@@ -373,7 +373,7 @@ impl AuthService for Fake {
         Ok(Response::new(user::WhoAmIResponse {
             user: Some(user::User { name: "users/ann".into(), ..Default::default() }),
             memberships: vec![member("accounts/lab"), member("accounts/zoo")],
-            ..Default::default()
+            acting_account: "accounts/lab".into(),
         }))
     }
 
