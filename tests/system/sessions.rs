@@ -86,6 +86,65 @@ fn a_suspension_cuts_open_streams_within_five_seconds() {
 }
 
 #[test]
+fn a_lost_membership_and_a_deletion_act_on_open_streams_within_five_seconds() {
+    let mesh = Mesh::up(&[]);
+    let admin = mesh.cli();
+    admin.ok(&["account", "create", "lab"]);
+    for user in ["bob", "eve"] {
+        let create = ["user", "create", user, "-A", "lab", "--password-stdin"];
+        admin.run_with(&create, "a good password\n").ok();
+    }
+    let bob = Cli::sign_in(&mesh.url, "bob", "a good password");
+    let eve = Cli::sign_in(&mesh.url, "eve", "a good password");
+    bob.submit(&["--name", "long"], &["sleep", "300"]);
+    let mut watches =
+        [bob.follow(&["ls", "--watch", "-A", "lab"]), eve.follow(&["ls", "--watch", "-A", "lab"])];
+    for watch in &mut watches {
+        watch.until("the job", PATIENCE, |line| line.contains("long"));
+    }
+    let [bobs, eves] = watches;
+    assert_eq!(admin.ok(&["member", "ls", "-A", "lab", "-o", "name"]), "users/bob\nusers/eve\n");
+
+    admin.ok(&["member", "rm", "bob", "-A", "lab"]);
+    let ended = bobs.end(AT_ONCE);
+    assert_eq!(ended.code, 8, "an account that one is not in is as absent: {ended:?}");
+    admin.ok(&["user", "delete", "eve"]);
+    let ended = eves.end(AT_ONCE);
+    assert_eq!(ended.code, 6, "{ended:?}");
+    assert_eq!(bob.run(&["member", "ls", "-A", "lab"]).code, 8);
+    assert_eq!(admin.run_with(&["user", "create", "eve", "--password-stdin"], "a good password\n").code, 9);
+}
+
+#[test]
+fn one_changes_ones_password_and_acts_where_one_switched_to() {
+    let mesh = Mesh::up(&[]);
+    let admin = mesh.cli();
+    for account in ["lab", "den"] {
+        admin.ok(&["account", "create", account]);
+    }
+    let create = ["user", "create", "bob", "-A", "lab", "-A", "den", "--password-stdin"];
+    admin.run_with(&create, "a good password\n").ok();
+    let bob = Cli::sign_in(&mesh.url, "bob", "a good password");
+    let other = Cli::sign_in(&mesh.url, "bob", "a good password");
+    assert_eq!(bob.ok(&["account", "-o", "name"]), "accounts/den\n");
+    bob.ok(&["account", "switch", "lab"]);
+    assert_eq!(other.ok(&["account", "-o", "name"]), "accounts/lab\n");
+    bob.submit(&["--name", "mine"], &["true"]);
+    assert!(bob.ok(&["get", "mine", "-o", "name"]).starts_with("accounts/lab/"));
+    assert_eq!(bob.run(&["account", "switch", "default"]).code, 8);
+
+    let passwd = ["passwd", "--password-stdin"];
+    assert_eq!(bob.run_with(&passwd, "a good password\n").code, 2);
+    assert_eq!(bob.run_with(&passwd, "wrong password\na better password\n").code, 2);
+    bob.run_with(&passwd, "a good password\na better password\n").ok();
+    bob.ok(&["whoami"]);
+    until("the other session is over", AT_ONCE, || (other.run(&["whoami"]).code == 6).then_some(()));
+    let login = ["login", "--server", &mesh.url, "--user", "bob", "--password-stdin"];
+    assert_eq!(other.run_with(&login, "a good password\n").code, 6);
+    other.run_with(&login, "a better password\n").ok();
+}
+
+#[test]
 fn another_accounts_job_and_an_absent_one_answer_alike() {
     let mesh = Mesh::up(&[]);
     let admin = mesh.cli();

@@ -278,6 +278,17 @@ async fn an_open_stream_ends_when_its_user_is_suspended() {
 }
 
 #[tokio::test]
+async fn an_open_stream_ends_when_its_user_is_deleted() {
+    let world = world().synced();
+    let alice = world.bearer("alice");
+    let response = world.try_call(STREAM, &[("authorization", &alice)]).await.unwrap();
+    world.authority.directory().apply(Event::DeletedUser("users/root".to_owned()));
+    assert!(!response.body().is_end_stream());
+    world.authority.directory().apply(Event::DeletedUser("users/alice".to_owned()));
+    assert_eq!(end(response).await, (tonic::Code::Unauthenticated, "USER_UNKNOWN".to_owned()));
+}
+
+#[tokio::test]
 async fn an_open_stream_ends_when_its_session_is_revoked() {
     let world = world().synced();
     let alice = world.bearer("alice");
