@@ -9,3 +9,8 @@ mod logs;
 mod pages;
 mod submit;
 mod watch;
+
+#[test]
+fn the_same_laws_hold_on_mariadb() {
+    crater_mariadb::again_on_mariadb(&["submit::", "pages::", "watch::"]);
+}
