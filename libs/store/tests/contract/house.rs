@@ -23,7 +23,7 @@ impl House {
     }
 
     fn at(address: String, dir: Option<TempDir>) -> Self {
-        Self { location: address.parse().unwrap(), address, dir: dir }
+        Self { location: address.parse().unwrap(), address, _dir: dir }
     }
 
     /// The location as a configuration says it.
