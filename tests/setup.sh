@@ -17,12 +17,24 @@ have npm || missing+=(nodejs npm)
 have curl || missing+=(curl)
 have python3 || missing+=(python3)
 if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
-if [ "$what" = all ]; then have chromium || missing+=(chromium); fi
+if [ "$what" = all ]; then
+  have chromium || missing+=(chromium)
+  # started by the tests themselves, in folders of their own; installing it must start no server
+  have mariadbd || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+fi
 if [ ${#missing[@]} -gt 0 ]; then
   say "installing ${missing[*]}"
   sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
   $sudo apt-get update -qq
+  # Debian asks this file before it starts a service that was just installed; one that is there is somebody's choice
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+    $sudo chmod 755 $policy
+    trap '$sudo rm -f '$policy EXIT
+  fi
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  if [ -n "$(trap -p EXIT)" ]; then $sudo rm -f $policy; trap - EXIT; fi
 fi
 have cargo || { echo "cargo is not there: install Rust 1.95 or newer (https://rustup.rs)" >&2; exit 1; }
 if [ "$what" = all ] && have rustup && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then

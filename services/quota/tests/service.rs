@@ -13,9 +13,9 @@ use crater_api::status::from_status;
 use crater_api::user::v1 as user;
 use crater_api::user::v1::watch_identities_response::{self as identities, Event as Known};
 use crater_auth::{AccessGrant, Authority, MeshKey, Signer, generate_seed};
+use crater_mariadb::{again_on_mariadb, database_for};
 use crater_quota::{Config, Deps, build};
 use crater_service::{Bind, Channel, InProcess, Running, Server, Shutdown, Target};
-use crater_store::Location;
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -72,7 +72,7 @@ impl House {
         assert!(directory.apply(Known::Synced(identities::Synced {})));
 
         let (place, scheduling) = (InProcess::new("quota"), InProcess::new("scheduling"));
-        let mut deps = Deps::new(authority.clone(), Location::from(dir.path().to_path_buf()));
+        let mut deps = Deps::new(authority.clone(), database_for(dir.path()).parse().unwrap());
         deps.scheduling = Some(Target::InProcess(scheduling.clone()));
         let service = build(Config::default(), deps).await.unwrap();
         let channel = Target::InProcess(place.clone()).channel().unwrap();
@@ -494,4 +494,9 @@ async fn quotas_are_listed_by_pages_with_usage_to_those_who_may_see_them() {
     scheduler.stop().await.unwrap();
     let (page, _) = house.list("ann", "accounts/lab", 0, "").await.unwrap();
     assert!(page.len() == 3 && page.iter().all(|quota| !quota.usage_known));
+}
+
+#[test]
+fn the_same_laws_hold_on_mariadb() {
+    again_on_mariadb(&[]);
 }

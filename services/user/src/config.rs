@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// How it listens.
     pub server: ServerConfig,
-    /// Where its tables are: a folder, or `sqlite:///path/of/a/folder`.
+    /// Where its tables are: a folder, `sqlite:///path/of/a/folder`, or `mysql://user:password@host:port/prefix` (`docs/database.md`).
     pub database: String,
     /// The file with the key that the services share.
     pub mesh_key: PathBuf,

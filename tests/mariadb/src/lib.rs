@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "it serves tests, which say so by failing")]
 
+mod both;
 mod server;
 
+pub use both::{again_on_mariadb, database_for};
 pub use server::{MariaDb, Options, Tls};

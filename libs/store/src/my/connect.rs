@@ -206,3 +206,35 @@ fn warn_of_plain_text(server: &Server) {
         TOLD.call_once(|| tracing::warn!(%server, "the database server offers no TLS: passwords and data go in plain text"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mysql_async::prelude::Queryable;
+
+    use super::*;
+    use crate::Location;
+
+    async fn cipher(url: &str) -> String {
+        let Location::Server(server) = url.parse().unwrap() else { panic!("{url}") };
+        let conn = connect(&server, None, Role::Writer).await;
+        let mut conn = conn.map_err(|e| e.told(&server)).unwrap();
+        let row: Option<(String, String)> = conn.query_first("SHOW STATUS LIKE 'Ssl_cipher'").await.unwrap();
+        conn.disconnect().await.unwrap();
+        row.unwrap().1
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_encrypted_as_its_address_asks() {
+        use crater_mariadb::{MariaDb, Options};
+        let server = MariaDb::start(Options { tls: true, ..Options::default() });
+        let url = server.fresh_url();
+        let ca = server.tls().unwrap().ca.display();
+        assert_eq!(cipher(&format!("{url}?tls=off")).await, "");
+        for settings in
+            ["", "?tls=preferred", "?tls=required", &format!("?ca={ca}"), &format!("?tls=verify&ca={ca}")]
+        {
+            let cipher = cipher(&format!("{url}{settings}")).await;
+            assert!(cipher.starts_with("TLS_"), "{settings}: {cipher:?}");
+        }
+    }
+}

@@ -194,12 +194,12 @@ fn changes_rows(statement: &str) -> bool {
 /// The service's migrations, the oldest first.
 fn steps(service: Service) -> Result<Vec<Steps>> {
     let known: Vec<Box<dyn Migration<Mysql>>> = service.migrations().migrations().map_err(Error::internal)?;
-    let read = |migration: &Box<dyn Migration<Mysql>>| {
+    let read = |migration: &dyn Migration<Mysql>| {
         let mut text = Listener(String::new());
         migration.run(&mut text).map_err(Error::internal)?;
         Ok(Steps { version: migration.name().version().to_string(), statements: statements(&text.0) })
     };
-    let mut known: Vec<_> = known.iter().map(read).collect::<Result<_>>()?;
+    let mut known: Vec<_> = known.iter().map(|m| read(m.as_ref())).collect::<Result<_>>()?;
     known.sort_by(|a, b| a.version.cmp(&b.version));
     Ok(known)
 }

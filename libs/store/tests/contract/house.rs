@@ -8,7 +8,7 @@ use tempfile::TempDir;
 pub struct House {
     location: Location,
     address: String,
-    // kept until the test ends
+    // a SQLite house's; kept until the test ends
     _dir: Option<TempDir>,
 }
 
@@ -38,18 +38,20 @@ impl House {
 
 /// Makes two tests of one law, `name::sqlite` and `name::mariadb`.
 macro_rules! on_both {
-    ($(async fn $name:ident($house:ident: House) $body:block)*) => { $(
+    ($($(#[$attribute:meta])* async fn $name:ident($house:ident: House) $body:block)*) => { $(
         mod $name {
             #[allow(unused_imports, reason = "a law may need nothing from around it")]
             use super::*;
 
             async fn law($house: House) $body
 
+            $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
                 law(House::sqlite()).await;
             }
 
+            $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn mariadb() {
                 law(House::mariadb()).await;

@@ -4,6 +4,7 @@
 
 mod door;
 mod house;
+mod job;
 mod quota;
 mod server;
 mod user;

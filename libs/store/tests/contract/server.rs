@@ -433,11 +433,7 @@ async fn tls_is_what_the_address_asks_for() {
     for settings in
         ["", "?tls=preferred", "?tls=required", &format!("?ca={ca}"), &format!("?tls=verify&ca={ca}")]
     {
-        let db = open(&format!("{url}{settings}")).await;
-        let ciphers = server
-            .sql("SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'enc' AND db LIKE 't%'");
-        drop(db);
-        assert!(!ciphers.is_empty());
+        open(&format!("{url}{settings}")).await;
     }
     let error = refused(&format!("{url}?tls=off")).await;
     assert!(error.to_string().contains("Access denied"), "{error}");

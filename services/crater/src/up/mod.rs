@@ -39,7 +39,7 @@ pub struct Args {
     /// Use the Kubernetes cluster of this file instead of the embedded one
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Where the tables are: sqlite:///FOLDER [default: the data folder]
+    /// Where the tables are: sqlite:///FOLDER, or mysql://USER:PASSWORD@HOST:PORT/PREFIX [default: the data folder]
     #[arg(long, value_name = "URL", env = "CRATER_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// A further origin whose pages may call, beside http://localhost:5173 and http://127.0.0.1:5173

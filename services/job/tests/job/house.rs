@@ -87,7 +87,7 @@ impl House {
             .serve(Bind::InProcess(quota.clone()), Shutdown::new())
             .await
             .unwrap();
-        let location = Location::from(dir.path().to_path_buf());
+        let location: Location = crater_mariadb::database_for(dir.path()).parse().unwrap();
         let mut deps = Deps::new(authority.clone(), location, cluster.client());
         deps.quota = Some(Target::InProcess(quota));
         let service = build(config.clone(), deps).await.unwrap();

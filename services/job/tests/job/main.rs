@@ -10,3 +10,8 @@ mod pages;
 mod submit;
 mod usage;
 mod watch;
+
+#[test]
+fn the_same_laws_hold_on_mariadb() {
+    crater_mariadb::again_on_mariadb(&["submit::", "pages::", "watch::"]);
+}

@@ -12,7 +12,7 @@ use crater_api::user::v1::user_service_client::UserServiceClient;
 use crater_api::user::v1::watch_identities_response::Event;
 use crater_auth::{Authority, MeshKey};
 use crater_service::{Bind, Channel, InProcess, Running, Shutdown, Target};
-use crater_store::Location;
+use crater_mariadb::database_for;
 use crater_user::{Config, Deps, build};
 use tempfile::TempDir;
 use tonic::{Request, Status, Streaming};
@@ -37,7 +37,7 @@ impl House {
 
     async fn on(dir: TempDir) -> Self {
         let authority = Authority::new(MeshKey::generate().unwrap());
-        let mut deps = Deps::new(authority.clone(), Location::from(dir.path().to_path_buf()));
+        let mut deps = Deps::new(authority.clone(), database_for(dir.path()).parse().unwrap());
         let ahead = Arc::new(AtomicU64::new(0));
         let seconds = ahead.clone();
         deps.clock =

@@ -10,3 +10,8 @@ mod people;
 mod races;
 mod sessions;
 mod watch;
+
+#[test]
+fn the_same_laws_hold_on_mariadb() {
+    crater_mariadb::again_on_mariadb(&["sessions::", "races::", "watch::", "people::", "accounts::"]);
+}
