@@ -35,7 +35,7 @@ async fn new_job(db: &Db, id: &str) -> JobUid {
         max_retries: 0,
         grace_seconds: 30,
     };
-    let uid = JobUid::new();
+    let uid = JobUid(uuid::Uuid::new_v4());
     let name = format!("accounts/lab/jobs/{id}").parse().unwrap();
     let creator = "ann".parse().unwrap();
     let new = NewJob { uid, name, creator, spec, labels: Default::default(), created_ms: 1 };
@@ -97,7 +97,7 @@ async fn a_log_grows_only_from_where_it_stands() {
     let mut foreign = piece(job, "q", 0, 10);
     foreign.of.namespace = "crater-den".to_owned();
     assert_eq!(keep(&db, foreign, MIB).await, LogKept::NoJob);
-    assert_eq!(keep(&db, piece(JobUid::new(), "r", 0, 10), MIB).await, LogKept::NoJob);
+    assert_eq!(keep(&db, piece(JobUid(uuid::Uuid::new_v4()), "r", 0, 10), MIB).await, LogKept::NoJob);
 }
 
 #[tokio::test]

@@ -599,7 +599,7 @@ pub fn shrink_logs(conn: &mut Conn, limit: i64) -> Result<bool> {
             break;
         }
         // half of it, so that not one job pays for all
-        now.head_chunks = now.head_chunks.min(1);
+        now.head_chunks = 1;
         let half = over.min(now.stored_bytes / 2 + 1);
         let gone = drop_middle(conn, &mut now, half, |chunk| chunk.stored)?;
         (over, freed) = (over - gone, freed + gone);
