@@ -359,12 +359,13 @@ impl Reader {
             since_time: self.cursor.since(),
             ..LogParams::default()
         };
-        match api.log_stream(&self.replica.pod, &params).await {
-            Ok(log) if is_there(api, &self.replica.pod, &self.replica.uid).await? => Ok(Some(Box::pin(log))),
-            Ok(_) => Ok(None),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 400 => Ok(None),
-            Err(error) => Err(error),
-        }
+        let log = match api.log_stream(&self.replica.pod, &params).await {
+            Ok(log) => Box::pin(log),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 400 => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let there = is_there(api, &self.replica.pod, &self.replica.uid).await?;
+        Ok(there.then_some(log))
     }
 
     fn fresh(&mut self, ns: i64, text: &[u8], lines: &mut Vec<Line>) {
