@@ -73,7 +73,8 @@ impl Journal {
 /// Whether asking again may help: the service is away, or too slow on a busy machine, or the connection to the one in front of it broke.
 pub fn is_away(status: &Status) -> bool {
     let broke = std::error::Error::source(status).is_some();
-    [Code::Unavailable, Code::DeadlineExceeded].contains(&status.code()) || (broke && [Code::Unknown, Code::Internal, Code::Cancelled].contains(&status.code()))
+    [Code::Unavailable, Code::DeadlineExceeded].contains(&status.code())
+        || (broke && [Code::Unknown, Code::Internal, Code::Cancelled].contains(&status.code()))
 }
 
 /// Asks until there is an answer; counts how often there was none.
@@ -106,7 +107,8 @@ impl<'a> Submitter<'a> {
     /// Why a job waits, or where it is; none while the scheduler has not heard of it.
     pub fn explain(&mut self, id: &str) -> Result<Option<ExplainJobResponse>, Status> {
         let request = ExplainJobRequest { name: format!("accounts/default/jobs/{id}") };
-        let call = |c: Channel, r: Request<_>| async move { SchedulingServiceClient::new(c).explain_job(r).await };
+        let call =
+            |c: Channel, r: Request<_>| async move { SchedulingServiceClient::new(c).explain_job(r).await };
         match self.api().call(request, call) {
             Ok(answer) => Ok(Some(answer)),
             Err(status) if status.code() == Code::NotFound => Ok(None),

@@ -156,7 +156,7 @@ async fn the_output_of_a_deleted_job_is_out_of_reach_at_once_and_gone_soon() {
     let job = new_job(&db, "a").await;
     keep(&db, piece(job, "p", 0, 1000), MIB).await;
     write(&db, move |c| job::forget_logs(c, job)).await;
-    assert!(write(&db, move |c| job::log_streams(c, job, None)).await.is_empty());
+    assert!(write(&db, move |c| job::log_streams(c, job)).await.is_empty());
     assert!(!write(&db, |c| job::clear_logs(c)).await);
     assert!(write(&db, |c| job::log_blocks(c, "p", 0, 9)).await.is_empty());
     assert_eq!(write(&db, |c| job::log_bytes(c)).await, 0);

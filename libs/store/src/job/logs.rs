@@ -416,16 +416,14 @@ fn drop_middle(conn: &mut Conn, now: &mut Full, mut over: i64, size: fn(&Size) -
     Ok(freed)
 }
 
-/// What is kept of the output of a job, of one start of it or of all, in the order of starts and replicas.
-pub fn log_streams(conn: &mut Conn, job: JobUid, attempt: Option<i32>) -> Result<Vec<LogStream>> {
-    let mut found = log_streams::table
-        .filter(log_streams::job.eq(job.to_string()))
-        .select(columns())
-        .order((log_streams::attempt, log_streams::role, log_streams::replica, log_streams::begun_ms))
-        .into_boxed();
-    if let Some(attempt) = attempt {
-        found = found.filter(log_streams::attempt.eq(i64::from(attempt)));
-    }
+/// What is kept of the output of a job, in the order of starts and replicas.
+pub fn log_streams(conn: &mut Conn, job: JobUid) -> Result<Vec<LogStream>> {
+    let found = log_streams::table.filter(log_streams::job.eq(job.to_string())).select(columns()).order((
+        log_streams::attempt,
+        log_streams::role,
+        log_streams::replica,
+        log_streams::begun_ms,
+    ));
     let rows: Vec<Row> = query!(conn, |c| found.load(c))?;
     rows.into_iter().map(stream).collect()
 }

@@ -26,8 +26,8 @@ pub use members::{
 pub use passwords::{password_hash, set_password, sign_in};
 pub use sessions::{Presented, RefreshToken, Session, open_session, present, revoke_session, rotate};
 pub use users::{
-    NewUser, User, UserChange, UserFilter, create_user, delete_user, is_user_id_used, list_users,
-    lock_user,    update_user, user,
+    NewUser, User, UserChange, UserFilter, create_user, delete_user, is_user_id_used, list_users, lock_user,
+    update_user, user,
 };
 
 use crate::conn::Conn;
