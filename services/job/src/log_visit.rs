@@ -6,13 +6,13 @@ use crater_domain::Result;
 use crater_store::job::{LogEnd, LogKept, LogOf, LogPiece, LogPlace};
 use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::LogParams;
-use kube::{Api, ResourceExt};
 use tokio::time::{Instant, timeout};
 
 use crate::log_lines::{Cursor, Packer, Splitter};
 use crate::log_store::LogStore;
-use crate::replica_log::CONTAINER;
+use crate::replica_log::{CONTAINER, is_there};
 
 /// A log that is followed and gives nothing for so long is left, and visited again later.
 const IDLE: Duration = Duration::from_secs(3);
@@ -132,6 +132,11 @@ impl Reading<'_> {
             Ok(Err(kube::Error::Api(status))) if status.code == 400 => return Ok(Left::NeverRan),
             Ok(Err(_)) | Err(_) => return Ok(Left::Broken),
         };
+        match timeout(SILENT, is_there(api, pod, &self.visit.of.pod)).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Ok(Left::Gone),
+            Ok(Err(_)) | Err(_) => return Ok(Left::Broken),
+        }
         let (begun, mut heard) = (Instant::now(), Instant::now());
         let patience = if how == How::Last { SILENT } else { IDLE };
         let mut splitter = Splitter::default();
@@ -178,11 +183,8 @@ impl Reading<'_> {
     /// The stream is over. The container's end is sure where the Pod says so, or is not there any more.
     async fn end(&mut self, how: How, mut splitter: Splitter) -> Result<Left> {
         if how != How::Last {
-            let there = match self.visit.api.get_opt(self.visit.pod).await {
-                Ok(pod) => pod.is_some_and(|p| p.uid().as_deref() == Some(&self.visit.of.pod)),
-                Err(_) => true,
-            };
-            if there {
+            let Visit { api, pod, of, .. } = self.visit;
+            if is_there(api, pod, &of.pod).await.unwrap_or(true) {
                 return Ok(self.flush(None).await?.unwrap_or(Left::Cut));
             }
         }

@@ -168,8 +168,7 @@ impl Reading {
     /// The starts of replicas of which something is stored.
     async fn stored(&self) -> Result<Vec<(i32, Replica)>> {
         let uid = self.job.uid;
-        let read =
-            self.app.db.read::<_, Error, _>(Tx::ReadLogs, move |c| Ok(job::log_streams(c, uid, None)?));
+        let read = self.app.db.read::<_, Error, _>(Tx::ReadLogs, move |c| Ok(job::log_streams(c, uid)?));
         let replica = |s: job::LogStream| {
             let name = format!("{}-{}-{}", self.job.name.job, s.role, s.replica);
             (s.attempt, Replica { pod: name, uid: s.pod, role: s.role, replica: s.replica })

@@ -359,11 +359,13 @@ impl Reader {
             since_time: self.cursor.since(),
             ..LogParams::default()
         };
-        match api.log_stream(&self.replica.pod, &params).await {
-            Ok(log) => Ok(Some(Box::pin(log))),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 400 => Ok(None),
-            Err(error) => Err(error),
-        }
+        let log = match api.log_stream(&self.replica.pod, &params).await {
+            Ok(log) => Box::pin(log),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 400 => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let there = is_there(api, &self.replica.pod, &self.replica.uid).await?;
+        Ok(there.then_some(log))
     }
 
     fn fresh(&mut self, ns: i64, text: &[u8], lines: &mut Vec<Line>) {
@@ -397,6 +399,12 @@ impl Reader {
         let Replica { role, replica, .. } = &self.replica;
         format!("{role}/{replica}: its Pod was gone before all was read: what it wrote last may be missing")
     }
+}
+
+/// Whether the Pod of that name is still this one. A log that was opened before is its log then: logs are asked for by name, and the next
+/// start of a replica has the same.
+pub async fn is_there(api: &Api<Pod>, pod: &str, uid: &str) -> Result<bool, kube::Error> {
+    Ok(api.get_opt(pod).await?.is_some_and(|p| p.uid().as_deref() == Some(uid)))
 }
 
 pub(crate) fn away(error: kube::Error) -> Error {

@@ -416,19 +416,15 @@ fn drop_middle(conn: &mut Conn, now: &mut Full, mut over: i64, size: fn(&Size) -
     Ok(freed)
 }
 
-/// What is kept of the output of a job, of one start of it or of all, in the order of starts and replicas.
-pub fn log_streams(conn: &mut Conn, job: JobUid, attempt: Option<i32>) -> Result<Vec<LogStream>> {
-    let rows: Vec<Row> = query!(conn, |c| {
-        let mut found = log_streams::table
-            .filter(log_streams::job.eq(job.to_string()))
-            .select(columns())
-            .order((log_streams::attempt, log_streams::role, log_streams::replica, log_streams::begun_ms))
-            .into_boxed();
-        if let Some(attempt) = attempt {
-            found = found.filter(log_streams::attempt.eq(i64::from(attempt)));
-        }
-        found.load(c)
-    })?;
+/// What is kept of the output of a job, in the order of starts and replicas.
+pub fn log_streams(conn: &mut Conn, job: JobUid) -> Result<Vec<LogStream>> {
+    let found = log_streams::table.filter(log_streams::job.eq(job.to_string())).select(columns()).order((
+        log_streams::attempt,
+        log_streams::role,
+        log_streams::replica,
+        log_streams::begun_ms,
+    ));
+    let rows: Vec<Row> = query!(conn, |c| found.load(c))?;
     rows.into_iter().map(stream).collect()
 }
 
@@ -601,7 +597,7 @@ pub fn shrink_logs(conn: &mut Conn, limit: i64) -> Result<bool> {
             break;
         }
         // half of it, so that not one job pays for all
-        now.head_chunks = now.head_chunks.min(1);
+        now.head_chunks = 1;
         let half = over.min(now.stored_bytes / 2 + 1);
         let gone = drop_middle(conn, &mut now, half, |chunk| chunk.stored)?;
         (over, freed) = (over - gone, freed + gone);

@@ -227,9 +227,9 @@ async fn what_was_written_outlives_the_pods_of_every_start_and_goes_with_the_job
     }
     let tailed = pb::StreamLogsRequest { tail_lines: Some(1), ..of("a") };
     assert_eq!(Output::open(&house, tailed).await.rest().await, texts(&SECOND[..1]));
-    let first = Output::open(&house, of("a")).await.line().await.unwrap();
-    let since = pb::StreamLogsRequest { since_time: first.time, ..of("a") };
-    assert_eq!(Output::open(&house, since).await.rest().await, texts(&SECOND[..1]));
+    let begun = Output::open(&house, start_of("a", 1)).await.line().await.unwrap();
+    let since = pb::StreamLogsRequest { since_time: begun.time, ..start_of("a", 1) };
+    assert_eq!(Output::open(&house, since).await.rest().await, texts(&FIRST[..1]));
     for n in [3, -1] {
         let refused =
             house.client().stream_logs(house.signed("ann", start_of("a", n))).await.map(drop).unwrap_err();
