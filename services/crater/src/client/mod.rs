@@ -91,7 +91,14 @@ impl Api {
         let mut stale = None;
         let mut attempt = 0;
         loop {
-            let token = self.tokens.bearer(stale.as_deref()).await?;
+            let token = match self.tokens.bearer(stale.as_deref()).await {
+                Err(error) if error.is_unavailable() && start.elapsed() < RETRY_FOR => {
+                    tokio::time::sleep(patience::backoff(attempt)).await;
+                    attempt += 1;
+                    continue;
+                }
+                token => token?,
+            };
             let mut attached = authorized(request.clone(), &token)?;
             attached.set_timeout(CALL_DEADLINE);
             let status = match method(self.channel.clone(), attached).await {
@@ -103,7 +110,7 @@ impl Api {
                 continue;
             }
             let pause = patience::pause(attempt, &status);
-            if status.code() != Code::Unavailable {
+            if !patience::is_away(&status) {
                 return Err(explain(status));
             }
             let why = patience::why_away(&status);

@@ -89,10 +89,22 @@ impl Patience {
     }
 }
 
-fn backoff(attempt: u32) -> Duration {
+/// How long to wait after so many tries in vain.
+pub fn backoff(attempt: u32) -> Duration {
     let ceiling = Duration::from_millis(100).saturating_mul(1 << attempt.min(6)).min(Duration::from_secs(5));
     // many clients that lost the same server must not come back in step
     ceiling.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// Whether a call may be sent again because nobody answered it: the server is away, or the connection broke under the call. What a
+/// server answers has no source; what HTTP/2 makes of a connection has.
+pub fn is_away(status: &Status) -> bool {
+    let broke = std::error::Error::source(status).is_some();
+    match status.code() {
+        Code::Unavailable => true,
+        Code::Unknown | Code::Internal | Code::Cancelled => broke,
+        _ => false,
+    }
 }
 
 /// Why the server does not answer: what the system says of the connection, else what the server says.
@@ -156,5 +168,29 @@ mod tests {
         };
         assert_eq!(told(2), Duration::from_secs(2));
         assert_eq!(told(3600), Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn a_call_under_which_the_connection_broke_is_one_that_nobody_answered() {
+        use tokio::io::AsyncReadExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // the call is on its way; then the server is killed
+            let mut bytes = [0; 1024];
+            let mut read = 0;
+            while read < 150 {
+                read += stream.read(&mut bytes).await.unwrap();
+            }
+        });
+        let channel = tonic::transport::Endpoint::from_shared(url).unwrap().connect_lazy();
+        let call = super::super::auth(channel).login(crater_api::user::v1::LoginRequest::default());
+        let status = call.await.unwrap_err();
+        server.await.unwrap();
+        assert!(is_away(&status), "{status:?}");
+        for code in [Code::Unknown, Code::Internal, Code::Cancelled, Code::PermissionDenied] {
+            assert!(!is_away(&Status::new(code, "a server says so")), "{code:?}");
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Tokens {
                     Code::Unauthenticated => Error::SignedOut(format!(
                         "the session at {server} has ended: sign in again with crater login"
                     )),
-                    Code::Unavailable => Error::Away(format!(
+                    _ if super::patience::is_away(&status) => Error::Away(format!(
                         "{server} does not answer: {}",
                         super::patience::why_away(&status)
                     )),
