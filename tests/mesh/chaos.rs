@@ -32,14 +32,13 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Submits jobs until there are enough, some of them gangs; cancels some. Returns which were cancelled.
 fn person(
-    mesh: &Mesh,
+    mut submitter: Submitter<'_>,
     journal: &Journal,
     seed: u64,
     next: &AtomicUsize,
     all: usize,
 ) -> (BTreeSet<String>, usize) {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut submitter = Submitter::new(mesh);
     let mut cancelled = BTreeSet::new();
     loop {
         let i = next.fetch_add(1, Ordering::SeqCst);
@@ -74,6 +73,14 @@ fn strike(mesh: &Mesh, victim: &str, down: Duration) -> Duration {
             std::thread::sleep(down);
             mesh.kubernetes.serve();
             Duration::ZERO
+        }
+        "database" => {
+            let server = mesh.database.server().unwrap();
+            server.kill();
+            std::thread::sleep(down);
+            let start = Instant::now();
+            server.restart();
+            start.elapsed()
         }
         name => {
             mesh.service(name).kill();
@@ -127,19 +134,24 @@ fn chaos(kills: usize) {
     let seed = number("CRATER_CHAOS_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
     eprintln!("CRATER_CHAOS_SEED={seed} CRATER_CHAOS_KILLS={kills}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mesh = Mesh::up(&["--nodes", "2x8:A100"]);
+    let mesh = Mesh::up_on_its_own_database(&["--nodes", "2x8:A100"]);
     let journal = Journal(mesh.file("journal"));
     let (all, next) = (kills * JOBS_A_KILL, AtomicUsize::new(0));
     let cancelled = Mutex::new(BTreeSet::new());
     let start = Instant::now();
     let mut victims: Vec<&str> = NAMES.to_vec();
     victims.push("kubernetes");
+    if mesh.database.server().is_some() {
+        victims.push("database");
+    }
     let mut slowest = Duration::ZERO;
+    let submitters: Vec<_> = (0..PEOPLE).map(|_| Submitter::new(&mesh)).collect();
     let away = std::thread::scope(|scope| {
-        let people: Vec<_> = (0..PEOPLE)
-            .map(|_| {
-                let (seed, mesh, journal, next) = (random.random(), &mesh, &journal, &next);
-                scope.spawn(move || person(mesh, journal, seed, next, all))
+        let people: Vec<_> = submitters
+            .into_iter()
+            .map(|submitter| {
+                let (seed, journal, next) = (random.random(), &journal, &next);
+                scope.spawn(move || person(submitter, journal, seed, next, all))
             })
             .collect();
         for i in 0..kills {

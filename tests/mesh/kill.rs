@@ -1,17 +1,15 @@
 //! Each part of the mesh is killed while jobs run and are submitted, and started again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crater_api::job::v1::JobState;
 use crater_api::quota::v1::GetQuotaRequest;
 use crater_api::quota::v1::quota_service_client::QuotaServiceClient;
-use crater_api::scheduling::v1::ExplainJobRequest;
-use crater_api::scheduling::v1::scheduling_service_client::SchedulingServiceClient;
 use crater_api::user::v1::LoginRequest;
 use crater_api::user::v1::auth_service_client::AuthServiceClient;
 use tonic::{Code, Status};
 
-use crate::harness::{Api, Cli, Follower, Mesh, PASSWORD, PATIENCE, until};
+use crate::harness::{Api, Cli, Follower, Mesh, PASSWORD, PATIENCE, promised, until};
 use crate::load::{Bed, Journal, Stream, Submitter, each_ran_once, is_away, job};
 
 /// From its start until a service says that it serves.
@@ -68,11 +66,6 @@ fn login(mesh: &Mesh) -> Result<(), Status> {
 fn quota(api: &Api) -> Result<(), Status> {
     let request = GetQuotaRequest { name: "accounts/default/quota".into() };
     api.call(request, |c, r| async move { QuotaServiceClient::new(c).get_quota(r).await }).map(drop)
-}
-
-fn explain(api: &Api, id: &str) -> Result<(), Status> {
-    let request = ExplainJobRequest { name: format!("accounts/default/jobs/{id}") };
-    api.call(request, |c, r| async move { SchedulingServiceClient::new(c).explain_job(r).await }).map(drop)
 }
 
 /// What a caller meets while a service is away.
@@ -151,7 +144,7 @@ fn without_a_scheduler_jobs_are_accepted_and_wait() {
     kill("scheduler", |mesh, journal| {
         let mut submitter = Submitter::new(mesh);
         submitter.submit(&job("meanwhile", &journal.0, 1, 0.1));
-        meets("asking why", || explain(submitter.api(), "meanwhile"));
+        meets("asking why", || submitter.explain("meanwhile").map(drop));
         assert_eq!(submitter.api().job("meanwhile").state(), JobState::Queued);
     });
 }
@@ -161,8 +154,9 @@ fn without_a_controller_what_is_allocated_starts_later() {
     kill("controller", |mesh, journal| {
         let mut submitter = Submitter::new(mesh);
         submitter.submit(&job("meanwhile", &journal.0, 1, 0.1));
-        let placed = || (!submitter.api().explain("meanwhile").placements.is_empty()).then_some(());
-        until("it is allocated", PATIENCE, placed);
+        until("it is allocated", PATIENCE, || {
+            submitter.explain("meanwhile").unwrap().filter(|why| !why.placements.is_empty())
+        });
         assert!(!journal.counts().keys().any(|(id, _)| id == "meanwhile"), "nobody is there to start it");
     });
 }
@@ -198,6 +192,40 @@ fn without_the_kubernetes_api_jobs_are_accepted_and_those_that_run_run_on() {
         stream.end()
     });
     assert_eq!(away, 0, "submitting does not need the cluster");
+    people.are_told_all();
+    let mut jobs = Submitter::new(&mesh).all_ended(PATIENCE);
+    assert_eq!(jobs.remove("followed").unwrap().attempts, 1);
+    each_ran_once(&jobs, &accepted, &journal);
+}
+
+#[test]
+fn without_the_database_jobs_run_on_and_nothing_that_was_accepted_is_lost() {
+    let mesh = Mesh::up_on_its_own_database(&["--nodes", "1x8:A100"]);
+    let Some(server) = mesh.database.server() else { return eprintln!("SQLite's dies with its service") };
+    let cli = mesh.cli();
+    let journal = Journal(mesh.file("journal"));
+    let bed = Bed::default();
+    let mut people = People::of(&mesh, &cli, "followed");
+    let api = mesh.api();
+    let (accepted, away) = std::thread::scope(|scope| {
+        let stream = Stream::start(scope, &bed, &mesh, &journal, "job");
+        until("some jobs", PATIENCE, || (journal.done() >= 3).then_some(()));
+        server.kill();
+        meets("getting a job", || api.list(Default::default()).map(drop));
+        meets("signing in", || login(&mesh));
+        let all = stream.accepted();
+        until("what was accepted has run", PATIENCE, || (journal.done() >= all).then_some(()));
+        server.restart();
+        let back = Instant::now();
+        let before = stream.accepted();
+        until("more jobs", PATIENCE, || (stream.accepted() > before).then_some(()));
+        eprintln!("jobs are accepted again after {:?}", back.elapsed());
+        assert!(back.elapsed() < promised(READY), "{:?}", back.elapsed());
+        mesh.all_ready(READY);
+        people.has_read_more();
+        stream.end()
+    });
+    assert!(away > 0, "somebody should have met the outage");
     people.are_told_all();
     let mut jobs = Submitter::new(&mesh).all_ended(PATIENCE);
     assert_eq!(jobs.remove("followed").unwrap().attempts, 1);

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use crater_api::common::v1::Resources;
 use crater_api::job::v1::{CreateJobRequest, Job, JobSpec, JobState, Role};
-use tonic::{Code, Status};
+use crater_api::scheduling::v1::scheduling_service_client::SchedulingServiceClient;
+use crater_api::scheduling::v1::{ExplainJobRequest, ExplainJobResponse};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
 
 use crate::harness::{Api, Mesh, PASSWORD, PATIENCE, until};
 
@@ -67,10 +70,11 @@ impl Journal {
     }
 }
 
-/// Whether asking again may help: the service is away, or the connection to the one in front of it broke.
+/// Whether asking again may help: the service is away, or too slow on a busy machine, or the connection to the one in front of it broke.
 pub fn is_away(status: &Status) -> bool {
     let broke = std::error::Error::source(status).is_some();
-    status.code() == Code::Unavailable || (broke && [Code::Unknown, Code::Cancelled].contains(&status.code()))
+    [Code::Unavailable, Code::DeadlineExceeded].contains(&status.code())
+        || (broke && [Code::Unknown, Code::Internal, Code::Cancelled].contains(&status.code()))
 }
 
 /// Asks until there is an answer; counts how often there was none.
@@ -98,6 +102,18 @@ impl<'a> Submitter<'a> {
     /// Signs in.
     pub fn new(mesh: &'a Mesh) -> Self {
         Self { mesh, api: mesh.api(), signed_in: Instant::now(), away: 0 }
+    }
+
+    /// Why a job waits, or where it is; none while the scheduler has not heard of it.
+    pub fn explain(&mut self, id: &str) -> Result<Option<ExplainJobResponse>, Status> {
+        let request = ExplainJobRequest { name: format!("accounts/default/jobs/{id}") };
+        let call =
+            |c: Channel, r: Request<_>| async move { SchedulingServiceClient::new(c).explain_job(r).await };
+        match self.api().call(request, call) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
     }
 
     /// The RPCs; a token does not last for ever.
@@ -164,7 +180,7 @@ impl<'a> Submitter<'a> {
 /// Submits a job after the other on a thread of its own, until it is told to stop.
 pub struct Stream<'scope> {
     stop: &'scope AtomicBool,
-    thread: std::thread::ScopedJoinHandle<'scope, (Vec<String>, usize)>,
+    thread: Option<std::thread::ScopedJoinHandle<'scope, (Vec<String>, usize)>>,
     accepted: &'scope Mutex<Vec<String>>,
 }
 
@@ -199,7 +215,7 @@ impl<'scope> Stream<'scope> {
             }
             (accepted.lock().unwrap().clone(), submitter.away)
         });
-        Self { stop, thread, accepted }
+        Self { stop, thread: Some(thread), accepted }
     }
 
     /// How many were accepted so far.
@@ -208,9 +224,16 @@ impl<'scope> Stream<'scope> {
     }
 
     /// Ends it: what was accepted, and how often nobody answered.
-    pub fn end(self) -> (Vec<String>, usize) {
+    pub fn end(mut self) -> (Vec<String>, usize) {
         self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        // a test that fails does not wait for it
+        self.stop.store(true, Ordering::SeqCst);
     }
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use crater_k8s_mem::NodeSpec;
 use tempfile::TempDir;
 
+use super::database::Database;
 use super::kubernetes::{Kubelets, Kubernetes};
 use super::program::{LOG, PASSWORD, Turn};
 use super::service::{Service, free_port};
-use super::{Api, Cli, PATIENCE, program, run, until};
+use super::{Api, Cli, PATIENCE, program, promised, run, until};
 
 /// The services, in an order in which each finds those that it calls; any order will do.
 pub const NAMES: [&str; 6] = ["user", "quota", "job", "scheduler", "controller", "gateway"];
@@ -21,6 +22,8 @@ pub struct Mesh {
     services: BTreeMap<String, Service>,
     /// The cluster that it works on.
     pub kubernetes: Kubernetes,
+    /// Where the tables are.
+    pub database: Database,
     /// Where the gateway listens: `http://127.0.0.1:PORT`.
     pub url: String,
     /// For kubectl.
@@ -90,7 +93,17 @@ impl Mesh {
 
     /// One with these flags and these further variables; all of it is ready.
     pub fn up_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mesh = Self::prepare(args, environment);
+        Self::prepare(args, environment).begin()
+    }
+
+    /// One that runs commands here over a database that may be killed.
+    pub fn up_on_its_own_database(args: &[&str]) -> Self {
+        let args = [args, &["--run-local"]].concat();
+        Self::prepare_on(Database::of_environment(true), &args, &[]).begin()
+    }
+
+    fn begin(self) -> Self {
+        let mesh = self;
         mesh.kubernetes.block_on(crater_k8s::build::install(&mesh.kubernetes.client())).unwrap();
         for service in mesh.services.values() {
             service.start();
@@ -101,6 +114,10 @@ impl Mesh {
 
     /// Everything but the custom resources, and nothing started.
     pub fn prepare(args: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::prepare_on(Database::of_environment(false), args, environment)
+    }
+
+    fn prepare_on(database: Database, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let turn = Turn::take();
         let wanted = Wanted::read(args);
         let folder = tempfile::Builder::new().prefix("crater-mesh-").tempdir().unwrap();
@@ -112,6 +129,7 @@ impl Mesh {
         let mut mesh = Self {
             services: BTreeMap::new(),
             kubernetes,
+            database,
             url: format!("http://127.0.0.1:{}", ports["gateway"]),
             kubeconfig,
             folder,
@@ -137,7 +155,7 @@ impl Mesh {
             set("MESH_KEY", &file("mesh.key"));
         }
         if ["user", "quota", "job"].contains(&name) {
-            set("DATABASE", &file("db"));
+            set("DATABASE", &self.database.address(self.folder.path()));
         }
         if ["job", "scheduler", "controller"].contains(&name) {
             set("KUBECONFIG", &file("kubeconfig"));
@@ -172,7 +190,9 @@ impl Mesh {
         let gateway = &self.services["gateway"];
         for owned in ["user.v1.AuthService", "quota.v1.QuotaService", "job.v1.JobService"] {
             let owned = format!("crater.{owned}");
-            until(&format!("the gateway reaches {owned}"), limit, || gateway.serves(&owned).then_some(()));
+            until(&format!("the gateway reaches {owned}"), promised(limit), || {
+                gateway.serves(&owned).then_some(())
+            });
         }
         took
     }
