@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crater_api::job::v1::JobState;
 
 use crate::harness::{
-    Cli, Ended, Mesh, NAMES, PASSWORD, PATIENCE, example, mesh_key, program, run, tools, until,
+    Cli, Ended, Mesh, NAMES, PASSWORD, PATIENCE, example, mesh_key, program, promised, run, tools, until,
 };
 
 /// `EX_CONFIG` of `sysexits.h`.
@@ -62,7 +62,10 @@ fn sigterm_drains_each_service_and_a_new_start_finds_all() {
         assert!(status.success(), "{name}: {status}\n{}", mesh.service(name).log());
         let took = start.elapsed();
         eprintln!("{name} left after {took:?}");
-        assert!(took < Duration::from_secs(5), "{name}: open streams must not hold the end back: {took:?}");
+        assert!(
+            took < promised(Duration::from_secs(5)),
+            "{name}: open streams must not hold the end back: {took:?}"
+        );
     }
     for name in NAMES {
         mesh.service(name).start();

@@ -12,7 +12,7 @@ use super::database::Database;
 use super::kubernetes::{Kubelets, Kubernetes};
 use super::program::{LOG, PASSWORD, Turn};
 use super::service::{Service, free_port};
-use super::{Api, Cli, PATIENCE, program, run, until};
+use super::{Api, Cli, PATIENCE, program, promised, run, until};
 
 /// The services, in an order in which each finds those that it calls; any order will do.
 pub const NAMES: [&str; 6] = ["user", "quota", "job", "scheduler", "controller", "gateway"];
@@ -190,7 +190,9 @@ impl Mesh {
         let gateway = &self.services["gateway"];
         for owned in ["user.v1.AuthService", "quota.v1.QuotaService", "job.v1.JobService"] {
             let owned = format!("crater.{owned}");
-            until(&format!("the gateway reaches {owned}"), limit, || gateway.serves(&owned).then_some(()));
+            until(&format!("the gateway reaches {owned}"), promised(limit), || {
+                gateway.serves(&owned).then_some(())
+            });
         }
         took
     }

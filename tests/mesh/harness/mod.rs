@@ -22,4 +22,4 @@ pub use cli::Cli;
 pub use mesh::{Mesh, NAMES, example, mesh_key};
 pub use process::{Ended, Follower, run};
 pub use program::{PASSWORD, command, program};
-pub use wait::{PATIENCE, is_alive, until};
+pub use wait::{PATIENCE, promised, until};

@@ -15,7 +15,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::{PATIENCE, run, until};
+use super::{PATIENCE, promised, run, until};
 
 /// A port that nobody listens on. It is none of those that the system gives to whoever asks for any, so it stays free while
 /// its service is killed and started again.
@@ -60,9 +60,10 @@ impl Service {
         *child = Some(command.stdout(log()).stderr(log()).spawn().unwrap());
     }
 
-    /// Waits until it says that it serves; returns how long that took.
+    /// Waits until it says that it serves, at most as long as promised; returns how long that took.
     pub fn ready(&self, limit: Duration) -> Duration {
         let start = Instant::now();
+        let limit = promised(limit);
         until(&format!("{} is ready", self.label), limit, || {
             if let Some(child) = self.child.lock().unwrap().as_mut()
                 && let Some(status) = child.try_wait().unwrap()

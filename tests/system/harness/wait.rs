@@ -5,6 +5,17 @@ use std::time::{Duration, Instant};
 /// How long anything may take that is not measured: far above what a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A time that is promised, on a machine that has nothing else to do; on one where more wants to run than it has processors for,
+/// as much longer.
+pub fn promised(limit: Duration) -> Duration {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(1.0);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    // our own programs are two to a processor at times
+    let crowd = load / (2.0 * u32::try_from(processors).map_or(1.0, f64::from));
+    limit.mul_f64(crowd.max(1.0))
+}
+
 /// Waits until the condition gives a value; `what` says in the failure what was waited for.
 pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
