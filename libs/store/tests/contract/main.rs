@@ -4,6 +4,7 @@
 
 mod door;
 mod house;
+mod jobs;
 mod quota;
 mod server;
 mod user;
