@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crater_k8s::aijob::{AIJobResources, AIJobRole, AIJobStatus, Class, Phase};
+use crater_k8s::aijob::{AIJobResources, AIJobRole, AIJobStatus, Class, Phase, Suspension};
 use crater_k8s::allocation::{Placement, Range, Revoked};
 use crater_k8s::{AIJob, AIJobSpec, Allocation, AllocationSpec, AllocationStatus, names};
 use kube::ResourceExt;
@@ -323,6 +323,54 @@ fn a_cancel_that_comes_after_the_end_changes_nothing_and_before_it_wins() {
     world.job.status = Some(world.next());
     world.job.spec.cancelled = false;
     assert_eq!(status(&world.plan()), None, "an end is final");
+}
+
+fn suspend(world: &mut World) {
+    world.job.spec.suspended = Some(Suspension { by: "users/ann".into(), since_millis: 0 });
+}
+
+#[test]
+fn a_suspended_job_goes_back_to_the_queue_and_costs_neither_a_retry_nor_a_preemption() {
+    let mut world = running(vec![role("worker", 2, 2)]);
+    suspend(&mut world);
+    // one failed at the same moment, and the scheduler was faster than our watch
+    world.pods[0].state = State::Failed { exit_code: 1, message: String::new() };
+    let next = world.next();
+    assert_eq!((next.phase, next.reason.as_deref()), (Some(Phase::Queued), Some("Suspended")));
+    assert_eq!((next.preemptions, next.failures, next.attempts), (0, 0, 1));
+    world.job.status = Some(next);
+    assert_eq!(deleted(&world.plan()), ["train-worker-0", "train-worker-1"], "with their grace period");
+    world.pods.clear();
+    let given_back = |a: &Action| matches!(a, Action::Release { allocation, .. } if allocation == "first");
+    assert!(world.plan().actions.iter().any(given_back), "{:?}", world.plan());
+}
+
+#[test]
+fn what_the_scheduler_takes_back_from_a_suspended_job_is_no_preemption_even_where_its_spec_is_not_seen_yet() {
+    let mut world = running(vec![role("worker", 2, 2)]);
+    let replicas = Range { role: "worker".into(), first: 0, count: 2 };
+    let (reason, message) = ("Suspended".into(), "suspended by users/ann".into());
+    world.allocation(0).spec.revoked = vec![Revoked { replicas, reason, message }];
+    let next = world.next();
+    assert_eq!((next.phase, next.reason.as_deref()), (Some(Phase::Queued), Some("Suspended")));
+    assert_eq!(next.preemptions, 0);
+}
+
+#[test]
+fn a_suspended_job_does_not_start_ends_well_if_it_had_ended_and_can_be_cancelled() {
+    let mut world = waiting(vec![role("worker", 1, 1)]);
+    suspend(&mut world);
+    world.give("late", 1, &[("worker", 0, 1)]);
+    let plan = world.plan();
+    assert!(!plan.actions.contains(&Action::Keep), "{plan:?}");
+    assert_ne!(status(&plan).and_then(|s| s.phase), Some(Phase::Starting));
+    world.job.spec.cancelled = true;
+    (world.allocations, world.pods) = (vec![], vec![]);
+    assert_eq!(world.next().phase, Some(Phase::Cancelled));
+    let mut world = running(vec![role("worker", 1, 1)]);
+    suspend(&mut world);
+    world.end(0, 0, 2000);
+    assert_eq!(world.next().phase, Some(Phase::Succeeded));
 }
 
 #[test]

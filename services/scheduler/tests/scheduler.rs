@@ -56,6 +56,47 @@ async fn a_gang_that_does_not_fit_gets_nothing_and_is_told_how_much_is_short() {
 }
 
 #[tokio::test]
+async fn a_suspended_job_gives_back_what_it_holds_and_is_given_nothing_until_it_is_resumed() {
+    let house = House::new([node("n0", 2)]).await;
+    house.submit(&job("a").gpus(2000)).await;
+    house.until("a is allocated", |all| all.len() == 1).await;
+    house.accept("a").await;
+    house.submit(&job("b").gpus(2000)).await;
+    house.reason("b", "NotEnoughGpus").await;
+    house.suspend("a", true).await;
+    let told = house.reason("a", "Suspended").await;
+    assert!(
+        told.message.starts_with("Suspended by users/ann since 1970-01-01T00:00:01Z: resume it"),
+        "{told:?}"
+    );
+    assert_eq!(told.position, 0, "it is in no line");
+    house.until("it is taken back", |all| all[0].spec.revoked.iter().any(|r| r.reason == "Suspended")).await;
+    let why = house.explain("ann", "accounts/lab/jobs/a").await.unwrap();
+    assert!(why.waiting && why.message.contains("still holds 1 replica"), "{why:?}");
+    house.release("a", 0..1).await;
+    house.back_to_queue("a").await;
+    house.until("b gets it", |all| all.iter().any(|a| a.spec.job == "b")).await;
+    house.finish("b").await;
+    house.until("nothing is given", |all| all.iter().all(|a| a.spec.job != "a" || a.held().is_empty())).await;
+    let queue = house.queue("ann", "accounts/lab", 0, "").await.unwrap().0;
+    assert!(queue.is_empty(), "{queue:?}");
+    house.suspend("a", false).await;
+    let again =
+        |all: &[crater_k8s::Allocation]| all.iter().any(|a| a.spec.job == "a" && !a.held().is_empty());
+    house.until("a is allocated again", again).await;
+}
+
+#[tokio::test]
+async fn who_asks_for_a_job_that_is_on_its_way_waits_for_it() {
+    let house = House::new([node("n0", 2)]).await;
+    let (told, ()) = tokio::join!(house.explain("ann", "accounts/lab/jobs/new"), async {
+        tokio::task::yield_now().await;
+        house.submit(&job("new").gpus(1000)).await;
+    });
+    assert_eq!(told.unwrap().job, "accounts/lab/jobs/new");
+}
+
+#[tokio::test]
 async fn a_lowered_limit_starts_nothing_new_and_evicts_nobody() {
     let house = House::new([node("n0", 8)]).await;
     house.limit("accounts/lab/quota", vec![row("gpu", None, Some(4000))]);

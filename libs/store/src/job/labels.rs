@@ -49,10 +49,10 @@ pub(super) fn clear(conn: &mut Conn, uid: &str) -> Result<()> {
 /// Fills in some rows that were written before there were columns to list by. Says whether that was the last of them; call it until
 /// then, each time in a transaction of its own: a crash between two is no harm.
 pub fn fill_in(conn: &mut Conn) -> Result<bool> {
-    let after = match meta::filled(conn)? {
-        None => return Ok(true),
-        Some(after) => after,
-    };
+    if meta::filled(conn)?.is_none() {
+        return Ok(true);
+    }
+    let Some(after) = meta::lock_filled(conn)? else { return Ok(true) };
     let found = listed::table
         .filter(listed::uid.gt(&after))
         .order(listed::uid)

@@ -10,7 +10,7 @@ use super::schema::{jobs, meta};
 use super::usage::close_spans;
 use crate::conn::{Conn, locked, query};
 use crate::error::OrExists;
-use crate::{Error, Result};
+use crate::{Error, Result, revision};
 
 const DATABASE: &str = "database";
 const CLUSTER: &str = "cluster";
@@ -67,6 +67,13 @@ pub(super) fn set_pruned(conn: &mut Conn, change: i64) -> Result<()> {
 /// The last job whose row has what lists go by; none: all have.
 pub(super) fn filled(conn: &mut Conn) -> Result<Option<String>> {
     let filled = get(conn, FILLED)?.unwrap_or_default();
+    Ok(Some(filled).filter(|last| last != ALL))
+}
+
+/// The same, for whoever goes on to fill in: another one waits meanwhile.
+pub(super) fn lock_filled(conn: &mut Conn) -> Result<Option<String>> {
+    revision::next(conn)?;
+    let filled = lock(conn, FILLED)?.unwrap_or_default();
     Ok(Some(filled).filter(|last| last != ALL))
 }
 

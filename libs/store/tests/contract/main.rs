@@ -5,6 +5,7 @@
 mod door;
 mod house;
 mod job;
+mod jobs;
 mod quota;
 mod server;
 mod user;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
 
+mod change;
 mod cluster;
 mod house;
 mod logs;

@@ -280,6 +280,13 @@ impl House {
         api.create(&PostParams::default(), &made).await.unwrap();
     }
 
+    /// As the job service.
+    pub async fn suspend(&self, job: &str, on: bool) {
+        let suspended = on.then(|| json!({"by": "users/ann", "sinceMillis": 1000}));
+        let patch = json!({"spec": {"suspended": suspended}});
+        self.jobs("lab").patch(job, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
     pub async fn allocations(&self) -> Vec<Allocation> {
         let api: Api<Allocation> = Api::all(self.cluster.client());
         api.list(&ListParams::default()).await.unwrap().items
