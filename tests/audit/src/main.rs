@@ -1,5 +1,6 @@
 //! `crater-audit`: watches a running Crater and judges it. Leaves with 0 if nothing was wrong, with 1 if something was.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -7,19 +8,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use crater_audit::edge::{self, Input, Sink};
-use crater_audit::judge::{Auditor, Settings};
-use crater_audit::observation::Observation;
+use crater_audit::judge::{Auditor, Question, Settings};
+use crater_audit::observation::{Kind, Observation, Source};
 use crater_audit::order::Order;
 use crater_audit::report::Report;
 use crater_audit::violation::Violation;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// Follows a running Crater and judges its laws at every instant
 #[derive(Parser)]
 #[command(name = "crater-audit", version)]
 struct Args {
-    /// The gateway, for example http://127.0.0.1:8080; the password of --user is read from CRATER_ADMIN_PASSWORD
+    /// The gateway, for example http://127.0.0.1:8080; the password of --user is read from CRATER_PASSWORD
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// A platform admin
@@ -34,7 +35,8 @@ struct Args {
     /// What callers were answered: one JSON object a line, with name, uid and request_id
     #[arg(long, value_name = "FILE")]
     acks: Option<PathBuf>,
-    /// Ends by itself once something was seen and then nothing more for so long; else at SIGTERM
+    /// Ends by itself once something was seen and then nothing more for so long; else after SIGTERM, once all has come to rest or has
+    /// had its time for that (a second SIGTERM ends it at once)
     #[arg(long, value_name = "SECONDS")]
     until_quiet: Option<u64>,
     /// So many jobs must have been seen for the verdict to count
@@ -70,6 +72,8 @@ enum Output {
 const TICK: Duration = Duration::from_millis(250);
 /// What may wait for the judge; beyond it the sources wait.
 const INPUTS: usize = 4096;
+/// How long nothing more must have been seen at the end.
+const LAST_MS: i64 = 2_000;
 /// Troubles that are told.
 const TROUBLES: usize = 20;
 
@@ -94,6 +98,9 @@ struct Desk {
     troubles: Vec<String>,
     /// When something was last seen that was not the passing of time.
     last_ms: i64,
+    questions: VecDeque<Question>,
+    /// Whether every source could be read at the last tick.
+    follows: bool,
 }
 
 impl Desk {
@@ -121,9 +128,7 @@ impl Desk {
             }
             Input::Version(kind, version) => {
                 // the Lease is renewed for ever
-                if kind != crater_audit::observation::Kind::Lease
-                    && kind != crater_audit::observation::Kind::Node
-                {
+                if kind != Kind::Lease && kind != Kind::Node {
                     self.last_ms = now_ms;
                 }
                 self.order.push(now_ms, kind, *version);
@@ -136,6 +141,26 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Asks as much as may be asked now; where there is no API, nobody answers.
+    fn ask(&mut self, ask: &mpsc::Sender<Question>) {
+        self.questions.extend(self.judge.questions());
+        while let Some(question) = self.questions.pop_front() {
+            match ask.try_send(question) {
+                Ok(()) => {}
+                Err(TrySendError::Full(question)) => {
+                    self.questions.push_front(question);
+                    return;
+                }
+                Err(TrySendError::Closed(_)) => {}
+            }
+        }
+    }
+
+    /// Whether nothing has still to become so that can be waited for.
+    fn at_rest(&self) -> bool {
+        self.order.is_empty() && self.questions.is_empty() && self.judge.at_rest()
     }
 
     fn in_order(&mut self, now_ms: i64) {
@@ -152,7 +177,7 @@ async fn audit(args: &Args) -> Result<Report> {
     let (ask, asked) = mpsc::channel(INPUTS);
     tokio::spawn(edge::cluster::follow(args.kubeconfig.clone(), sink.clone()));
     if let Some(server) = &args.server {
-        let password = std::env::var("CRATER_ADMIN_PASSWORD").context("CRATER_ADMIN_PASSWORD is not set")?;
+        let password = std::env::var("CRATER_PASSWORD").context("CRATER_PASSWORD is not set")?;
         let access = edge::api::Access { server: server.clone(), user: args.user.clone(), password };
         tokio::spawn(edge::api::follow(access, asked, sink.clone()));
     }
@@ -176,30 +201,51 @@ async fn audit(args: &Args) -> Result<Report> {
         violations: Vec::new(),
         troubles: Vec::new(),
         last_ms: 0,
+        questions: VecDeque::new(),
+        follows: false,
     };
+    for (source, there) in
+        [(Source::Cluster, true), (Source::Store, args.store.is_some()), (Source::Api, args.server.is_some())]
+    {
+        desk.judge(0, Observation::Link(source, !there));
+    }
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let quiet_ms = args.until_quiet.map(|s| i64::try_from(s).unwrap_or(i64::MAX / 2000) * 1000);
+    // until when all may come to rest, once it was told to end
+    let mut until: Option<i64> = None;
+    let rest_ms = settings.orphan_ms + 2 * settings.settle_ms + LAST_MS;
     loop {
         tokio::select! {
             biased;
-            _ = term.recv() => break,
-            _ = int.recv() => break,
-            // all that is there already comes before the time that has passed
-            Some(input) = inputs.recv() => desk.take(sink.now_ms(), input),
+            _ = async { tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} } } => {
+                if until.replace(sink.now_ms() + rest_ms).is_some() {
+                    break;
+                }
+            }
             _ = tick.tick() => {
+                // what has come by now is older than the time that has passed; a machine may have kept us waiting
+                for _ in 0..INPUTS {
+                    let Ok(input) = inputs.try_recv() else { break };
+                    desk.take(sink.now_ms(), input);
+                }
                 let now = sink.now_ms();
                 desk.in_order(now);
                 desk.judge(now, Observation::Tick);
-                for question in desk.judge.questions() {
-                    // where there is no API, nobody answers
-                    let _ = ask.try_send(question);
+                if !std::mem::replace(&mut desk.follows, desk.judge.hears_all()) && desk.follows {
+                    eprintln!("following");
+                }
+                desk.ask(&ask);
+                let rests = desk.at_rest() && now - desk.last_ms >= LAST_MS;
+                if until.is_some_and(|until| rests || now >= until) {
+                    break;
                 }
                 let quiet = quiet_ms.is_some_and(|quiet| now - desk.last_ms >= quiet);
                 if quiet && desk.judge.seen.jobs > 0 && desk.judge.seen.jobs >= args.expect_jobs {
                     break;
                 }
             }
+            Some(input) = inputs.recv() => desk.take(sink.now_ms(), input),
         }
         if args.fail_fast && !desk.violations.is_empty() {
             break;

@@ -382,6 +382,7 @@ pub struct JobEvent {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Acknowledged {
     /// `accounts/{account}/jobs/{job}`.
+    #[serde(alias = "job")]
     pub name: String,
     /// The job's uid, if it was kept.
     #[serde(default)]

@@ -1,4 +1,5 @@
-//! What callers were answered, one JSON object a line, as they write it down: `{"name": …, "uid": …, "request_id": …}`.
+//! What callers were answered, one JSON object a line, as they write it down: `{"name": …, "uid": …, "request_id": …}` (`job`
+//! is read as `name`; more is not read).
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use crater_k8s::names;
 use futures::TryStreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node};
@@ -230,7 +229,3 @@ async fn watch<T: Followed>(client: &Client, sink: &Sink, places: &Places) -> Re
 fn forget(places: &Places, kind: Kind) {
     places.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
 }
-
-/// The Lease is in the namespace that its path names.
-#[allow(dead_code)]
-const SYSTEM: &str = names::SYSTEM_NAMESPACE;

@@ -33,9 +33,10 @@ async fn run(location: &Location, sink: &Sink) -> Result<std::convert::Infallibl
     let jobs = Db::look(location, Service::Job)?;
     let quotas = Db::look(location, Service::Quota)?;
     let users = Db::look(location, Service::User)?;
-    let mut place = whole(&jobs, sink).await?;
+    let mut place = 0;
     let mut up = false;
-    for round in 0u32.. {
+    let mut round = 0u32;
+    loop {
         if round % ROUNDS == 0 {
             accounts(&users, sink).await?;
             limits(&quotas, sink).await?;
@@ -44,28 +45,8 @@ async fn run(location: &Location, sink: &Sink) -> Result<std::convert::Infallibl
         if !std::mem::replace(&mut up, true) {
             sink.saw(Observation::Link(Source::Store, true)).await;
         }
+        round = round.wrapping_add(1);
         tokio::time::sleep(EVERY).await;
-    }
-    Err(Error::unavailable("counted to the end"))
-}
-
-/// All rows as they are. Answers the number of the last change.
-async fn whole(db: &Db, sink: &Sink) -> Result<i64, Error> {
-    let position = db.read::<_, Error, _>(Tx::ListJobs, job::position).await?;
-    let mut after = 0;
-    loop {
-        let page = db.read::<_, Error, _>(Tx::ListJobs, move |c| {
-            job::snapshot(c, position, after, &Visible::All, None, BATCH)
-        });
-        let page = page.await?;
-        let last = page.len() < BATCH;
-        for row in page {
-            after = row.change;
-            sink.saw(Observation::Row(seen(&row))).await;
-        }
-        if last {
-            return Ok(position);
-        }
     }
 }
 
@@ -77,8 +58,9 @@ async fn changes(db: &Db, sink: &Sink, mut place: i64) -> Result<i64, Error> {
             .read::<_, Error, _>(Tx::ListJobs, move |c| job::changes(c, place, &Visible::All, None, BATCH))
             .await?;
         if next.forgotten > place {
-            // deletions were forgotten, or the tables are older than what was read of them
-            return whole(db, sink).await;
+            // deletions were forgotten: what is there is given on all the same
+            place = if next.forgotten == i64::MAX { 0 } else { next.forgotten };
+            continue;
         }
         place = next.position;
         for row in &next.jobs {

@@ -151,16 +151,14 @@ impl Auditor {
             return;
         }
         let mut replicas: BTreeSet<Replica> = object.granted.iter().map(|g| g.replica.clone()).collect();
-        let alone = least(&job, &replicas);
-        if job.phase != Phase::Queued {
-            for other in self.allocations_of.get(&object.job_uid).into_iter().flatten() {
-                let Some(other) = self.allocations.get(other) else { continue };
-                let kept =
-                    other.object.held().map(|g| &g.replica).filter(|r| !other.object.revoked.contains(*r));
-                replicas.extend(kept.cloned());
-            }
+        for other in self.allocations_of.get(&object.job_uid).into_iter().flatten() {
+            let Some(other) = self.allocations.get(other).map(|g| &g.object) else { continue };
+            // of a job that waits, what was given for an earlier start goes back
+            let joins = job.phase != Phase::Queued || (other.revoked.is_empty() && other.released.is_empty());
+            let kept = other.held().map(|g| &g.replica).filter(|r| joins && !other.revoked.contains(*r));
+            replicas.extend(kept.cloned());
         }
-        let short = alone.filter(|_| job.phase == Phase::Queued || least(&job, &replicas).is_some());
+        let short = least(&job, &replicas);
         self.judge(Law::I2, cause::PARTIAL_GRANT, subject, short);
     }
 

@@ -127,7 +127,9 @@ pub struct Auditor {
     told: Tellings,
     /// Jobs of which something has still to become so.
     open: HashSet<String>,
-    since: HashMap<(&'static str, String), (u64, i64)>,
+    /// What lasts of each job that should not: its fingerprint, and since when.
+    since: HashMap<String, Vec<(&'static str, u64, i64)>>,
+    looked_ms: i64,
     down: BTreeSet<Source>,
     questions: Vec<Question>,
     reported: HashSet<(Law, &'static str, String)>,
@@ -194,6 +196,7 @@ impl Auditor {
             told: Tellings::default(),
             open: HashSet::new(),
             since: HashMap::new(),
+            looked_ms: 0,
             down: BTreeSet::new(),
             questions: Vec::new(),
             reported: HashSet::new(),
@@ -242,6 +245,16 @@ impl Auditor {
     /// Jobs of which something has still to become so: API, tables and cluster differ, or an end is not cleared away.
     pub fn unsettled(&self) -> usize {
         self.open.len()
+    }
+
+    /// Whether every source can be read.
+    pub fn hears_all(&self) -> bool {
+        self.down.is_empty()
+    }
+
+    /// Whether nothing lasts that should not.
+    pub fn at_rest(&self) -> bool {
+        self.since.is_empty()
     }
 
     fn listed(&mut self, kind: Kind, revision: u64, objects: Vec<Object>) {

@@ -9,6 +9,10 @@ use crate::violation::{Cause, Law, cause};
 use super::fence::Standing;
 use super::{Auditor, Question, name};
 
+/// How often it is looked at.
+const EVERY_MS: i64 = 500;
+/// The condition of a job that waits without words.
+const SILENT: &str = "silent";
 /// Questions why a job waits that are asked at one tick.
 const QUESTIONS: usize = 5;
 
@@ -29,29 +33,25 @@ impl Auditor {
             self.since.clear();
             return;
         }
+        if self.now - self.looked_ms < EVERY_MS {
+            return;
+        }
+        self.looked_ms = self.now;
         let mut asked = 0;
-        for uid in self.open.clone() {
+        for uid in self.open.iter().cloned().collect::<Vec<_>>() {
             let unsettled = self.unsettled_of(&uid);
-            let mut gone = vec![
-                "held",
-                "runs",
-                "row",
-                "absent",
-                "outbox",
-                "told",
-                "revoked",
-                "undecided",
-                "ended",
-                "idle",
-            ];
-            gone.retain(|condition| !unsettled.iter().any(|u| u.condition == *condition));
-            for condition in gone {
-                self.since.remove(&(condition, uid.clone()));
-            }
-            if unsettled.is_empty() && self.is_over(&uid) {
-                self.open.remove(&uid);
-                self.since.remove(&("reason", uid.clone()));
+            let silent = self.waits_without_words(&uid);
+            if unsettled.is_empty() && silent.is_none() {
+                self.since.remove(&uid);
+                if self.is_over(&uid) {
+                    self.open.remove(&uid);
+                }
                 continue;
+            }
+            if let Some(lasting) = self.since.get_mut(&uid) {
+                let still =
+                    |c: &str| unsettled.iter().any(|u| u.condition == c) || (silent.is_some() && c == SILENT);
+                lasting.retain(|(condition, ..)| still(condition));
             }
             for u in unsettled {
                 let limit = u.limit_ms;
@@ -64,8 +64,13 @@ impl Auditor {
                     );
                 }
             }
-            if asked < QUESTIONS && self.waits_without_words(&uid) {
+            if let Some(name) = silent
+                && self.lasts(SILENT, &uid, 0, self.settings.settle_ms)
+                && asked < QUESTIONS
+            {
                 asked += 1;
+                self.since.remove(&uid);
+                self.questions.push(Question::Explain(name));
             }
         }
     }
@@ -73,11 +78,18 @@ impl Auditor {
     /// Whether a condition has held with this fingerprint for so long.
     fn lasts(&mut self, condition: &'static str, uid: &str, fingerprint: u64, limit_ms: i64) -> bool {
         let now = self.now;
-        let entry = self.since.entry((condition, uid.to_owned())).or_insert((fingerprint, now));
-        if entry.0 != fingerprint {
-            *entry = (fingerprint, now);
+        let lasting = self.since.entry(uid.to_owned()).or_default();
+        match lasting.iter_mut().find(|(c, ..)| *c == condition) {
+            Some((_, print, since)) if *print == fingerprint => now - *since >= limit_ms,
+            Some(entry) => {
+                *entry = (condition, fingerprint, now);
+                false
+            }
+            None => {
+                lasting.push((condition, fingerprint, now));
+                false
+            }
         }
-        now - entry.1 >= limit_ms
     }
 
     /// Nothing will come of it any more: it has ended, and nothing of it is left to be judged.
@@ -196,21 +208,11 @@ impl Auditor {
         }
     }
 
-    /// Asks why a job waits that has waited for long while its row gives no more than that it was accepted.
-    fn waits_without_words(&mut self, uid: &str) -> bool {
-        let Some(row) = self.rows.by_uid.get(uid) else { return false };
+    /// The name of a job that waits while its row gives no more than that it was accepted.
+    fn waits_without_words(&self, uid: &str) -> Option<String> {
+        let row = self.rows.by_uid.get(uid)?;
         let in_cluster = self.job_of(uid).is_some_and(|job| job.phase == Phase::Queued && !job.ending);
         let silent = matches!(row.reason.as_str(), "" | "Submitted" | "Restarted" | "QUEUED");
-        if row.state != Phase::Queued || row.cancelled || !silent || !in_cluster {
-            self.since.remove(&("reason", uid.to_owned()));
-            return false;
-        }
-        let (name, settle) = (row.name.clone(), self.settings.settle_ms);
-        let asks = self.lasts("reason", uid, 0, settle);
-        if asks {
-            self.since.remove(&("reason", uid.to_owned()));
-            self.questions.push(Question::Explain(name));
-        }
-        asks
+        (row.state == Phase::Queued && !row.cancelled && silent && in_cluster).then(|| row.name.clone())
     }
 }
