@@ -63,6 +63,15 @@ pub(crate) fn prepare(dir: &Path, service: Service) -> Result<String> {
     file.to_str().map(str::to_owned).ok_or_else(|| refuse(&"the path is not UTF-8"))
 }
 
+/// Names the file, which must be there.
+pub(crate) fn existing(dir: &Path, service: Service) -> Result<String> {
+    let file = dir.join(format!("{service}.db"));
+    match file.to_str() {
+        Some(path) if file.is_file() => Ok(path.to_owned()),
+        _ => Err(Error::unavailable(format!("no database at {}", file.display()))),
+    }
+}
+
 /// Runs what is pending on a SQLite file, each migration in a transaction of its own.
 pub(crate) fn run(conn: &mut Conn, service: Service, path: &str) -> Result<()> {
     match &mut conn.0 {

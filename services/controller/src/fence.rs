@@ -4,6 +4,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 
 use crater_k8s::{Allocation, names};
+use crater_plant::{Bug, planted};
 
 /// What the scheduler's Lease said, read after the Allocation was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Fence {
 
     /// Judges an Allocation that was not accepted yet.
     pub fn judge(&self, allocation: &Allocation) -> Judgement {
-        if allocation.spec.epoch == self.epoch {
+        if allocation.spec.epoch == self.epoch || planted(Bug::NoEpochCheck) {
             return Judgement::Valid;
         }
         let revision = allocation.resource_version().and_then(|r| r.parse::<u64>().ok());

@@ -14,6 +14,7 @@ use crater_k8s::aijob::{AIJobStatus, Phase, SUSPENDED};
 use crater_k8s::allocation::{Granted, NODE_DRAINED, Range, Rejected, ranges};
 use crater_k8s::build::Rendezvous;
 use crater_k8s::{AIJob, Allocation, names};
+use crater_plant::{Bug, planted};
 use kube::ResourceExt;
 
 use crate::fence::{Fence, Judgement};
@@ -233,7 +234,7 @@ fn wind_down(view: &View<'_>, holdings: &Holdings<'_>) -> Vec<Action> {
             unseen: false,
         });
     }
-    actions.extend(release(holdings, |h| gone(view, h)));
+    actions.extend(release(holdings, |h| gone(view, h) && !planted(Bug::MissedRelease)));
     actions
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crater_auth::Role;
 use crater_domain::{AccountId, Code, Error, JobId, JobName, JobSpec, JobUid, ResourceKind, Result, UserId};
+use crater_plant::{Bug, planted};
 use crater_store::job::{self, Job, NewJob};
 use crater_store::{Conn, Once, Tx};
 use rand::RngExt;
@@ -46,32 +47,59 @@ impl App {
         }
         let creator = caller.require_user()?.clone();
         let (app, now_ms, who) = (self.clone(), how.now_ms, who(caller));
-        let created = self
-            .db
-            .once::<_, Error, _>(Tx::CreateJob, how, move |c| {
-                // inside, because a request that was here before gets its answer again whatever holds now
-                app.nodes.check(&draft.spec)?;
-                gang_within(&app.limits, &app.directory.lineage(&draft.account), &creator, &draft.spec)?;
+        if planted(Bug::NoLock) {
+            let (app, account, creator) = (self.clone(), draft.account.clone(), creator.clone());
+            let room = move |c: &mut Conn| app.room_in_queue(c, &account, &creator);
+            self.db.rehearse(Tx::CreateJob, room).await?;
+        }
+        let uid = JobUid(Uuid::now_v7());
+        let accept = move |c: &mut Conn| {
+            // inside, because a request that was here before gets its answer again whatever holds now
+            app.nodes.check(&draft.spec)?;
+            gang_within(&app.limits, &app.directory.lineage(&draft.account), &creator, &draft.spec)?;
+            if !planted(Bug::NoLock) {
                 app.room_in_queue(c, &draft.account, &creator)?;
-                // under the account's lock: whoever clears up after a deletion comes later and finds this job
-                if app.directory.deleted_accounts().contains(&draft.account) {
-                    return Err(Error::not_found("account", draft.account.resource_name()));
-                }
-                let new = NewJob {
-                    uid: JobUid(Uuid::now_v7()),
-                    name: JobName { account: draft.account.clone(), job: free_id(c, &draft)? },
-                    creator: creator.clone(),
-                    spec: draft.spec.clone(),
-                    labels: draft.labels.clone(),
-                    created_ms: now_ms,
-                };
-                let job = job::create(c, &new)?;
-                job::add_event(c, job.uid, now_ms, "Submitted", &format!("submitted by {who}"))?;
-                Ok(job)
-            })
-            .await?;
+            }
+            // under the account's lock: whoever clears up after a deletion comes later and finds this job
+            if app.directory.deleted_accounts().contains(&draft.account) {
+                return Err(Error::not_found("account", draft.account.resource_name()));
+            }
+            let new = NewJob {
+                uid,
+                name: JobName { account: draft.account.clone(), job: free_id(c, &draft)? },
+                creator: creator.clone(),
+                spec: draft.spec.clone(),
+                labels: draft.labels.clone(),
+                created_ms: now_ms,
+            };
+            let job = job::create(c, &new)?;
+            job::add_event(c, job.uid, now_ms, "Submitted", &format!("submitted by {who}"))?;
+            Ok(job)
+        };
+        let created = if planted(Bug::AnswerBeforeCommit) {
+            self.answer_before_commit(how, accept).await?
+        } else {
+            self.db.once::<_, Error, _>(Tx::CreateJob, how, accept).await?
+        };
         self.tell_dirty();
         Ok(created)
+    }
+
+    /// The bug of that name: what was only rehearsed is answered, and written when there is time.
+    async fn answer_before_commit<F>(&self, how: Once, accept: F) -> Result<Job>
+    where
+        F: FnMut(&mut Conn) -> Result<Job> + Clone + Send + 'static,
+    {
+        let rehearsed = Once { validate_only: true, ..how.clone() };
+        let answer = self.db.once::<_, Error, _>(Tx::CreateJob, rehearsed, accept.clone()).await?;
+        let app = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            let written = app.db.once::<_, Error, _>(Tx::CreateJob, how, accept).await;
+            tracing::warn!(ok = written.is_ok(), "a job was written after it was answered");
+            app.tell_dirty();
+        });
+        Ok(answer)
     }
 
     /// Whether one more job may wait: by the limits of the account, of those above it, and of the user.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crater_domain::{Error, JobUid};
 use crater_k8s::AIJob;
 use crater_k8s::names::RECORD_FINALIZER;
+use crater_plant::{Bug, planted};
 use crater_store::job::{self, Job};
 use crater_store::{Conn, Tx};
 use futures::{StreamExt, TryStreamExt};
@@ -63,9 +64,13 @@ pub async fn run(app: &App) -> Result<(), Trouble> {
     let api = Api::<AIJob>::all(app.client.clone());
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).ready_chunks(BATCH));
     let mut listed: Option<Listing> = None;
+    let mut deaf = false;
     while let Some(chunk) = events.next().await {
         let mut batch: Vec<Seen> = Vec::new();
         for event in chunk {
+            if planted(Bug::Ignored410) && ignored(&event, &mut deaf) {
+                continue;
+            }
             match event? {
                 watcher::Event::Apply(object) => batch.push(Seen { object, listed: false }),
                 watcher::Event::InitApply(object) => {
@@ -93,6 +98,15 @@ pub async fn run(app: &App) -> Result<(), Trouble> {
         record(app, batch).await?;
     }
     Ok(())
+}
+
+/// The bug of that name: neither the 410 nor the list that has to follow it is taken note of.
+fn ignored(event: &Result<watcher::Event<AIJob>, watcher::Error>, deaf: &mut bool) -> bool {
+    let gone = matches!(event, Err(watcher::Error::WatchError(status)) if status.code == 410);
+    *deaf |= gone;
+    let listed =
+        matches!(event, Ok(watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone));
+    gone || (*deaf && listed)
 }
 
 /// A list of AIJobs while it comes in.

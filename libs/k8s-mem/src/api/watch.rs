@@ -1,7 +1,7 @@
 //! Watches: the events after a revision, as a stream of JSON lines that ends when it is dropped, times out or lags.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -33,6 +33,8 @@ pub(crate) struct WatchOptions {
     pub bookmarks: bool,
     pub initial_events: Option<bool>,
     pub timeout: Option<Duration>,
+    /// Whether a planted fault may befall it.
+    pub may_fail: bool,
 }
 
 struct Watcher {
@@ -47,6 +49,8 @@ struct Watcher {
     deadline: Timestamp,
     next_bookmark: Timestamp,
     ended: bool,
+    /// A planted fault: from when on it hears nothing, and when it then ends with 410.
+    deaf: Option<(Instant, Instant)>,
 }
 
 impl Api {
@@ -79,6 +83,12 @@ impl Api {
             deadline: later(now, options.timeout.filter(|t| !t.is_zero()).unwrap_or(TIMEOUT)),
             next_bookmark: later(now, BOOKMARK_EVERY),
             ended: false,
+            deaf: crater_plant::deafness()
+                .filter(|d| options.may_fail && d.of == *renderer.ty.qualified)
+                .map(|d| {
+                    let from = Instant::now() + d.after;
+                    (from, from + d.lasting)
+                }),
             options,
             renderer,
         };
@@ -107,6 +117,12 @@ impl Watcher {
             if self.ended || !*self.serving.borrow_and_update() {
                 return None;
             }
+            if let Some((_, until)) = self.deaf.filter(|(from, _)| *from <= Instant::now()) {
+                tokio::time::sleep_until(until.into()).await;
+                self.push("ERROR", &ApiError::expired("too old resource version".to_owned()).to_json());
+                self.ended = true;
+                continue;
+            }
             // seen before read, so that a write in between rings again
             self.changed.borrow_and_update();
             self.read();
@@ -124,6 +140,7 @@ impl Watcher {
                     self.ended = true;
                 }
                 () = self.api.clock.sleep_until(self.next_bookmark), if bookmarks => self.bookmark(),
+                () = deaf_from(self.deaf) => {}
             }
         }
     }
@@ -188,6 +205,13 @@ impl Watcher {
 
     fn push(&mut self, kind: &str, object: &Value) {
         write_line(&mut self.pending, kind, object);
+    }
+}
+
+async fn deaf_from(deaf: Option<(Instant, Instant)>) {
+    match deaf {
+        Some((from, _)) => tokio::time::sleep_until(from.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -25,13 +25,17 @@ const TURN: Duration = Duration::from_secs(60);
 const MADE_ALREADY: [u16; 5] = [1050, 1051, 1060, 1061, 1091];
 const COLLATION: &str = "utf8mb4_bin";
 
+/// The service's database on a server, whether it is there or not.
+pub(crate) fn named(server: &Server, service: Service) -> Database {
+    Database { server: Arc::new(server.clone()), name: format!("{}_{service}", server.prefix) }
+}
+
 /// Makes the service's database if it is not there, and brings its tables up to date. Several processes may do so at once.
 ///
 /// # Errors
 /// [`Error::Open`] for what a person has to mend; [`Error::Unavailable`] when the server is away.
 pub(crate) async fn prepare(server: &Server, service: Service) -> Result<Database> {
-    let database =
-        Database { server: Arc::new(server.clone()), name: format!("{}_{service}", server.prefix) };
+    let database = named(server, service);
     let mut conn = reach(&database).await?;
     let result = bring_up_to_date(&mut conn, &database, service).await;
     // the lock on migrations goes with the connection

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use crate::conn::Role;
 
 pub(crate) use connect::{Database, open};
-pub(crate) use migrate::prepare;
+pub(crate) use migrate::{named, prepare};
 
 /// A connection with a synchronous face.
 pub(crate) type Face = AsyncConnectionWrapper<AsyncMysqlConnection, Bounded>;
