@@ -1,5 +1,6 @@
 //! The six programs as an operator meets them: how they are set up, what they say of a bad configuration, how they leave.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crater_api::job::v1::JobState;
@@ -80,6 +81,8 @@ fn sigterm_drains_each_service_and_a_new_start_finds_all() {
 fn a_configuration_that_cannot_be_used_is_named_by_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let key = mesh_key(folder.path());
+    let nowhere = crater_k8s_mem::kubeconfig(([127, 0, 0, 1], 1).into());
+    std::fs::write(folder.path().join("kubeconfig"), nowhere).unwrap();
     let short = folder.path().join("short.key");
     std::fs::write(&short, "c2hvcnQ=").unwrap();
     let typo = folder.path().join("typo.toml");
@@ -136,6 +139,9 @@ fn refused(name: &str, key: &str, set: &[(&str, &str)], args: &[&str], named: &[
     command.env(variable("SERVER__LISTEN"), "127.0.0.1:0");
     if name != "controller" {
         command.env(variable("MESH_KEY"), key);
+    }
+    if ["job", "scheduler", "controller"].contains(&name) {
+        command.env(variable("KUBECONFIG"), Path::new(key).with_file_name("kubeconfig"));
     }
     for (key, value) in set {
         command.env(variable(key), value);
