@@ -185,8 +185,8 @@ mod tests {
             }
         });
         let channel = tonic::transport::Endpoint::from_shared(url).unwrap().connect_lazy();
-        let call = super::super::auth(channel).login(crater_api::user::v1::LoginRequest::default());
-        let status = call.await.unwrap_err();
+        let mut client = super::super::auth(channel);
+        let status = client.login(crater_api::user::v1::LoginRequest::default()).await.unwrap_err();
         server.await.unwrap();
         assert!(is_away(&status), "{status:?}");
         for code in [Code::Unknown, Code::Internal, Code::Cancelled, Code::PermissionDenied] {
