@@ -15,6 +15,7 @@ mod grpcurl;
 mod kill;
 mod kubectl;
 mod lifecycle;
+mod otlp;
 mod played;
 mod program;
 mod quota;

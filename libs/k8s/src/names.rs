@@ -51,6 +51,9 @@ pub const GPU_PRODUCT: &str = "nvidia.com/gpu.product";
 /// The extended resource of whole GPUs, and the key of the taint on GPU nodes.
 pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
 
+/// Annotation on an AIJob, an Allocation and a Pod: the trace of the call that submitted the job (W3C `traceparent`), with the
+/// span that made the object.
+pub const TRACEPARENT: &str = "crater.dev/traceparent";
 /// Annotation on a Node: who cordoned it through Crater, why and when, as JSON `{"by": "users/root", "reason": "…", "millis": 0}`. It counts
 /// only while `spec.unschedulable` is true.
 pub const CORDONED: &str = "crater.dev/cordoned";

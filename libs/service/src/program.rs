@@ -12,9 +12,10 @@ pub const BAD_CONFIG: u8 = 78;
 /// The pause before a start is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Ends a program: 0, [`BAD_CONFIG`] for a configuration that cannot be used, 1 for anything else. The reason is one line on
+/// Ends a program, once its last spans are sent: 0, [`BAD_CONFIG`] for a configuration that cannot be used, 1 for anything else. The reason is one line on
 /// standard error.
 pub fn leave(program: &str, result: anyhow::Result<()>) -> ExitCode {
+    crater_telemetry::flush();
     let Err(error) = result else { return ExitCode::SUCCESS };
     let text = format!("{error:#}");
     eprintln!("{program}: {}", text.split_whitespace().collect::<Vec<_>>().join(" "));

@@ -38,7 +38,7 @@ async fn new_job(db: &Db, id: &str) -> JobUid {
     let uid = JobUid(uuid::Uuid::new_v4());
     let name = format!("accounts/lab/jobs/{id}").parse().unwrap();
     let creator = "ann".parse().unwrap();
-    let new = NewJob { uid, name, creator, spec, labels: Default::default(), created_ms: 1 };
+    let new = NewJob { uid, name, creator, spec, labels: Default::default(), created_ms: 1, trace: None };
     write(db, move |c| job::create(c, &new)).await;
     uid
 }

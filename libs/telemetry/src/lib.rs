@@ -4,15 +4,20 @@
 //! `CRATER_LOG_FORMAT=json`, one JSON object a line. The trace context is W3C `traceparent`: a server continues the
 //! caller's trace ([`ServerTrace`]), a client passes it on ([`ClientTrace`]).
 //!
-//! Spans are not exported anywhere yet; [`init_with`] takes the provider that would do it. Metrics are not here yet.
+//! Where `OTEL_EXPORTER_OTLP_ENDPOINT` is set, spans go there over OTLP/gRPC (`export.rs`). What is done later, by another
+//! process, for somebody's call continues its trace by a text that is kept with it ([`traceparent`], [`follow`]). Metrics are
+//! not here yet.
 
 mod client;
 mod context;
+mod export;
+mod follow;
 mod logs;
 mod server;
 
 pub use client::{ClientTrace, Traced};
 pub use context::{current_context, extract, inject};
-pub use logs::{Format, Options, init, init_with};
-pub use opentelemetry_sdk::trace::SdkTracerProvider;
+pub use export::flush;
+pub use follow::{follow, traceparent};
+pub use logs::{Format, Options, init};
 pub use server::{ServerTrace, ServerTraced};

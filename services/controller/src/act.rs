@@ -7,11 +7,13 @@ use crater_k8s::aijob::AIJobStatus;
 use crater_k8s::allocation::{Granted, Range, Rejected};
 use crater_k8s::build::{self, PodOf};
 use crater_k8s::{AIJob, Allocation, names};
+use crater_telemetry::follow;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Map, Value, json};
+use tracing::{Instrument, Span};
 
 use crate::index::{Index, Key};
 use crate::logged;
@@ -137,7 +139,9 @@ impl Actor<'_> {
                 };
                 let rendezvous = rendezvous.clone();
                 let of = PodOf { job: self.job, role, granted, allocation, attempt: *attempt, rendezvous };
-                match self.create(&build::pod(&of)).await {
+                let mut pod = build::pod(&of);
+                let span = self.span(allocation, &mut pod);
+                match self.create(&pod).instrument(span).await {
                     Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
                         return Ok(Done::TurnedAway(
                             allocation.clone(),
@@ -253,6 +257,21 @@ impl Actor<'_> {
             }
             other => other.map(drop),
         }
+    }
+
+    /// The span in which a Pod is made, in the trace of its Allocation, that is its job's; the Pod says it too.
+    fn span(&self, allocation: &str, pod: &mut Pod) -> Span {
+        let placed = self.allocations.iter().find(|a| a.name_any() == allocation);
+        let kept = placed.and_then(|a| a.annotations().get(names::TRACEPARENT));
+        let Some(kept) = kept.or_else(|| self.job.annotations().get(names::TRACEPARENT)) else {
+            return Span::none();
+        };
+        let span =
+            tracing::info_span!("start", service = "controller", job = self.key.job, pod = pod.name_any());
+        if let Some(trace) = follow(&span, kept) {
+            pod.annotations_mut().insert(names::TRACEPARENT.to_owned(), trace);
+        }
+        span
     }
 
     async fn create(&self, pod: &Pod) -> Result<(), kube::Error> {

@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use crater_domain::{AccountId, Error, JobUid};
 use crater_k8s::aijob::Identity;
-use crater_k8s::names::{ACCOUNT, JOB, JOB_UID, PLAY_DURATION, PLAY_EXIT_CODE, RECORD_FINALIZER};
+use crater_k8s::names::{
+    ACCOUNT, JOB, JOB_UID, PLAY_DURATION, PLAY_EXIT_CODE, RECORD_FINALIZER, TRACEPARENT,
+};
 use crater_k8s::{AIJob, AIJobSpec};
 use crater_store::Tx;
 use crater_store::job::{self, Job};
+use crater_telemetry::follow;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::change::suspension;
@@ -198,7 +202,16 @@ async fn create(
     // how a Pod that is only played behaves; real kubelets do not read it
     let played = job.labels.iter().filter(|(key, _)| [PLAY_DURATION, PLAY_EXIT_CODE].contains(&key.as_str()));
     object.annotations_mut().extend(played.map(|(key, value)| (key.clone(), value.clone())));
-    match in_time("creating an AIJob", api.create(&PostParams::default(), &object)).await {
+    let span = match &job.trace {
+        Some(_) => tracing::info_span!("apply", service = "job", job = %job.name),
+        None => Span::none(),
+    };
+    if let Some(trace) = job.trace.as_ref().and_then(|kept| follow(&span, kept)) {
+        object.annotations_mut().insert(TRACEPARENT.to_owned(), trace);
+    }
+    let params = PostParams::default();
+    let creating = in_time("creating an AIJob", api.create(&params, &object));
+    match creating.instrument(span).await {
         Ok(made) => settle(app, job, made.uid()).await,
         Err(Trouble::Kube { source: kube::Error::Api(s), .. }) if s.is_already_exists() => Ok(Done::Again),
         Err(Trouble::Kube { source: kube::Error::Api(s), .. }) if s.is_not_found() && known => {

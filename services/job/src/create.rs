@@ -53,6 +53,7 @@ impl App {
             self.db.rehearse(Tx::CreateJob, room).await?;
         }
         let uid = JobUid(Uuid::now_v7());
+        let trace = crater_telemetry::traceparent();
         let accept = move |c: &mut Conn| {
             // inside, because a request that was here before gets its answer again whatever holds now
             app.nodes.check(&draft.spec)?;
@@ -71,6 +72,7 @@ impl App {
                 spec: draft.spec.clone(),
                 labels: draft.labels.clone(),
                 created_ms: now_ms,
+                trace: trace.clone(),
             };
             let job = job::create(c, &new)?;
             job::add_event(c, job.uid, now_ms, "Submitted", &format!("submitted by {who}"))?;

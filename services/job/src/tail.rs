@@ -271,6 +271,7 @@ mod tests {
             state: JobState::Queued,
             cancelled: false,
             suspended: None,
+            trace: None,
             revision: 1,
             dirty: false,
             kube_uid: None,

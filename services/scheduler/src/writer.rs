@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crater_engine::{Grant, Plan, Revocation, RevokeCause};
 use crater_k8s::allocation::{AllocationSpec, Placement, Revoked, ranges};
 use crater_k8s::{AIJob, Allocation, names};
+use crater_telemetry::follow;
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
+use tracing::{Instrument, Span};
 
 use crate::cache::{Cache, Key, Replica};
 use crate::frame::Frame;
@@ -50,9 +52,18 @@ impl From<kube::Error> for Failed {
 
 /// One write to do.
 enum Write {
-    Create(Key, Box<Allocation>),
+    Create(Key, Box<Allocation>, Span),
     Revoke(Key, Vec<Revoked>, String),
     Delete(Key, String),
+}
+
+impl Write {
+    fn span(&self) -> Span {
+        match self {
+            Self::Create(_, _, span) => span.clone(),
+            Self::Revoke(..) | Self::Delete(..) => Span::none(),
+        }
+    }
 }
 
 impl Writer {
@@ -73,15 +84,17 @@ impl Writer {
         }
         for grant in &plan.grants {
             let aside = shared.setbacks().now(&frame.jobs[grant.job.at()], now_ms).is_some();
-            if let Some(allocation) = self.allocation(frame, grant, epoch, now_ms).filter(|_| !aside) {
+            let placed = self.allocation(frame, grant, epoch, now_ms).filter(|_| !aside);
+            if let Some((allocation, span)) = placed {
                 shared.cache().assume(allocation.clone());
-                writes.push(Write::Create(frame.jobs[grant.job.at()].clone(), Box::new(allocation)));
+                writes.push(Write::Create(frame.jobs[grant.job.at()].clone(), Box::new(allocation), span));
             }
         }
         writes.extend(frame.spent.iter().map(|(key, uid)| Write::Delete(key.clone(), uid.clone())));
         let results = futures::stream::iter(writes)
             .map(|write| async move {
-                let failed = self.write(shared, &write, epoch).await.err();
+                let span = write.span();
+                let failed = self.write(shared, &write, epoch).instrument(span).await.err();
                 failed.is_none_or(|failed| self.settle(shared, &write, failed))
             })
             .buffer_unordered(AT_ONCE);
@@ -91,7 +104,7 @@ impl Writer {
     async fn write(&self, shared: &Shared, write: &Write, epoch: i64) -> Result<(), Failed> {
         let _leave = shared.leader.may_write(epoch).await.ok_or(Failed::NotLeader)?;
         match write {
-            Write::Create(job, allocation) => {
+            Write::Create(job, allocation, _) => {
                 let api = self.api(&job.namespace);
                 let made = api.create(&PostParams::default(), allocation).await?;
                 tracing::info!(job = %job.name, allocation = %made.name_any(), epoch, "allocated");
@@ -120,7 +133,7 @@ impl Writer {
         match (write, failed) {
             // it is gone already, or the next cycle finds it again
             (Write::Delete(..), failed) => matches!(failed, Failed::Refused(_)),
-            (Write::Create(job, allocation), Failed::Refused(why)) => {
+            (Write::Create(job, allocation, _), Failed::Refused(why)) => {
                 tracing::warn!(job = %job.name, why, "the API server refused an allocation");
                 shared.cache().forget(&Key::of(&**allocation));
                 shared.setbacks().add(job, why, shared.now_ms());
@@ -131,7 +144,7 @@ impl Writer {
                 shared.cache().unrevoke(key);
                 false
             }
-            (Write::Create(_, allocation), Failed::NotLeader) => {
+            (Write::Create(_, allocation, _), Failed::NotLeader) => {
                 shared.cache().forget(&Key::of(&**allocation));
                 false
             }
@@ -141,7 +154,7 @@ impl Writer {
             }
             (Write::Create(..) | Write::Revoke(..), Failed::Unknown(why)) => {
                 let key = match write {
-                    Write::Create(_, allocation) => Key::of(&**allocation),
+                    Write::Create(_, allocation, _) => Key::of(&**allocation),
                     Write::Revoke(key, ..) | Write::Delete(key, _) => key.clone(),
                 };
                 tracing::warn!(allocation = %key.name, why, "a write may have happened: listing again");
@@ -156,7 +169,14 @@ impl Writer {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    fn allocation(&self, frame: &Frame, grant: &Grant, epoch: i64, now_ms: i64) -> Option<Allocation> {
+    /// The object, and the span of its job's trace in which it is written.
+    fn allocation(
+        &self,
+        frame: &Frame,
+        grant: &Grant,
+        epoch: i64,
+        now_ms: i64,
+    ) -> Option<(Allocation, Span)> {
         let entry = frame.entries.get(grant.job.at())?.as_ref()?;
         let wanted = entry.wanted.as_ref().ok()?;
         let job = &*entry.object;
@@ -167,8 +187,18 @@ impl Writer {
             (names::JOB, key.name.clone()),
             (names::ACCOUNT, wanted.account.to_string()),
         ];
+        let (span, trace) = match job.annotations().get(names::TRACEPARENT) {
+            Some(kept) => {
+                let span =
+                    tracing::info_span!("place", service = "scheduler", job = %key.name, allocation = %name);
+                let trace = follow(&span, kept);
+                (span, trace)
+            }
+            None => (Span::none(), None),
+        };
         let metadata = ObjectMeta {
             name: Some(name),
+            annotations: trace.map(|trace| [(names::TRACEPARENT.to_owned(), trace)].into()),
             namespace: Some(key.namespace.clone()),
             labels: Some(labels.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
             owner_references: Some(vec![owner(job)?]),
@@ -185,7 +215,7 @@ impl Writer {
             placements: placements(frame, grant),
             revoked: Vec::new(),
         };
-        Some(Allocation { metadata, spec, status: None })
+        Some((Allocation { metadata, spec, status: None }, span))
     }
 }
 

@@ -57,11 +57,15 @@ pub async fn prepare(client: &Client) -> Result<(), kube::Error> {
     Ok(())
 }
 
-/// Whether the object is new; one of that name that is there is left as it is.
+/// Whether the object is new; one of that name that is there is left as it is. It is asked for first: who may not make it may
+/// still see that it is there.
 async fn create<K>(api: &Api<K>, object: &K) -> Result<bool, kube::Error>
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
 {
+    if api.get_opt(&object.name_any()).await?.is_some() {
+        return Ok(false);
+    }
     match api.create(&PostParams::default(), object).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),

@@ -34,6 +34,9 @@ pub struct Job {
     /// By whom and since when it stands aside; says nothing of a job that has ended.
     #[serde(default)]
     pub suspended: Option<Suspension>,
+    /// The trace of the call that submitted it (W3C `traceparent`), for who goes on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// Grows with each change of what is wanted.
     pub revision: i64,
     /// Whether the cluster does not have this revision yet: the outbox.
@@ -136,6 +139,8 @@ pub struct NewJob {
     pub labels: BTreeMap<String, String>,
     /// Now.
     pub created_ms: i64,
+    /// The trace of the call that submits it.
+    pub trace: Option<String>,
 }
 
 /// What is wanted, but for the end: it seldom changes.
@@ -145,11 +150,14 @@ pub(super) struct Body {
     pub(super) labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     suspended: Option<Suspension>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 fn body(job: &Job) -> Result<Vec<u8>> {
-    let (spec, labels, suspended) = (job.spec.clone(), job.labels.clone(), job.suspended.clone());
-    serde_json::to_vec(&Body { spec, labels, suspended }).map_err(Error::internal)
+    let (spec, labels) = (job.spec.clone(), job.labels.clone());
+    let (suspended, trace) = (job.suspended.clone(), job.trace.clone());
+    serde_json::to_vec(&Body { spec, labels, suspended, trace }).map_err(Error::internal)
 }
 
 pub(super) type Row = (
@@ -204,6 +212,7 @@ pub(super) fn job(row: Row) -> Result<Job> {
         state,
         cancelled,
         suspended: body.suspended,
+        trace: body.trace,
         revision,
         dirty,
         kube_uid,
@@ -269,6 +278,7 @@ pub fn create(conn: &mut Conn, new: &NewJob) -> Result<Job> {
         state: JobState::Queued,
         cancelled: false,
         suspended: None,
+        trace: new.trace.clone(),
         revision: 1,
         dirty: true,
         kube_uid: None,

@@ -43,6 +43,7 @@ fn new_job(id: &str) -> NewJob {
         spec,
         labels: BTreeMap::new(),
         created_ms: 1,
+        trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
     }
 }
 

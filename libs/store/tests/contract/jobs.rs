@@ -43,6 +43,7 @@ fn make(c: &mut Conn, i: i64, dice: &mut Dice) -> Result<Job> {
         labels: (0..dice.below(3)).map(|k| (format!("k{k}"), dice.one(&["x", "y"]).to_owned())).collect(),
         // several of one moment
         created_ms: i64::try_from(dice.below(20)).unwrap(),
+        trace: None,
     };
     let mut made = job::create(c, &new)?;
     made.state = dice.one(&STATES);

@@ -66,15 +66,22 @@ fn time_scale(text: &str) -> Result<f64, String> {
 /// What keeps it from starting, by the flag that is to blame.
 pub fn run(args: Args) -> Result<ExitCode> {
     // a person reads this terminal: what goes well is not told, unless CRATER_LOG asks for it
-    crater_telemetry::init(crater_telemetry::Options { filter: "warn".to_owned(), ..Default::default() });
+    let logs = crater_telemetry::Options { filter: "warn".to_owned(), ..Default::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
     runtime.block_on(async {
-        let shutdown = Shutdown::new();
-        let signals = stop_on_signal(&shutdown)?;
-        let mesh = Box::pin(Mesh::start(&args, &shutdown)).await?;
-        mesh.announce(&mut std::io::stdout().lock())?;
-        mesh.stopped().await?;
-        signals.abort();
-        Ok(ExitCode::SUCCESS)
+        crater_telemetry::init(logs);
+        let result = serve(&args).await;
+        crater_telemetry::flush();
+        result
     })
+}
+
+async fn serve(args: &Args) -> Result<ExitCode> {
+    let shutdown = Shutdown::new();
+    let signals = stop_on_signal(&shutdown)?;
+    let mesh = Box::pin(Mesh::start(args, &shutdown)).await?;
+    mesh.announce(&mut std::io::stdout().lock())?;
+    mesh.stopped().await?;
+    signals.abort();
+    Ok(ExitCode::SUCCESS)
 }

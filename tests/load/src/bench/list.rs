@@ -161,6 +161,7 @@ fn new(i: usize) -> Result<NewJob, Error> {
         spec,
         labels: [("run".to_owned(), (i % 5000).to_string())].into(),
         created_ms: 1_700_000_000_000 + i64::try_from(i).unwrap_or(0) * 1000,
+        trace: None,
     })
 }
 
