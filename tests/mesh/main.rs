@@ -19,6 +19,8 @@ mod gpus;
 mod grpcurl;
 #[path = "../system/kubectl.rs"]
 mod kubectl;
+#[path = "../system/otlp.rs"]
+mod otlp;
 #[path = "../system/played.rs"]
 mod played;
 #[path = "../system/program.rs"]

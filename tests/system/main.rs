@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod collector;
 mod console;
 mod door;
 mod drain;

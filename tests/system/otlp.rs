@@ -1,9 +1,8 @@
-//! Traces reach a collector, and one that is away is nobody's trouble.
+//! Traces reach a collector.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crater_api::job::v1::JobState;
 use crater_api::job::v1::job_service_client::JobServiceClient;
@@ -121,8 +120,11 @@ fn one_trace_leads_from_the_call_to_the_pod() {
         assert_eq!(next, CALLER, "{spans:?}");
         Some(last)
     });
-    let senders: Vec<String> = received.0.lock().unwrap().iter().map(|(sender, _)| sender.clone()).collect();
-    assert!(senders.iter().all(|sender| sender == "crater"), "{senders:?}");
+    // a process says what it is called: all of the mesh in one, or a program each
+    for (sender, span) in received.0.lock().unwrap().iter() {
+        let part = text(&span.attributes, "service").unwrap_or_default();
+        assert!(sender == "crater" || *sender == format!("crater-{part}"), "{sender} sent {span:?}");
+    }
 
     // the Pod says which span made it
     let pods =
@@ -130,19 +132,4 @@ fn one_trace_leads_from_the_call_to_the_pod() {
     let said = run(&mut tools::kubectl(&mesh.kubeconfig, &pods), "", PATIENCE).ok();
     assert_eq!(said.trim(), format!("00-{TRACE}-{last}-01"));
     runtime.shutdown_background();
-}
-
-#[test]
-fn a_collector_that_is_away_hinders_no_job_and_no_end() {
-    // the port is taken and nobody listens: whoever connects waits or is refused
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", nobody.local_addr().unwrap());
-    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
-    let mut mesh = Mesh::up_with(&["--run-local"], &environment);
-    let api = mesh.api();
-    api.create(simple_job("untold")).unwrap();
-    api.reaches("untold", JobState::Succeeded);
-    let (status, took) = mesh.terminate();
-    assert!(status.success(), "{status}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
 }
