@@ -10,6 +10,7 @@ mod kill;
 mod leaders;
 mod load;
 mod programs;
+mod rights;
 
 #[path = "../system/gang.rs"]
 mod gang;
