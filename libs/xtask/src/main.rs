@@ -18,7 +18,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write the generated files: deploy/crds
+    /// Write the generated files: deploy/crds and the chart's copy
     Gen {
         /// Change nothing; fail if a file would change
         #[arg(long)]
