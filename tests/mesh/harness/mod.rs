@@ -13,8 +13,10 @@ mod process;
 mod program;
 mod service;
 #[path = "../../system/harness/tools.rs"]
+#[allow(dead_code, reason = "tests/system uses some of it, too")]
 pub mod tools;
 #[path = "../../system/harness/wait.rs"]
+#[allow(dead_code, reason = "tests/system uses some of it, too")]
 mod wait;
 
 pub use api::{Api, simple_job};

@@ -6,7 +6,9 @@ mod cli;
 mod mesh;
 mod process;
 mod program;
+#[allow(dead_code, reason = "tests/mesh uses some of it, too")]
 pub mod tools;
+#[allow(dead_code, reason = "tests/mesh uses some of it, too")]
 mod wait;
 
 pub use api::{Api, simple_job};

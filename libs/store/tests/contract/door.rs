@@ -243,7 +243,7 @@ async fn a_database_that_this_build_does_not_know_is_refused() {
     let refused =
         Db::open(&Location::from(dir.path().to_path_buf()), Service::Quota).await.map(|_| ()).unwrap_err();
     assert!(matches!(refused, Error::Open(_)));
-    assert!(refused.to_string().contains("user0001"), "{refused}");
+    assert!(refused.to_string().contains("has migration user0"), "{refused}");
     assert!(refused.to_string().contains("newer version"), "{refused}");
 }
 
