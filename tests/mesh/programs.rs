@@ -90,7 +90,8 @@ fn a_configuration_that_cannot_be_used_is_named_by_its_key() {
     let (key, short, typo) = (key.to_str().unwrap(), short.to_str().unwrap(), typo.to_str().unwrap());
     let absent = "/no/such/file";
     // what is set beside the example file, by variables or flags, and what the message must name
-    let everywhere: [(&[(&str, &str)], &[&str], &[&str]); 5] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a [&'a str]);
+    let everywhere: [Case<'_>; 5] = [
         (&[("BANANAS", "1")], &[], &["bananas"]),
         (&[("SERVER__LISTEN", "nowhere")], &[], &["listen"]),
         (&[("SERVER__CALLS", "many")], &[], &["calls"]),

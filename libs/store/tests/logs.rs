@@ -113,7 +113,7 @@ async fn of_a_long_log_the_head_and_the_tail_are_kept_and_the_middle_is_counted(
     assert!(kept <= MIB && kept > MIB - (100 << 10), "{kept}");
     let numbers: Vec<i64> = blocks.iter().map(|b| b.sequence).collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 36, 37, 38, 39]);
-    assert_eq!((stream.cut_lines, stream.cut_bytes), (300, 300 * 10 << 10));
+    assert_eq!((stream.cut_lines, stream.cut_bytes), (300, (300 * 10) << 10));
     assert_eq!(write(&db, |c| job::log_tail(c, "p", 25)).await, (37, 5));
     assert_eq!(write(&db, |c| job::log_tail(c, "p", 1000)).await, (0, 0));
     assert_eq!(write(&db, |c| job::log_block_at(c, "p", 100)).await, Some(36));
@@ -146,7 +146,7 @@ async fn too_much_output_goes_oldest_ended_job_first_then_from_the_middle_of_the
     shrink(MIB / 2).await;
     assert_eq!((count("old").await, count("new").await), (0, 0));
     let left = write(&db, |c| job::log_blocks(c, "runs", 0, 99)).await;
-    assert!(write(&db, |c| job::log_bytes(c)).await <= MIB / 2);
+    assert!(write(&db, job::log_bytes).await <= MIB / 2);
     assert_eq!((left.first().unwrap().sequence, left.last().unwrap().sequence), (0, 9));
 }
 
@@ -157,7 +157,7 @@ async fn the_output_of_a_deleted_job_is_out_of_reach_at_once_and_gone_soon() {
     keep(&db, piece(job, "p", 0, 1000), MIB).await;
     write(&db, move |c| job::forget_logs(c, job)).await;
     assert!(write(&db, move |c| job::log_streams(c, job)).await.is_empty());
-    assert!(!write(&db, |c| job::clear_logs(c)).await);
+    assert!(!write(&db, job::clear_logs).await);
     assert!(write(&db, |c| job::log_blocks(c, "p", 0, 9)).await.is_empty());
-    assert_eq!(write(&db, |c| job::log_bytes(c)).await, 0);
+    assert_eq!(write(&db, job::log_bytes).await, 0);
 }

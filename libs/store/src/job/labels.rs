@@ -65,7 +65,8 @@ pub fn fill_in(conn: &mut Conn) -> Result<bool> {
             listed::deleted_ms,
         ))
         .limit(BATCH);
-    let rows: Vec<(String, String, i64, String, Vec<u8>, Option<i64>)> = query!(conn, |c| found.load(c))?;
+    type Unfilled = (String, String, i64, String, Vec<u8>, Option<i64>);
+    let rows: Vec<Unfilled> = query!(conn, |c| found.load(c))?;
     let Some((last, ..)) = rows.last() else {
         meta::set_filled(conn, None)?;
         return Ok(true);

@@ -101,7 +101,7 @@ pub async fn follow(kubeconfig: PathBuf, sink: Sink) {
     let mut known: Option<String> = None;
     let places = Places::default();
     loop {
-        let trouble = run(&kubeconfig, &sink, &mut known, &places).await;
+        let trouble = Box::pin(run(&kubeconfig, &sink, &mut known, &places)).await;
         sink.saw(Observation::Link(Source::Cluster, false)).await;
         if let Err(error) = trouble {
             sink.send(Input::Trouble(format!("the cluster: {error:#}"))).await;

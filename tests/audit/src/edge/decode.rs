@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::observation::{self as seen, Object, Phase, Replica, digest};
 
 /// An object of which only a little is read.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
     name: String,
@@ -20,19 +20,6 @@ pub struct Metadata {
     pub resource_version: String,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
-}
-
-impl Default for Metadata {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            namespace: String::new(),
-            uid: String::new(),
-            resource_version: String::new(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-        }
-    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -37,7 +37,7 @@ async fn run(location: &Location, sink: &Sink) -> Result<std::convert::Infallibl
     let mut up = false;
     let mut round = 0u32;
     loop {
-        if round % ROUNDS == 0 {
+        if round.is_multiple_of(ROUNDS) {
             accounts(&users, sink).await?;
             limits(&quotas, sink).await?;
         }

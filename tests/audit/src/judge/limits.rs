@@ -26,11 +26,14 @@ impl Used {
     }
 }
 
+/// What a limit was from when on.
+type History = Vec<(i64, Option<i64>)>;
+
 /// Limits and usage.
 #[derive(Debug, Default)]
 pub struct Limits {
     /// By subject and resource: what it was from when on; the first entry holds from before.
-    history: HashMap<(Subject, String), Vec<(i64, Option<i64>)>>,
+    history: HashMap<(Subject, String), History>,
     known: bool,
     parents: BTreeMap<String, Option<String>>,
     /// By account and user: what is held.

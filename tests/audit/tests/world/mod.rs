@@ -255,11 +255,10 @@ impl World {
             let at = self.random(alive.len());
             let mut life = alive.swap_remove(at);
             match (choice, life.job.phase) {
-                (2, Phase::Queued) => {
-                    if self.grant(&mut life) {
-                        self.accept(&mut life, 1);
-                        self.start(&mut life);
-                    }
+                // what is granted is accepted and started; what is not goes on waiting
+                (2, Phase::Queued) if self.grant(&mut life) => {
+                    self.accept(&mut life, 1);
+                    self.start(&mut life);
                 }
                 (3, Phase::Running) if self.random(3) == 0 => self.preempt(&mut life),
                 (3, Phase::Running) => {
