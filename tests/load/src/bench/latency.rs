@@ -95,7 +95,7 @@ async fn one(args: &Args, rate: f64) -> Result<()> {
     let (mut answered, mut due_of) = (Histogram::<u64>::new(3)?, HashMap::new());
     while let Some(call) = calls.join_next().await {
         let (name, due, took) = call??;
-        answered.saturating_record(u64::try_from(took.as_micros())?);
+        answered.record(u64::try_from(took.as_micros())?)?;
         due_of.insert(name, due);
     }
     let accepted = start.elapsed().as_secs_f64();
@@ -105,7 +105,7 @@ async fn one(args: &Args, rate: f64) -> Result<()> {
     let mut running = Histogram::<u64>::new(3)?;
     for (name, at) in lock().iter() {
         if let Some(due) = due_of.get(name) {
-            running.saturating_record(u64::try_from(at.saturating_duration_since(*due).as_micros())?);
+            running.record(u64::try_from(at.saturating_duration_since(*due).as_micros())?)?;
         }
     }
     let ms = |h: &Histogram<u64>, q| h.value_at_quantile(q) as f64 / 1e3;

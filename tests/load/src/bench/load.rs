@@ -38,7 +38,7 @@ where
             while !stop.load(Ordering::Relaxed) {
                 let start = Instant::now();
                 match call().await {
-                    Ok(()) => took.saturating_record(u64::try_from(start.elapsed().as_micros())?),
+                    Ok(()) => took.record(u64::try_from(start.elapsed().as_micros())?)?,
                     Err(_) => {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }

@@ -72,7 +72,7 @@ pub async fn run(args: Args) -> Result<()> {
                                 let took = u64::try_from(i64::try_from(now)? - made).unwrap_or(0);
                                 late.lock()
                                     .unwrap_or_else(std::sync::PoisonError::into_inner)
-                                    .saturating_record(took);
+                                    .record(took)?;
                             }
                         }
                         _ => {}
