@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::conn::{Conn, Role, Source};
 use crate::error::Transient;
+use crate::group::Group;
 use crate::idempotency::{self, Request};
 use crate::location::Location;
 use crate::migrate::{self, Service};
@@ -29,8 +30,17 @@ const SLOW: Duration = Duration::from_secs(1);
 /// A service's database. Clones share the connections.
 #[derive(Clone)]
 pub struct Db {
-    writer: Arc<Pool>,
+    writer: Writer,
     readers: Arc<Pool>,
+}
+
+/// How transactions reach the database.
+#[derive(Clone)]
+enum Writer {
+    /// Each on a connection of its own; the server sees to the rest.
+    Each(Arc<Pool>),
+    /// One by one, and those that wait share a COMMIT.
+    Grouped(Arc<Group>),
 }
 
 /// What becomes of a transaction whose body succeeded.
@@ -54,17 +64,17 @@ impl Db {
             Location::Dir(dir) => {
                 let path = migrate::prepare(dir, service)?;
                 let file = Source::File(path.clone());
-                let db = Self {
-                    writer: Pool::new(file.clone(), Role::Writer, 1),
+                let writer = Pool::new(file.clone(), Role::Writer, 1);
+                writer.run(move |conn| migrate::run(conn?, service, &path)).await??;
+                Ok(Self {
+                    writer: Writer::Grouped(Group::new(writer)),
                     readers: Pool::new(file, Role::Reader, READERS),
-                };
-                db.writer.run(move |conn| migrate::run(conn?, service, &path)).await??;
-                Ok(db)
+                })
             }
             Location::Server(server) => {
                 let database = Source::Database(my::prepare(server, service).await?);
                 Ok(Self {
-                    writer: Pool::new(database.clone(), Role::Writer, server.writers),
+                    writer: Writer::Each(Pool::new(database.clone(), Role::Writer, server.writers)),
                     readers: Pool::new(database, Role::Reader, server.readers),
                 })
             }
@@ -81,7 +91,7 @@ impl Db {
             Location::Server(server) => Source::Database(my::named(server, service)),
         };
         let readers = Pool::new(source, Role::Reader, READERS);
-        Ok(Self { writer: readers.clone(), readers })
+        Ok(Self { writer: Writer::Each(readers.clone()), readers })
     }
 
     /// Runs `body` as one transaction and commits if it returns Ok. It is tried again when the database says that this may help, so
@@ -105,7 +115,10 @@ impl Db {
         E: From<Error> + Transient + Send + 'static,
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
-        run(&self.writer, name, end, body).await
+        match &self.writer {
+            Writer::Each(pool) => retried(name, body, |body| alone(pool, end, body)).await,
+            Writer::Grouped(group) => retried(name, body, |body| group.run(end != End::Rollback, body)).await,
+        }
     }
 
     /// Like [`Db::transaction`], and undoes everything at the end: for `validate_only`.
@@ -125,7 +138,7 @@ impl Db {
         E: From<Error> + Transient + Send + 'static,
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
-        run(&self.readers, name, End::Rollback, body).await
+        retried(name, body, |body| alone(&self.readers, End::Rollback, body)).await
     }
 }
 
@@ -171,25 +184,34 @@ impl Db {
     }
 }
 
-async fn run<T, E, F>(pool: &Arc<Pool>, name: Tx, end: End, mut body: F) -> Result<T, E>
+/// Runs a body in a transaction of its own and answers with the body, which may be wanted again.
+async fn alone<T, E, F>(pool: &Arc<Pool>, end: End, mut body: F) -> Result<(Result<T, E>, F)>
 where
     T: Send + 'static,
-    E: From<Error> + Transient + Send + 'static,
+    E: From<Error> + Send + 'static,
     F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
 {
-    let start = Instant::now();
     let role = pool.role();
+    let ran = pool.run(move |conn| {
+        let result = match conn {
+            Ok(conn) => once(conn, role, end, &mut body),
+            Err(away) => Err(away.into()),
+        };
+        (result, body)
+    });
+    ran.await
+}
+
+/// Runs a body until it succeeds, fails for good, or the patience is over.
+async fn retried<T, E, F, R>(name: Tx, mut body: F, run: impl Fn(F) -> R) -> Result<T, E>
+where
+    E: From<Error> + Transient,
+    R: Future<Output = Result<(Result<T, E>, F)>>,
+{
+    let start = Instant::now();
     let mut attempt = 1;
     loop {
-        let (result, back) = pool
-            .run(move |conn| {
-                let result = match conn {
-                    Ok(conn) => once(conn, role, end, &mut body),
-                    Err(away) => Err(away.into()),
-                };
-                (result, body)
-            })
-            .await?;
+        let (result, back) = run(body).await?;
         body = back;
         match result {
             Err(error) if error.is_transient() && attempt < ATTEMPTS && start.elapsed() < PATIENCE => {
