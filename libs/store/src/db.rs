@@ -30,22 +30,14 @@ const SLOW: Duration = Duration::from_secs(1);
 /// A service's database. Clones share the connections.
 #[derive(Clone)]
 pub struct Db {
-    writer: Writer,
+    // none if it was opened to look
+    writer: Option<Arc<Group>>,
     readers: Arc<Pool>,
-}
-
-/// How transactions reach the database.
-#[derive(Clone)]
-enum Writer {
-    /// Each on a connection of its own; the server sees to the rest.
-    Each(Arc<Pool>),
-    /// One by one, and those that wait share a COMMIT.
-    Grouped(Arc<Group>),
 }
 
 /// What becomes of a transaction whose body succeeded.
 #[derive(Clone, Copy, PartialEq)]
-enum End {
+pub(crate) enum End {
     /// It stands. `named`: the body looks first whether it was here before, so that it may run again when nobody knows whether it committed.
     Commit {
         named: bool,
@@ -66,15 +58,12 @@ impl Db {
                 let file = Source::File(path.clone());
                 let writer = Pool::new(file.clone(), Role::Writer, 1);
                 writer.run(move |conn| migrate::run(conn?, service, &path)).await??;
-                Ok(Self {
-                    writer: Writer::Grouped(Group::new(writer)),
-                    readers: Pool::new(file, Role::Reader, READERS),
-                })
+                Ok(Self { writer: Some(Group::new(writer)), readers: Pool::new(file, Role::Reader, READERS) })
             }
             Location::Server(server) => {
                 let database = Source::Database(my::prepare(server, service).await?);
                 Ok(Self {
-                    writer: Writer::Each(Pool::new(database.clone(), Role::Writer, server.writers)),
+                    writer: Some(Group::new(Pool::new(database.clone(), Role::Writer, 1))),
                     readers: Pool::new(database, Role::Reader, server.readers),
                 })
             }
@@ -91,7 +80,7 @@ impl Db {
             Location::Server(server) => Source::Database(my::named(server, service)),
         };
         let readers = Pool::new(source, Role::Reader, READERS);
-        Ok(Self { writer: Writer::Each(readers.clone()), readers })
+        Ok(Self { writer: None, readers })
     }
 
     /// Runs `body` as one transaction and commits if it returns Ok. It is tried again when the database says that this may help, so
@@ -115,10 +104,10 @@ impl Db {
         E: From<Error> + Transient + Send + 'static,
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
-        match &self.writer {
-            Writer::Each(pool) => retried(name, body, |body| alone(pool, end, body)).await,
-            Writer::Grouped(group) => retried(name, body, |body| group.run(end != End::Rollback, body)).await,
-        }
+        let Some(group) = &self.writer else {
+            return Err(Error::internal("this database was opened to look").into());
+        };
+        retried(name, body, |body| group.run(end, body)).await
     }
 
     /// Like [`Db::transaction`], and undoes everything at the end: for `validate_only`.
@@ -138,7 +127,7 @@ impl Db {
         E: From<Error> + Transient + Send + 'static,
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
-        retried(name, body, |body| alone(&self.readers, End::Rollback, body)).await
+        retried(name, body, |body| alone(&self.readers, body)).await
     }
 }
 
@@ -170,11 +159,10 @@ impl Db {
         };
         let whole = move |conn: &mut Conn| {
             let Some(request) = &request else { return body(conn) };
-            if let Some(answer) = idempotency::replay(conn, request)? {
+            // before the body, so that the same request at the same moment waits here and finds the answer
+            if let Some(answer) = idempotency::claim(conn, request, now_ms)? {
                 return Ok(serde_json::from_slice(&answer).map_err(Error::internal)?);
             }
-            // before the body, so that the same request at the same moment waits here and finds the answer
-            idempotency::claim(conn, request, now_ms)?;
             let answer = body(conn)?;
             let kept = serde_json::to_vec(&answer).map_err(Error::internal)?;
             idempotency::answer(conn, request, &kept, now_ms)?;
@@ -184,8 +172,8 @@ impl Db {
     }
 }
 
-/// Runs a body in a transaction of its own and answers with the body, which may be wanted again.
-async fn alone<T, E, F>(pool: &Arc<Pool>, end: End, mut body: F) -> Result<(Result<T, E>, F)>
+/// Runs a body in a transaction of its own that leaves nothing, and answers with the body, which may be wanted again.
+async fn alone<T, E, F>(pool: &Arc<Pool>, mut body: F) -> Result<(Result<T, E>, F)>
 where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
@@ -194,7 +182,7 @@ where
     let role = pool.role();
     let ran = pool.run(move |conn| {
         let result = match conn {
-            Ok(conn) => once(conn, role, end, &mut body),
+            Ok(conn) => look(conn, role, &mut body),
             Err(away) => Err(away.into()),
         };
         (result, body)
@@ -234,10 +222,9 @@ where
     }
 }
 
-fn once<T, E: From<Error>>(
+fn look<T, E: From<Error>>(
     conn: &mut Conn,
     role: Role,
-    end: End,
     body: &mut impl FnMut(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {
     conn.begin(role).map_err(Error::from)?;
@@ -248,26 +235,9 @@ fn once<T, E: From<Error>>(
         let _ = conn.rollback();
         return Err(why.into());
     }
-    match (result, end) {
-        (Ok(value), End::Commit { named }) => match conn.commit() {
-            Ok(()) => Ok(value),
-            Err(error) => {
-                let error = match Error::from(error) {
-                    Error::Unavailable(why) if conn.is_lost() && !named => Error::Uncertain(why),
-                    other => other,
-                };
-                // what the commit said matters more than whether the rollback after it worked: a connection that is
-                // still in a transaction is closed by the pool
-                let _ = conn.rollback();
-                Err(error.into())
-            }
-        },
-        (result, _) => {
-            let undone = conn.rollback();
-            if result.is_ok() {
-                undone.map_err(Error::from)?;
-            }
-            result
-        }
+    let undone = conn.rollback();
+    if result.is_ok() {
+        undone.map_err(Error::from)?;
     }
+    result
 }

@@ -1,18 +1,20 @@
 //! Group commit: who waits for the one writer shares its next COMMIT, which is one write to the disk.
 //!
-//! SQLite has one writer, so transactions run one after the other whatever we do. What they can share is the end: those that wait run
-//! one by one in one database transaction, each in a savepoint of its own that its failure undoes alone, and nobody is answered before the one COMMIT.
-//! An answer may rest on what an earlier member wrote, so when the COMMIT fails all are told that, the refused ones too.
+//! Transactions run one after the other whatever we do: SQLite has one writer, and on a server every change takes the row of its number
+//! ([`crate::revision`]) until its end. What they can share is the end: those that wait run one by one in one database transaction, each in a savepoint of its own
+//! that its failure undoes alone, and nobody is answered before the one COMMIT. An answer may rest on what an earlier member wrote, so
+//! when the COMMIT fails all are told that, the refused ones too.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::conn::{Conn, Role};
-use crate::error::Transient;
+use crate::db::End;
+use crate::my::NoAnswer;
 use crate::pool::Pool;
 use crate::{Error, Result};
 
@@ -22,15 +24,30 @@ const MOST: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a member's body came to, as far as the group must know.
-enum Ran {
-    /// It stands, if the group's COMMIT does.
-    Stands(Tell),
-    /// It is undone.
-    Undone(Tell),
+struct Ran {
+    end: Ending,
+    tell: Tell,
 }
 
-/// Answers a member, with the reason why its group came to nothing, if it did.
-type Tell = Box<dyn FnOnce(Option<Error>) + Send>;
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    /// It stands, if the group's COMMIT does.
+    Stands,
+    /// It is undone, and nobody else.
+    Undone,
+    /// Its statement got no answer, so the connection is of no use.
+    NoAnswer,
+}
+
+/// Why a group came to nothing.
+struct Failed {
+    why: Error,
+    /// Nobody can tell whether its COMMIT was made.
+    unknown: bool,
+}
+
+/// Answers a member, with what became of its group if it came to nothing.
+type Tell = Box<dyn FnOnce(Option<&Failed>) + Send>;
 type Member = Box<dyn FnOnce(Result<&mut Conn>) -> Ran + Send>;
 
 #[derive(Default)]
@@ -39,7 +56,7 @@ struct Queue {
     driven: bool,
 }
 
-/// The writer of a SQLite file.
+/// The one writer of a process to a service's tables.
 pub(crate) struct Group {
     pool: Arc<Pool>,
     queue: Mutex<Queue>,
@@ -50,12 +67,9 @@ impl Group {
         Arc::new(Self { pool, queue: Mutex::default() })
     }
 
-    /// Runs `body` in the next group and answers after its COMMIT, with the body, which may be wanted again. `keep`: its writes stand if it
-    /// succeeds. Once it began it runs to its end even when the caller goes away; if the caller goes before, it does not run.
-    ///
-    /// # Errors
-    /// When the body panicked.
-    pub(crate) async fn run<T, E, F>(self: &Arc<Self>, keep: bool, mut body: F) -> Result<(Result<T, E>, F)>
+    /// Runs `body` in the next group and answers after its COMMIT, with the body, which may be wanted again. Once it began it runs to its end even
+    /// when the caller goes away; if the caller goes before, it does not run.
+    pub(crate) async fn run<T, E, F>(self: &Arc<Self>, end: End, mut body: F) -> Result<(Result<T, E>, F)>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
@@ -64,21 +78,29 @@ impl Group {
         let (answer, answered) = oneshot::channel();
         let since = Instant::now();
         self.join(Box::new(move |conn| {
+            let mut no_answer = false;
             let result = match conn {
                 _ if answer.is_closed() => Err(Error::unavailable("the caller went away").into()),
                 Ok(_) if since.elapsed() > PATIENCE => Err(Error::unavailable("no free connection").into()),
-                Ok(conn) => body(conn),
+                Ok(conn) => catch_unwind(AssertUnwindSafe(|| body(conn))).unwrap_or_else(|cause| {
+                    no_answer = cause.is::<NoAnswer>();
+                    Err(Error::internal("a transaction's body panicked").into())
+                }),
                 Err(away) => Err(away.into()),
             };
-            let stands = keep && result.is_ok();
+            let end_of = match (&result, end) {
+                _ if no_answer => Ending::NoAnswer,
+                (Ok(_), End::Commit { .. }) => Ending::Stands,
+                _ => Ending::Undone,
+            };
             let tell: Tell = Box::new(move |failed| {
-                let result = failed.map_or(result, |why| Err(why.into()));
+                let result = failed.map_or(result, |failed| Err(failed.for_one(end).into()));
                 // the caller may be gone
                 let _ = answer.send((result, body));
             });
-            if stands { Ran::Stands(tell) } else { Ran::Undone(tell) }
+            Ran { end: end_of, tell }
         }));
-        answered.await.map_err(|_| Error::internal("a transaction's body panicked"))
+        answered.await.map_err(|_| Error::internal("the writer stopped"))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -117,74 +139,108 @@ impl Group {
     }
 
     fn commit_next(&self, conn: Result<&mut Conn>) {
-        let members = self.next();
-        let conn = match conn {
-            Ok(conn) => conn,
-            Err(away) => return refuse(members, &away),
-        };
-        if let Err(error) = conn.begin(Role::Writer) {
-            return refuse(members, &error.into());
-        }
+        let mut members = self.next().into_iter();
         let mut told = Vec::with_capacity(members.len());
-        let mut members = members.into_iter();
-        let mut failed = None;
-        for member in members.by_ref() {
-            match in_savepoint(conn, member) {
-                Ok(tell) => told.extend(tell),
-                Err((tell, error)) => {
-                    told.extend(tell);
-                    failed = Some(error);
-                    break;
-                }
+        let (failed, unwound) = match conn {
+            Ok(conn) => match catch_unwind(AssertUnwindSafe(|| commit(conn, &mut members, &mut told))) {
+                Ok(failed) => (failed, None),
+                Err(cause) => (
+                    Some(Failed { why: Error::unavailable("a statement got no answer"), unknown: true }),
+                    Some(cause),
+                ),
+            },
+            Err(why) => (Some(Failed { why, unknown: false }), None),
+        };
+        for tell in told {
+            tell(failed.as_ref());
+        }
+        if let Some(failed) = &failed {
+            // those that were not begun
+            for member in members {
+                (member(Err(failed.for_one(End::Rollback))).tell)(None);
             }
         }
-        let failed = failed.or_else(|| conn.commit().err().map(Error::from));
-        if let Some(why) = &failed {
-            // what failed matters more than whether this works: a connection that is still in a transaction is closed by the pool
-            let _ = conn.rollback();
-            refuse(members.collect(), why);
-        }
-        for tell in told {
-            tell(failed.as_ref().map(retried));
+        if let Some(cause) = unwound {
+            // the pool closes the connection
+            resume_unwind(cause);
         }
     }
 }
 
-/// Runs one member. `None`: it panicked, and is undone.
+/// Runs members in one transaction and commits it; `told` gets whom to answer.
+fn commit(conn: &mut Conn, members: &mut std::vec::IntoIter<Member>, told: &mut Vec<Tell>) -> Option<Failed> {
+    let whole = |error: Error| Some(Failed { why: error, unknown: false });
+    if let Err(error) = conn.begin(Role::Writer) {
+        return whole(error.into());
+    }
+    // one alone needs no savepoint: what undoes it undoes all
+    let alone = members.len() == 1;
+    let mut stands = !alone;
+    for member in members {
+        let ran = if alone { run(conn, member, told) } else { in_savepoint(conn, member, told) };
+        match ran {
+            Ok(one) => stands |= one,
+            Err(error) => {
+                // what failed matters more than whether this works: a connection that is still in a transaction is closed by the pool
+                let _ = conn.rollback();
+                return whole(error);
+            }
+        }
+    }
+    if !stands {
+        return conn.rollback().err().and_then(|error| whole(error.into()));
+    }
+    let error = Error::from(conn.commit().err()?);
+    let unknown = conn.is_lost();
+    let _ = conn.rollback();
+    Some(Failed { why: error, unknown })
+}
+
+/// Runs one member in a savepoint of its own. Answers whether it stands.
 ///
 /// # Errors
-/// When the database undid the whole transaction, as SQLite does when the disk is full.
-fn in_savepoint(conn: &mut Conn, member: Member) -> Result<Option<Tell>, (Option<Tell>, Error)> {
+/// When the whole transaction is no more: a deadlock, a lost connection, a full disk.
+fn in_savepoint(conn: &mut Conn, member: Member, told: &mut Vec<Tell>) -> Result<bool> {
     if let Err(error) = conn.save() {
         let error = Error::from(error);
-        return Err((Some(tell_of(member(Err(retried(&error))))), error));
+        told.push(member(Err(error.clone())).tell);
+        return Err(error);
     }
-    let ran = catch_unwind(AssertUnwindSafe(|| member(Ok(conn))));
-    let (ended, tell) = match ran {
-        Ok(Ran::Stands(tell)) => (conn.commit(), Some(tell)),
-        Ok(Ran::Undone(tell)) => (conn.rollback(), Some(tell)),
-        Err(_) => (conn.rollback(), None),
-    };
-    match ended {
-        Ok(()) => Ok(tell),
-        Err(error) => Err((tell, error.into())),
+    let stands = run(conn, member, told)?;
+    if stands {
+        conn.commit()?
+    } else {
+        conn.rollback()?
+    }
+    Ok(stands)
+}
+
+/// Runs one member's body. Answers whether it stands.
+fn run(conn: &mut Conn, member: Member, told: &mut Vec<Tell>) -> Result<bool> {
+    let Ran { end, tell } = member(Ok(conn));
+    told.push(tell);
+    if let Some(why) = conn.void() {
+        // whatever the body made of that
+        return Err(Error::unavailable(why));
+    }
+    match end {
+        Ending::Stands => Ok(true),
+        Ending::Undone => Ok(false),
+        Ending::NoAnswer => resume_unwind(Box::new(NoAnswer)),
     }
 }
 
-fn tell_of(ran: Ran) -> Tell {
-    match ran {
-        Ran::Stands(tell) | Ran::Undone(tell) => tell,
+impl Failed {
+    /// What it means for one member: nothing was written, so that trying again may help even where another member is to blame; or it may
+    /// have been, and only a member that can look for itself may try again.
+    fn for_one(&self, end: End) -> Error {
+        let why = match &self.why {
+            Error::Unavailable(why) | Error::Internal(why) => why.clone(),
+            other => other.to_string().into(),
+        };
+        match end {
+            End::Commit { named: false } if self.unknown => Error::Uncertain(why),
+            _ => Error::Unavailable(why),
+        }
     }
-}
-
-/// Answers members that did not run.
-fn refuse(members: Vec<Member>, why: &Error) {
-    for member in members {
-        tell_of(member(Err(retried(why))))(None);
-    }
-}
-
-/// The failure of a group for one of its members: nothing was written, so the member may try again even where a statement of another was to blame.
-fn retried(why: &Error) -> Error {
-    if why.is_transient() { why.clone() } else { Error::unavailable(why) }
 }
