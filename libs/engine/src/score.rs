@@ -1,10 +1,12 @@
 //! How good a node is for a task: pure functions over what the node has free, shared by the live loop and the replays.
 //!
 //! [`published`]: the rules of other schedulers, as they were published. [`fragmentation`]: what a node's free GPUs are worth
-//! to the mix of tasks that is expected.
+//! to the mix of tasks that is expected. [`outlook`] and [`scarcity`]: our own policy, `crater`.
 
 pub mod fragmentation;
+pub mod outlook;
 pub mod published;
+pub mod scarcity;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,7 @@
 //! This is the experiment of Weng et al., "Beware of Fragmentation" (USENIX ATC '23), on the tables that came with it: how much of a
 //! cluster's GPUs can a policy give away before what is left is of no use? Times play no part.
 
+mod chooser;
 mod cluster;
 pub mod command;
 mod load;

@@ -23,12 +23,29 @@ pub enum Policy {
     BestFit,
     /// [`crater_engine::score::fragmentation::gradient`].
     Fgd,
+    /// Ours: [`crater_engine::score::outlook`] and [`crater_engine::score::scarcity`].
+    Crater,
+    /// The same, but tasks that are placed may be moved, within a budget.
+    CraterMigrating,
 }
 
 impl Policy {
     /// Every policy, the yardsticks first.
-    pub const ALL: [Self; 6] =
-        [Self::Random, Self::DotProduct, Self::GpuClustering, Self::GpuPacking, Self::BestFit, Self::Fgd];
+    pub const ALL: [Self; 8] = [
+        Self::Random,
+        Self::DotProduct,
+        Self::GpuClustering,
+        Self::GpuPacking,
+        Self::BestFit,
+        Self::Fgd,
+        Self::Crater,
+        Self::CraterMigrating,
+    ];
+
+    /// Whether it is ours.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Crater | Self::CraterMigrating)
+    }
 
     /// Its name on the command line and in results.
     pub fn name(self) -> &'static str {
@@ -39,6 +56,8 @@ impl Policy {
             Self::GpuPacking => "gpu-packing",
             Self::BestFit => "best-fit",
             Self::Fgd => "fgd",
+            Self::Crater => "crater",
+            Self::CraterMigrating => "crater-migrating",
         }
     }
 }
