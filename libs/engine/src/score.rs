@@ -28,6 +28,7 @@ impl Models {
     }
 
     /// Whether a device of this model will do.
+    #[inline]
     pub fn allow(self, model: u32) -> bool {
         self.0 == 0 || self.0 & 1u64.checked_shl(model).unwrap_or(0) != 0
     }
@@ -55,11 +56,13 @@ pub struct Ask {
 
 impl Ask {
     /// Milli-GPU of all devices together.
+    #[inline]
     pub fn total(&self) -> i64 {
         i64::from(self.devices) * self.milli
     }
 
     /// Whether it wants a part of one device.
+    #[inline]
     pub fn is_share(&self) -> bool {
         self.devices == 1 && self.milli < WHOLE_GPU
     }
@@ -85,6 +88,7 @@ impl Spare<'_> {
     }
 
     /// Whether there is room for CPU, the model and the devices of `ask`; memory is a question of its own.
+    #[inline]
     pub fn fits_without_memory(&self, ask: &Ask) -> bool {
         self.cpu >= ask.cpu
             && (ask.devices == 0
@@ -98,6 +102,7 @@ impl Spare<'_> {
     }
 
     /// The device with the least room that still takes `milli`, the first of equals.
+    #[inline]
     pub fn tightest(&self, milli: i64) -> Option<usize> {
         let fit = self.gpus.iter().enumerate().filter(|(_, free)| **free >= milli);
         fit.min_by_key(|(device, free)| (**free, *device)).map(|(device, _)| device)

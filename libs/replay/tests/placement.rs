@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crater_replay::placement::{COLUMNS, Orders, Policy, World, replay};
+use crater_replay::placement::{COLUMNS, Options, Orders, Policy, World, replay};
 
 const LISTS: [&str; 9] = [
     "default",
@@ -74,7 +74,7 @@ fn published_policies_come_out_as_published() {
         let (world, orders) = world(&traces, list);
         for seed in orders.seeds().take(if some { 1 } else { 10 }) {
             for (name, policy) in PUBLISHED {
-                let outcome = replay(&world, orders.seed(seed).unwrap(), policy, seed);
+                let outcome = replay(&world, orders.seed(seed).unwrap(), policy, Options::new(seed));
                 let curve = &expected[&((*list).to_owned(), name.to_owned(), seed)];
                 runs += 1;
                 for (arrived, (ours, theirs)) in outcome.allocated_percent.iter().zip(curve).enumerate() {

@@ -24,6 +24,9 @@ const OF_BROKEN: i64 = 10;
 /// filled one after the other.
 pub const STEP: i64 = 80;
 
+/// Amounts are cut off here, so that no product overflows.
+const MOST: i64 = i64::MAX / 1000;
+
 /// How much of one resource a device's tasks need, on the average over the mix.
 #[derive(Clone, Copy, Debug, Default)]
 struct Need {
@@ -40,10 +43,11 @@ impl Need {
         Self { shift, per_device: i64::try_from(per_device >> shift).unwrap_or(i64::MAX) }
     }
 
-    /// The milli-GPU that `amount` lasts for, if each device needs `percent` of the mean.
-    fn lasts(self, amount: i64, percent: i64) -> i64 {
-        let amount = (amount >> self.shift).clamp(0, i64::MAX / (100 * WHOLE_GPU));
-        (amount * 100 * WHOLE_GPU).checked_div(self.per_device * percent).unwrap_or(i64::MAX)
+    /// The milli-GPU that `amount` lasts for, at the mean need.
+    #[inline]
+    fn lasts(self, amount: i64) -> i64 {
+        let amount = (amount >> self.shift).clamp(0, MOST / WHOLE_GPU);
+        (amount * WHOLE_GPU).checked_div(self.per_device).unwrap_or(MOST)
     }
 }
 
@@ -88,6 +92,7 @@ impl Outlook {
     }
 
     /// The milli-GPU of a device with so much free that no task is expected to use.
+    #[inline]
     pub fn rest(&self, free: i64) -> i64 {
         let at = usize::try_from(free.clamp(0, WHOLE_GPU)).unwrap_or(0);
         self.rest.get(at).copied().unwrap_or(0)
@@ -99,6 +104,7 @@ impl Outlook {
     }
 
     /// What of a node is expected to be lost, in hundredths of a milli-GPU.
+    #[inline]
     fn lost(&self, spare: &Spare<'_>, change: impl Fn(usize, i64) -> i64) -> i64 {
         let (mut rest, mut useful, mut idle) = (0, 0, 0);
         for (device, free) in spare.gpus.iter().enumerate() {
@@ -108,13 +114,8 @@ impl Outlook {
             useful += free - lost;
             idle += i64::from(free >= WHOLE_GPU);
         }
-        let stranded: i64 = NEEDS
-            .iter()
-            .map(|need| {
-                let lasts = self.cpu.lasts(spare.cpu, *need).min(self.memory.lasts(spare.memory, *need));
-                (useful - lasts).max(0)
-            })
-            .sum();
+        let lasts = self.cpu.lasts(spare.cpu).min(self.memory.lasts(spare.memory)) * 100;
+        let stranded: i64 = NEEDS.iter().map(|need| (useful - lasts / need).max(0)).sum();
         let broken: i64 = self.sets.iter().map(|(devices, part)| idle % devices * part).sum();
         OF_REST * rest + OF_STRANDED * stranded / (NEEDS.len() as i64) + OF_BROKEN * broken
     }

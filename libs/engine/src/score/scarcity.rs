@@ -87,12 +87,14 @@ impl Scarcity {
     }
 
     /// The price of a kind: what a GPU there is worth more than elsewhere, thousandths of it, −1000 to 1000.
+    #[inline]
     pub fn price(&self, kind: usize) -> i64 {
         self.prices.get(kind).copied().unwrap_or(0)
     }
 
     /// The cost of placing `ask` on a node of this kind in steps of [`STEP`] milli-GPU, given the node's
     /// [`loss`](Outlook::loss); less is better, and between equals the lower rank.
+    #[inline]
     pub fn cost(&self, kind: usize, loss: i64, ask: &Ask) -> i64 {
         let step = 100 * STEP;
         (loss + self.price(kind) * ask.total() / (ONE / 100) + step / 2).div_euclid(step)

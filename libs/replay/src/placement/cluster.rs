@@ -13,8 +13,17 @@ pub struct Cluster {
     rooms: Vec<Room>,
     /// Devices of all nodes, node after node.
     gpus: Vec<i64>,
-    /// The node of each placement, in order.
+    /// The node of each change, in order.
     log: Vec<u32>,
+}
+
+/// A task in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What it wants.
+    pub ask: Ask,
+    /// Its devices.
+    pub devices: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -24,7 +33,7 @@ struct Room {
     first: usize,
     end: usize,
     model: u32,
-    kinds: Kinds,
+    held: Vec<Held>,
     /// Index into the log of its last change; none yet.
     changed: Option<usize>,
 }
@@ -39,8 +48,8 @@ impl Cluster {
             let first = gpus.len();
             gpus.resize(first + node.devices, WHOLE_GPU);
             let (cpu, memory, model) = (node.cpu, node.memory, node.model);
-            let kinds = Kinds::default();
-            rooms.push(Room { cpu, memory, first, end: gpus.len(), model, kinds, changed: None });
+            let (end, held) = (gpus.len(), Vec::new());
+            rooms.push(Room { cpu, memory, first, end, model, held, changed: None });
         }
         Self { rooms, gpus, log: Vec::new() }
     }
@@ -64,28 +73,42 @@ impl Cluster {
 
     /// Which kinds of tasks it holds.
     pub fn kinds(&self, node: usize) -> Kinds {
-        self.rooms[node].kinds
+        self.rooms[node].held.iter().fold(Kinds::default(), |kinds, held| kinds.with(&held.ask))
+    }
+
+    /// The tasks on a node, in the order in which they came.
+    pub fn held(&self, node: usize) -> &[Held] {
+        &self.rooms[node].held
     }
 
     /// Takes what `ask` wants on a node where it fits: a share on `device`, whole devices the first idle ones.
     pub fn place(&mut self, node: usize, ask: &Ask, device: Option<usize>) {
+        let spare = self.spare(node);
+        let devices = device.map_or_else(|| spare.whole(ask.devices).collect(), |device| vec![device]);
+        self.amend(node, &Held { ask: *ask, devices: devices.clone() }, -1);
+        self.rooms[node].held.push(Held { ask: *ask, devices });
+    }
+
+    /// Takes a task off a node, by its index in [`Cluster::held`], and gives it back.
+    pub fn take_off(&mut self, node: usize, index: usize) -> Held {
+        let held = self.rooms[node].held.remove(index);
+        self.amend(node, &held, 1);
+        held
+    }
+
+    fn amend(&mut self, node: usize, held: &Held, sign: i64) {
         let changed = self.log.len();
         let room = &mut self.rooms[node];
-        room.cpu -= ask.cpu;
-        room.memory -= ask.memory;
-        room.kinds = room.kinds.with(ask);
+        room.cpu += sign * held.ask.cpu;
+        room.memory += sign * held.ask.memory;
         room.changed = Some(changed);
-        let gpus = &mut self.gpus[room.first..room.end];
-        if let Some(device) = device {
-            gpus[device] -= ask.milli;
-        } else {
-            let idle = gpus.iter_mut().filter(|free| **free == WHOLE_GPU).take(ask.devices as usize);
-            idle.for_each(|free| *free -= ask.milli);
+        for device in &held.devices {
+            self.gpus[room.first + device] += sign * held.ask.milli;
         }
         self.log.push(u32::try_from(node).unwrap_or(u32::MAX));
     }
 
-    /// How many placements there were.
+    /// How many changes there were.
     pub fn version(&self) -> usize {
         self.log.len()
     }
@@ -99,9 +122,33 @@ impl Cluster {
             .map(|(_, node)| node)
     }
 
-    /// Whether nothing is below zero and nothing above what a device has.
-    pub fn is_sound(&self) -> bool {
-        self.rooms.iter().all(|room| room.cpu >= 0 && room.memory >= 0)
-            && self.gpus.iter().all(|free| (0..=WHOLE_GPU).contains(free))
+    /// Milli-GPU held by all tasks, if every node's sums are right: nothing below zero, and what is held and what is free is what
+    /// the node has.
+    pub fn audited(&self, world: &World, order: &Order) -> Option<i64> {
+        let mut all = 0;
+        for (index, rank) in order.ranks.iter().enumerate() {
+            let (node, room) = (world.nodes.get(index)?, self.rooms.get(*rank)?);
+            let (mut cpu, mut memory, mut gpus) = (0, 0, vec![0; node.devices]);
+            for held in &room.held {
+                cpu += held.ask.cpu;
+                memory += held.ask.memory;
+                all += held.ask.total();
+                let count = usize::try_from(held.ask.devices).ok()?;
+                if held.devices.len() != count || (count > 0 && !held.ask.models.allow(room.model)) {
+                    return None;
+                }
+                for device in &held.devices {
+                    *gpus.get_mut(*device)? += held.ask.milli;
+                }
+            }
+            let free = &self.gpus[room.first..room.end];
+            let devices_right =
+                gpus.iter().zip(free).all(|(held, free)| *free >= 0 && held + free == WHOLE_GPU);
+            let rest_right = cpu + room.cpu == node.cpu && memory + room.memory == node.memory;
+            if !devices_right || !rest_right || room.cpu < 0 || room.memory < 0 {
+                return None;
+            }
+        }
+        Some(all)
     }
 }

@@ -34,7 +34,7 @@ pub fn run(args: &Args, _err: &mut dyn Write) -> Result<String, InputError> {
         }
     };
     let outcomes: Vec<Outcome> =
-        policies.iter().map(|policy| replay(&world, &order, *policy, seed)).collect();
+        policies.iter().map(|policy| replay(&world, &order, *policy, super::Options::new(seed))).collect();
     Ok(match args.output {
         Output::Json => serde_json::to_string(&outcomes).unwrap_or_default() + "\n",
         Output::Table => outcomes
