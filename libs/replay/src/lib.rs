@@ -6,4 +6,5 @@
 pub mod command;
 pub mod input;
 pub mod placement;
+pub mod plot;
 pub mod scenario;

@@ -2,10 +2,17 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::{Order, Orders, Outcome, Policy, World, replay};
+use super::summary::{figure, table};
+use super::{Options, Order, Orders, Outcome, Policy, World, replay};
 use crate::command::{Args, Output};
-use crate::input::InputError;
+use crate::input::{InputError, write_whole};
+
+/// The order that is taken if nothing is said.
+const SEED: u64 = 42;
+/// Progress is told if a run of several takes longer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Arguments that only the placement replay has.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -17,29 +24,66 @@ pub struct PlacementArgs {
     /// Which of the orders.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// All orders of the file: means and deviations, and with `--compare` paired differences.
+    #[arg(long, conflicts_with = "seed", requires = "order")]
+    pub all_seeds: bool,
+    /// Moves allowed for each hundred tasks placed, of the policy crater-migrating [default: 5].
+    #[arg(long, value_name = "PERCENT")]
+    pub migrate: Option<usize>,
+}
+
+/// The orders to replay, by seed.
+fn orders(args: &PlacementArgs, world: &World) -> Result<Vec<(u64, Order)>, InputError> {
+    let seed = args.seed.unwrap_or(SEED);
+    let Some(file) = &args.order else {
+        return Ok(vec![(seed, Order::draw(world, seed))]);
+    };
+    let orders = Orders::read(file, world)?;
+    let seeds = if args.all_seeds { orders.seeds().collect() } else { vec![seed] };
+    let chosen = seeds.into_iter().map(|seed| match orders.seed(seed) {
+        Some(order) => Ok((seed, order.clone())),
+        None => Err(InputError::in_file(file, format!("no order for seed {seed}")).in_field("seed")),
+    });
+    chosen.collect()
 }
 
 /// Replays and gives what to print.
-pub fn run(args: &Args, _err: &mut dyn Write) -> Result<String, InputError> {
+pub fn run(args: &Args, err: &mut dyn Write) -> Result<String, InputError> {
     let policies: Vec<Policy> = args.policies().into_iter().map(str::parse).collect::<Result<_, _>>()?;
+    let own = &args.placement;
+    if own.migrate.is_some() && !policies.contains(&Policy::CraterMigrating) {
+        let what = format!("only {} moves tasks", Policy::CraterMigrating);
+        return Err(InputError::in_option("--migrate", what));
+    }
     let world = World::read(Path::new(args.nodes()?), args.workload()?)?;
-    let seed = args.placement.seed.unwrap_or(42);
-    let order = match &args.placement.order {
-        None => Order::draw(&world, seed),
-        Some(file) => {
-            let orders = Orders::read(file, &world)?;
-            orders.seed(seed).cloned().ok_or_else(|| {
-                InputError::in_file(file, format!("no order for seed {seed}")).in_field("seed")
-            })?
+    let orders = orders(own, &world)?;
+    let migrate_percent = own.migrate.unwrap_or(Options::MIGRATE_PERCENT);
+    let all = policies.len() * orders.len();
+    let (started, mut told, mut done) = (Instant::now(), Duration::ZERO, 0);
+    let mut outcomes: Vec<Vec<Outcome>> = Vec::with_capacity(policies.len());
+    for policy in policies {
+        let mut runs = Vec::with_capacity(orders.len());
+        for (seed, order) in &orders {
+            runs.push(replay(&world, order, policy, Options { seed: *seed, migrate_percent }));
+            done += 1;
+            if done < all && started.elapsed() > told + PATIENCE {
+                told = started.elapsed();
+                // progress is a courtesy: a closed pipe is no reason to stop
+                let _ = writeln!(err, "{done} of {all} replays");
+            }
         }
+        outcomes.push(runs);
+    }
+    if let Some(file) = &args.plot {
+        let name = args.workload()?.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        write_whole(file, figure(&outcomes, &name).svg().as_bytes())?;
+    }
+    let text = match (args.output, outcomes.as_slice()) {
+        (Output::Table, _) => return Ok(table(&outcomes)),
+        (Output::Json, [runs]) if args.compare.is_empty() && !own.all_seeds => {
+            serde_json::to_string(&runs.first())
+        }
+        (Output::Json, _) => serde_json::to_string(&outcomes.iter().flatten().collect::<Vec<_>>()),
     };
-    let outcomes: Vec<Outcome> =
-        policies.iter().map(|policy| replay(&world, &order, *policy, super::Options::new(seed))).collect();
-    Ok(match args.output {
-        Output::Json => serde_json::to_string(&outcomes).unwrap_or_default() + "\n",
-        Output::Table => outcomes
-            .iter()
-            .map(|o| format!("{} {} {:.3}s\n", o.policy, o.unallocated(100), o.seconds))
-            .collect(),
-    })
+    text.map(|text| text + "\n").map_err(|error| InputError::in_option("--output", error.to_string()))
 }

@@ -13,9 +13,11 @@ mod order;
 mod policy;
 mod rng;
 mod run;
+mod summary;
 
 pub use load::{Node, Task, World};
 pub use metric::COLUMNS;
 pub use order::{Order, Orders};
 pub use policy::Policy;
 pub use run::{Options, Outcome, replay};
+pub use summary::{Mean, figure, table};
