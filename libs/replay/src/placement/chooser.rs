@@ -192,3 +192,67 @@ impl Ours {
         self.scarcity.cost(self.kinds[node], loss, ask)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::load::{Node, Task};
+    use crate::placement::order::Order;
+    use crater_engine::score::Models;
+
+    fn small_world(rng: &mut Rng) -> World {
+        let nodes = (0..12).map(|n| Node {
+            name: format!("n{n:02}"),
+            cpu: [16_000, 64_000, 96_000][rng.below(3)],
+            memory: 64_000,
+            devices: [1, 2, 4, 8][rng.below(4)],
+            model: u32::try_from(rng.below(3)).unwrap(),
+        });
+        let nodes = nodes.collect();
+        let tasks = (0..60).map(|n| {
+            let devices = [0, 1, 1, 1, 2, 4][rng.below(6)];
+            let milli = if devices == 1 {
+                [320, 470, 810, 1000][rng.below(4)]
+            } else {
+                1000 * i64::from(devices > 0)
+            };
+            let model = u32::try_from(rng.below(6)).unwrap();
+            let models =
+                if model < 3 && devices > 0 { Models::default().with(model) } else { Models::default() };
+            let (cpu, memory) = ([2_000, 8_000, 12_000][rng.below(3)], [1_000, 9_000][rng.below(2)]);
+            let ask = Ask { cpu, memory, devices, milli, models };
+            Task { name: format!("t{n:02}"), ask, spec: format!("{models:?}") }
+        });
+        World { nodes, tasks: tasks.collect() }
+    }
+
+    /// Scores that are kept and brought up to date give the same choice as scores that are all found anew.
+    #[test]
+    fn kept_scores_are_those_found_anew() {
+        for (seed, policy) in (0..6).flat_map(|seed| Policy::ALL.map(|policy| (seed, policy))) {
+            if policy == Policy::Random {
+                continue;
+            }
+            let world = small_world(&mut Rng::new(seed));
+            let order = Order::draw(&world, seed);
+            let mut cluster = Cluster::new(&world, &order);
+            let mut chooser = Chooser::new(&world, &cluster, policy, seed);
+            for ask in order.arrivals.iter().map(|task| world.tasks[*task].ask) {
+                chooser.arrives(&cluster, &ask);
+                let mut anew = Chooser::new(&world, &cluster, policy, seed);
+                std::mem::swap(&mut anew.ours, &mut chooser.ours);
+                let expected = anew.choose(&cluster, &ask, None);
+                std::mem::swap(&mut anew.ours, &mut chooser.ours);
+                assert_eq!(chooser.choose(&cluster, &ask, None), expected, "{policy} of seed {seed}");
+                if let Some(node) = expected {
+                    let device = chooser.device(&cluster, node, &ask);
+                    cluster.place(node, &ask, device);
+                    chooser.changed(&cluster, node);
+                }
+            }
+            assert!(cluster.audited(&world, &order).is_some());
+            let recount: f64 = chooser.of_node.iter().sum();
+            assert!((recount - chooser.fragmented()).abs() < 1e-3);
+        }
+    }
+}
