@@ -3,6 +3,8 @@
 //! It is a pure function: no IO, no clock, no random source, no hash-map order; integers only. The same snapshot gives the
 //! same plan on every machine. It knows nothing of Kubernetes, protobuf or names. The algorithm is told in `README.md`.
 
+pub mod score;
+
 mod check;
 mod cycle;
 mod evict;
@@ -15,6 +17,7 @@ mod reason;
 mod reserve;
 mod rights;
 mod room;
+
 mod tree;
 mod work;
 
