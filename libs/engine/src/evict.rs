@@ -8,10 +8,12 @@ mod proof;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Class, NodeIx, Placement, RevokeCause, Snapshot, ValueIx};
-use crate::place::{Choice, Part, Pool, Shapes, Try, Want, place_some, undo};
+use crate::place::{Part, Try, Want, place_some, undo};
+use crate::pool::Choice;
 use crate::reason::Resource;
 use crate::rights::{Claim, Key, Loss, Right, key, may_take, movable, right};
 use crate::room::{Rooms, View};
+use crate::shapes::Shapes;
 use crate::tree::{Asker, Tree};
 use crate::work::{PieceIx, Work};
 
@@ -45,6 +47,8 @@ pub(crate) struct Ground<'a> {
     pub tree: &'a mut Tree,
     pub rooms: &'a mut Rooms,
     pub work: &'a mut Work,
+    /// Were there candidates that could only be migrated?
+    pub tried_moves: bool,
 }
 
 struct Victim {
@@ -75,7 +79,7 @@ impl Ground<'_> {
     fn right(&self, claim: &Claim, ix: PieceIx, moves: bool) -> Option<Right> {
         let piece = &self.work.pieces[ix];
         right(self.snapshot, self.tree, claim, piece)
-            .or_else(|| if moves { movable(self.snapshot, self.tree, claim, piece) } else { None })
+            .or_else(|| if moves && claim.moves { movable(self.snapshot, self.tree, claim, piece) } else { None })
     }
 
     fn key(&self, ix: PieceIx, right: &Right) -> Key {
@@ -117,7 +121,7 @@ impl Ground<'_> {
     }
 
     /// The pieces that may be taken, by node; with moves only where all that is free would be enough.
-    fn candidates(&self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<BTreeMap<NodeIx, Vec<PieceIx>>> {
+    fn candidates(&mut self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<BTreeMap<NodeIx, Vec<PieceIx>>> {
         let each = want.largest();
         let wanted: i64 = claim.demands.iter().map(crate::tree::Demand::weight).sum();
         let nodes = how.pool.nodes(&each, how.choice);
@@ -132,7 +136,7 @@ impl Ground<'_> {
         let mut rights = Vec::new();
         let leaves = (0..self.work.of_leaf.len()).filter(|leaf| !self.work.of_leaf[*leaf].is_empty());
         let leaves = leaves.filter(|leaf| may_take(self.snapshot, self.tree, claim, *leaf));
-        let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(&self.work.spare);
+        let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(self.work.spare.iter().flatten());
         for ix in pieces.copied() {
             let piece = &self.work.pieces[ix];
             if !piece.alive || piece.fresh || !piece.spots.iter().any(|spot| usable[spot.node.at()]) {
@@ -149,9 +153,14 @@ impl Ground<'_> {
             return None;
         }
         let mut by_node: BTreeMap<NodeIx, Vec<PieceIx>> = BTreeMap::new();
-        let movable = (0..self.work.pieces.len())
-            .filter(|ix| movable(self.snapshot, self.tree, claim, &self.work.pieces[*ix]).is_some());
-        let mut all: Vec<PieceIx> = rights.into_iter().chain(movable).collect();
+        let mut all: Vec<PieceIx> = rights;
+        if claim.moves {
+            let movable = (0..self.work.pieces.len())
+                .filter(|ix| movable(self.snapshot, self.tree, claim, &self.work.pieces[*ix]).is_some());
+            let before = all.len();
+            all.extend(movable);
+            self.tried_moves = all.len() > before;
+        }
         all.sort_unstable();
         all.dedup();
         for ix in all {
@@ -172,10 +181,10 @@ impl Ground<'_> {
         &mut self,
         claim: &Claim,
         want: &Want,
-        pool: &Pool,
         choice: Choice,
         pin: Option<ValueIx>,
     ) -> Option<Taken> {
+        let pool = self.shapes.pool(claim.job);
         let how = Try { pool, view: View::Soon, choice, pin };
         let over_limit = self.tree.bound(self.asker(claim), &claim.demands, false).is_some();
         let by_node = self.candidates(claim, want, how)?;
@@ -234,7 +243,7 @@ impl Ground<'_> {
     }
 
     fn has_gang(&self, job: usize) -> bool {
-        self.work.has[job].pieces.iter().any(|ix| {
+        self.work.has(job).pieces.iter().any(|ix| {
             let piece = &self.work.pieces[*ix];
             piece.alive && !piece.surplus
         })

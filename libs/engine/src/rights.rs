@@ -15,6 +15,8 @@ pub(crate) struct Claim {
     pub demands: Vec<Demand>,
     /// One replica above the gang: it never preempts by priority, nor makes others move.
     pub growth: bool,
+    /// May others be migrated for it?
+    pub moves: bool,
 }
 
 /// What kind of loss it is, the lightest first.
@@ -143,6 +145,7 @@ pub(crate) fn movable(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &P
     if out
         || protected
         || claim.growth
+        || !claim.moves
         || !snapshot.settings.consolidate
         || claimant.class == Class::BestEffort
     {

@@ -135,7 +135,7 @@ impl Ground<'_> {
         }
         let want = Want { parts };
         let pool = self.shapes.pool(job);
-        let anchor = anchor.or(self.work.has[job].anchor());
+        let anchor = anchor.or(self.work.has(job).anchor());
         let pin = if pool.bound() { anchor.and_then(|node| pool.value(node)) } else { None };
         let asker = self.work.asker(self.snapshot, self.tree, job);
         for choice in pool.choices(&want.largest()) {
