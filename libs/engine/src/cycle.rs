@@ -5,11 +5,12 @@ mod taking;
 
 use std::collections::BTreeMap;
 
+use crate::evict::Orders;
 use crate::feasible::Feasible;
-use crate::judge::{Facts, Judge, loans};
+use crate::judge::{Facts, Judge, Least, loans};
 use crate::model::{
-    Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation, Revocation, Snapshot,
-    ValueIx,
+    Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation, Revocation,
+    Snapshot, ValueIx,
 };
 use crate::place::{Try, Want, place, undo};
 use crate::pool::{Choice, Pool};
@@ -58,6 +59,7 @@ pub(crate) struct Cycle<'a> {
     vacant: &'a mut Vacant,
     feasible: &'a mut Feasible,
     judge: Judge,
+    orders: Orders,
     grants: Vec<Grant>,
     grant_of: BTreeMap<usize, usize>,
     revoked: BTreeMap<usize, Revocation>,
@@ -69,14 +71,16 @@ pub(crate) struct Cycle<'a> {
 pub(crate) struct Decided {
     pub plan: Plan,
     pub kept: Vec<Kept>,
+    /// For [`World::least`].
+    pub least: Vec<Option<Least>>,
 }
 
 impl<'a> Cycle<'a> {
     pub fn new(world: &'a mut World<'_>) -> Self {
-        let World { s, shapes, tree, rooms, work, lines, vacant, feasible, .. } = world;
+        let World { s, shapes, tree, rooms, work, lines, vacant, feasible, least, .. } = world;
         let s: &Snapshot = s;
         work.promise(s, tree, rooms, shapes);
-        let judge = Judge::new(shapes, tree.len());
+        let judge = Judge::new(shapes, tree.len(), std::mem::take(least));
         Self {
             s,
             shapes,
@@ -87,6 +91,7 @@ impl<'a> Cycle<'a> {
             vacant,
             feasible,
             judge,
+            orders: Orders::default(),
             grants: Vec::new(),
             grant_of: BTreeMap::new(),
             revoked: BTreeMap::new(),
@@ -127,7 +132,7 @@ impl<'a> Cycle<'a> {
             verdicts: Vec::new(),
             counts,
         };
-        Decided { plan, kept: self.kept }
+        Decided { plan, kept: self.kept, least: self.judge.into_least() }
     }
 
     /// Promises that are not ready yet.
@@ -209,7 +214,7 @@ impl Cycle<'_> {
 
     fn run_class(&mut self, class: Class) {
         let mut judge = std::mem::take(&mut self.judge);
-        let mut queue = Queue::new(self.ground(), class, |turn| judge.skip(self.facts(), turn));
+        let mut queue = Queue::new(self.ground(), class, |turn| judge.skip(self.facts(), turn, class));
         while let Some(turn) = queue.next() {
             let mut changed = vec![turn.line];
             self.judge = judge;
@@ -220,7 +225,7 @@ impl Cycle<'_> {
                         queue.done(self.ground(), turn);
                         if let Some(role) = self.elastic(turn.job) {
                             let ask = self.shapes.ask(turn.job, 1 + role);
-                            queue.grow(self.s, Turn { growth: true, ask, ..turn });
+                            queue.grow(self.s, Turn { growth: true, new: false, ask, ..turn });
                         }
                     }
                 }
@@ -236,7 +241,7 @@ impl Cycle<'_> {
             changed.sort_unstable();
             changed.dedup();
             for line in changed {
-                queue.refresh(self.ground(), line, &mut |turn| judge.skip(self.facts(), turn));
+                queue.refresh(self.ground(), line, &mut |turn| judge.skip(self.facts(), turn, class));
             }
         }
         self.judge = judge;
@@ -425,14 +430,17 @@ impl Cycle<'_> {
         choices: usize,
     ) -> Option<Vec<Placement>> {
         let job = turn.job;
-        let lent = loans(self.s, &self.kept, job)?;
+        let lent = loans(self.s, &self.kept, self.s.jobs[job].expected_ms.unwrap_or(Millis::MAX))?;
         if lent == 0 || trial.ask.is_some_and(|ask| self.judge.useless_loan(ask, lent)) {
             return None;
         }
         let kept = std::mem::take(&mut self.kept);
-        let which = || kept.iter().enumerate().filter(|(bit, _)| lent & (1 << bit) != 0).map(|(_, kept)| kept);
-        let free: Vec<_> =
-            options.iter().filter(|(_, demands, limited)| !limited && self.tree.bound(asker, demands, true).is_none()).collect();
+        let which =
+            || kept.iter().enumerate().filter(|(bit, _)| lent & (1 << bit) != 0).map(|(_, kept)| kept);
+        let free: Vec<_> = options
+            .iter()
+            .filter(|(_, demands, limited)| !limited && self.tree.bound(asker, demands, true).is_none())
+            .collect();
         which().for_each(|kept| kept.lend(self.rooms));
         let mut placed = None;
         let mut fits = false;

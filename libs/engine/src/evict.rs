@@ -3,6 +3,7 @@
 //! The search is in thought only: pieces are evicted and restored in [`Work`], [`Tree`] and [`Rooms`], and either
 //! everything is undone or what remains is the decision.
 
+mod glad;
 mod proof;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ use crate::room::{Rooms, View};
 use crate::shapes::Shapes;
 use crate::tree::{Asker, Tree};
 use crate::work::{PieceIx, Work};
+
+pub(crate) use glad::Orders;
 
 /// How often a set is searched anew after a piece that had to move found no place.
 const TRIES: usize = 12;
@@ -47,6 +50,7 @@ pub(crate) struct Ground<'a> {
     pub tree: &'a mut Tree,
     pub rooms: &'a mut Rooms,
     pub work: &'a mut Work,
+    pub orders: &'a mut Orders,
     /// Were there candidates that could only be migrated?
     pub tried_moves: bool,
 }
@@ -64,6 +68,11 @@ impl Victim {
     }
 }
 
+fn taken(placements: Vec<Placement>, victims: &[Victim], moves: Vec<Move>) -> Taken {
+    let flat = victims.iter().flat_map(|v| v.pieces().map(|piece| (piece, v.right.cause)));
+    Taken { placements, victims: flat.collect(), moves }
+}
+
 /// Smaller is the better node to make room on.
 type Cost = (Loss, i64, Key, (i64, i64), NodeIx);
 
@@ -78,8 +87,9 @@ impl Ground<'_> {
 
     fn right(&self, claim: &Claim, ix: PieceIx, moves: bool) -> Option<Right> {
         let piece = &self.work.pieces[ix];
-        right(self.snapshot, self.tree, claim, piece)
-            .or_else(|| if moves && claim.moves { movable(self.snapshot, self.tree, claim, piece) } else { None })
+        right(self.snapshot, self.tree, claim, piece).or_else(|| {
+            if moves && claim.moves { movable(self.snapshot, self.tree, claim, piece) } else { None }
+        })
     }
 
     fn key(&self, ix: PieceIx, right: &Right) -> Key {
@@ -121,7 +131,12 @@ impl Ground<'_> {
     }
 
     /// The pieces that may be taken, by node; with moves only where all that is free would be enough.
-    fn candidates(&mut self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<BTreeMap<NodeIx, Vec<PieceIx>>> {
+    fn candidates(
+        &mut self,
+        claim: &Claim,
+        want: &Want,
+        how: Try<'_>,
+    ) -> Option<BTreeMap<NodeIx, Vec<PieceIx>>> {
         let each = want.largest();
         let wanted: i64 = claim.demands.iter().map(crate::tree::Demand::weight).sum();
         let nodes = how.pool.nodes(&each, how.choice);
@@ -187,6 +202,18 @@ impl Ground<'_> {
         let pool = self.shapes.pool(claim.job);
         let how = Try { pool, view: View::Soon, choice, pin };
         let over_limit = self.tree.bound(self.asker(claim), &claim.demands, false).is_some();
+        if !over_limit && let Some((victim, node)) = self.gladly(claim, want, how) {
+            self.go(&victim);
+            let mut victims = vec![victim];
+            if let Some(placements) = self.put(want, node) {
+                let placements = self.spare(claim, want, how, &mut victims, placements);
+                if let Ok(moves) = self.stranded(claim, &victims, &placements) {
+                    return Some(taken(placements, &victims, moves));
+                }
+                undo(self.rooms, want, View::Soon, &placements);
+            }
+            self.back_to(&mut victims, 0);
+        }
         let by_node = self.candidates(claim, want, how)?;
         let mut banned: BTreeSet<PieceIx> = BTreeSet::new();
         for _ in 0..TRIES {
@@ -201,10 +228,7 @@ impl Ground<'_> {
             };
             let placements = self.spare(claim, want, how, &mut victims, placements);
             match self.stranded(claim, &victims, &placements) {
-                Ok(moves) => {
-                    let flat = victims.iter().flat_map(|v| v.pieces().map(|piece| (piece, v.right.cause)));
-                    return Some(Taken { placements, victims: flat.collect(), moves });
-                }
+                Ok(moves) => return Some(taken(placements, &victims, moves)),
                 Err(stuck) => {
                     undo(self.rooms, want, View::Soon, &placements);
                     self.back_to(&mut victims, 0);
@@ -213,6 +237,15 @@ impl Ground<'_> {
             }
         }
         None
+    }
+
+    /// Places a single replica on a node.
+    fn put(&mut self, want: &Want, node: NodeIx) -> Option<Vec<Placement>> {
+        let part = want.parts.first()?;
+        let replica = *part.replicas.first()?;
+        let gpus = self.rooms.devices(View::Soon, node, &part.each)?;
+        self.rooms.take(View::Soon, node, &part.each, &gpus);
+        Some(vec![Placement { role: part.role, replica, node, gpus }])
     }
 
     /// Takes pieces below the vertex whose limit binds until it no longer does.

@@ -1,13 +1,18 @@
 //! Why there is no room for a job, found once for each shape.
 
 use crate::model::{JobIx, Shape, Snapshot};
-use crate::place::{Misfit, Try, Want, place, room_for, undo};
+use crate::place::{Misfit, Part, Try, Want, holds, place, room_for, undo};
 use crate::pool::{Choice, Pool};
 use crate::reason::{Reason, Resource};
 use crate::room::{Rooms, View};
 
 /// Would it fit if nothing were promised to anybody?
 pub(crate) fn fits(pool: &Pool, rooms: &mut Rooms, want: &Want) -> bool {
+    let all = |view: View| Try { pool, view, choice: Choice::Mixed, pin: None };
+    let some = |part: &Part| holds(rooms, &part.each, all(View::Raw));
+    if !want.parts.iter().all(some) {
+        return false;
+    }
     pool.choices(&want.largest()).into_iter().any(|choice| {
         let placed = place(rooms, want, Try { pool, view: View::Raw, choice, pin: None });
         placed.map(|placed| undo(rooms, want, View::Raw, &placed)).is_ok()

@@ -99,7 +99,8 @@ mod tests {
                 for times in 1..=3 {
                     let each = Shape { cpu, memory: 1 << 28, gpu };
                     let fits = |ix: &usize| rooms[*ix].capacity(&each, times) >= times;
-                    let scan = (0..rooms.len()).filter(fits).map(|ix| (rooms[ix].score(&each), NodeIx::of(ix)));
+                    let scan =
+                        (0..rooms.len()).filter(fits).map(|ix| (rooms[ix].score(&each), NodeIx::of(ix)));
                     assert_eq!(index.tightest(&rooms, &each, times), scan.min(), "{each:?} {times}");
                 }
             }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Class, Snapshot};
+use crate::model::{Class, Millis, Snapshot};
 use crate::pool::Choice;
 use crate::queue::Turn;
 use crate::reserve::{Kept, gone_in_time, same_line};
@@ -69,13 +69,14 @@ struct Slack {
 
 /// The least amounts of pieces below a vertex: of those on each model, then of all.
 #[derive(Clone, Debug, Default)]
-struct Least {
+pub(crate) struct Least {
     amounts: Vec<Option<Vec<i64>>>,
     /// The lowest priority among them.
     priority: Option<i32>,
 }
 
-fn bit(view: View, choice: Choice) -> Option<u128> {
+/// The bit for a view and a choice; none beyond so many models that no word holds them.
+pub(crate) fn bit(view: View, choice: Choice) -> Option<u128> {
     let choice = match choice {
         Choice::Mixed => 0,
         Choice::Only(ix) => u32::try_from(ix).ok()? + 1,
@@ -85,7 +86,9 @@ fn bit(view: View, choice: Choice) -> Option<u128> {
 }
 
 impl Judge {
-    pub fn new(shapes: &Shapes, vertices: usize) -> Self {
+    /// `least`: what is known from earlier cycles.
+    pub fn new(shapes: &Shapes, vertices: usize, mut least: Vec<Option<Least>>) -> Self {
+        least.resize(vertices, None);
         Self {
             misfits: vec![0; shapes.asks.len()],
             lent: vec![None; shapes.asks.len()],
@@ -95,9 +98,14 @@ impl Judge {
             version: 1,
             reach: vec![(0, Reach::default()); vertices],
             slack: vec![(0, None); vertices],
-            least: vec![None; vertices],
+            least,
             ..Self::default()
         }
+    }
+
+    /// What stands as long as nobody's pieces change.
+    pub fn into_least(self) -> Vec<Option<Least>> {
+        self.least
     }
 
     /// Room became free: nothing is known any more of what fits.
@@ -177,37 +185,29 @@ impl Judge {
     }
 
     /// May a turn be passed over?
-    pub fn skip(&mut self, facts: Facts<'_>, turn: Turn) -> bool {
+    pub fn skip(&mut self, facts: Facts<'_>, turn: Turn, class: Class) -> bool {
         let ask = &facts.shapes.asks[turn.ask];
-        let new = facts.work.is_new(turn.job);
+        let full = ask.everywhere != 0 && self.misfits[turn.ask] & ask.everywhere == ask.everywhere;
         if turn.growth {
-            if new || facts.shapes.pool_of(ask.shape).bound() || !self.full(facts, turn.ask) {
+            if !full || facts.shapes.pool_of(ask.shape).bound() {
                 return false;
             }
         } else {
-            if !new {
+            if !turn.new {
                 return false;
             }
-            let best_effort = facts.snapshot.jobs[turn.job].class == Class::BestEffort;
             if self.never[ask.shape] {
                 return true;
             }
-            let placeless = self.full(facts, turn.ask)
-                && self.headed(facts, turn.ask)
-                && self.useless_loans(facts, turn);
-            let (gpu, jobs) = if placeless { (0, true) } else { facts.tree.headroom(turn.line, best_effort) };
-            if !placeless && jobs && ask.gpu <= gpu {
-                return false;
+            let placeless = full && self.headed(facts, turn.ask) && self.useless_loans(facts, turn);
+            if !placeless {
+                let (gpu, jobs) = facts.tree.headroom(turn.line, class == Class::BestEffort);
+                if jobs && ask.gpu <= gpu {
+                    return false;
+                }
             }
         }
-        !self.may_claim(facts, turn)
-    }
-
-    /// Has this found no place in any way?
-    fn full(&self, facts: Facts<'_>, ask: AskIx) -> bool {
-        let known = self.misfits[ask];
-        let mut options = facts.shapes.asks[ask].options.iter().map(|(choice, _)| *choice);
-        known != 0 && options.all(|choice| self.misfit(ask, View::Now, choice) && self.misfit(ask, View::Soon, choice))
+        !self.may_claim(facts, turn, class)
     }
 
     fn headed(&mut self, facts: Facts<'_>, ask: AskIx) -> bool {
@@ -223,37 +223,33 @@ impl Judge {
 
     /// Would what is kept for others be of no use to it, were it lent?
     fn useless_loans(&self, facts: Facts<'_>, turn: Turn) -> bool {
-        if facts.kept.is_empty() || facts.snapshot.jobs[turn.job].expected_ms.is_none() {
-            return true;
-        }
-        let Some(lent) = loans(facts.snapshot, facts.kept, turn.job) else { return false };
+        let Some(lent) = loans(facts.snapshot, facts.kept, turn.runs) else { return false };
         lent == 0 || self.useless_loan(turn.ask, lent)
     }
 
     /// Could the turn have a right to anybody's room?
-    fn may_claim(&mut self, facts: Facts<'_>, turn: Turn) -> bool {
-        let of = &facts.snapshot.jobs[turn.job];
-        let ask = &facts.shapes.asks[turn.ask];
-        let leaf = facts.tree.leaf(of.account, of.user);
-        if of.class == Class::BestEffort {
-            return !turn.growth && self.lowest_spare(facts, turn.line) < of.priority;
+    fn may_claim(&mut self, facts: Facts<'_>, turn: Turn, class: Class) -> bool {
+        if class == Class::BestEffort {
+            return !turn.growth && self.lowest_spare(facts, turn.line) < turn.priority;
         }
-        let outranks = !turn.growth && self.lowest(facts, turn.line).is_some_and(|lowest| lowest < of.priority);
-        let moves = !turn.growth
-            && facts.snapshot.settings.consolidate
-            && self.may_move(turn.ask)
-            && self.free(facts, turn.ask) >= if ask.gpu > 0 { ask.gpu } else { ask.cpu };
-        let mut may = facts.work.spares > 0 || outranks || moves;
+        let ask = &facts.shapes.asks[turn.ask];
+        let mut may = facts.work.spares > 0
+            || (!turn.growth && self.lowest(facts, turn.line).is_some_and(|lowest| lowest < turn.priority));
         if !may {
-            let reach = self.reach(facts, leaf);
-            let mut options = ask.options.iter().flat_map(|(_, demands)| demands);
+            let reach = self.reach(facts, turn.leaf);
             may = if ask.gpu > 0 {
-                options.any(|d| d.model.is_some_and(|m| ask.gpu <= reach.models[m.at()]))
+                let mut models = ask.line.iter();
+                models.any(|model| ask.gpu <= reach.models[model.at()])
             } else {
                 ask.cpu <= reach.cpu
             };
         }
-        may && !self.barren.contains(&(turn.ask, leaf, of.priority, of.class))
+        let may = may
+            || (!turn.growth
+                && facts.snapshot.settings.consolidate
+                && self.may_move(turn.ask)
+                && self.free(facts, turn.ask) >= if ask.gpu > 0 { ask.gpu } else { ask.cpu });
+        may && !self.barren.contains(&(turn.ask, turn.leaf, turn.priority, class))
     }
 
     /// What will be free in the pool of an ask, in all.
@@ -284,9 +280,10 @@ impl Judge {
                 let parent = facts.tree.parent(at);
                 let slack = self.slack(facts, parent);
                 let most = |of: &(i64, Vertex, i64)| if of.1 == at { of.2 } else { of.0 };
-                let (without, models) = slack.top.split_last().map_or((i64::MIN, [].as_slice()), |(last, models)| {
-                    (most(last), models)
-                });
+                let (without, models) = slack
+                    .top
+                    .split_last()
+                    .map_or((i64::MIN, [].as_slice()), |(last, models)| (most(last), models));
                 let models: Vec<i64> = models.iter().map(most).collect();
                 reach.widen(&facts.tree.until(at, &models, without));
                 let (borrowers, one) = slack.borrowers;
@@ -334,11 +331,12 @@ impl Judge {
         self.least(facts, line).priority
     }
 
-    /// Of the guaranteed pieces below a vertex, those that are decided in this cycle left out or not.
+    /// Of the guaranteed pieces below a vertex.
     fn least(&mut self, facts: Facts<'_>, vertex: Vertex) -> &Least {
         if self.least[vertex].is_none() {
             let mut least = Least { amounts: vec![None; facts.tree.models() + 1], priority: None };
-            for ix in &facts.work.of_leaf[vertex] {
+            // as it was when the cycle began, so that it holds in the next one too
+            for ix in facts.work.of_leaf[vertex].iter().filter(|ix| facts.work.is_old(**ix)) {
                 let piece = &facts.work.pieces[*ix];
                 let priority = facts.snapshot.jobs[piece.job].priority;
                 least.priority = Some(least.priority.map_or(priority, |lowest| lowest.min(priority)));
@@ -376,11 +374,11 @@ impl Judge {
     }
 }
 
-/// Which of what is kept a job may use because it is gone in time, one bit each; `None`: there are too many to tell.
-pub(crate) fn loans(snapshot: &Snapshot, kept: &[Kept], job: usize) -> Option<u64> {
+/// Which of what is kept work that runs this long may use because it is gone in time, one bit each; `None`: there are too many to tell.
+pub(crate) fn loans(snapshot: &Snapshot, kept: &[Kept], runs: Millis) -> Option<u64> {
     if kept.len() > 64 {
         return None;
     }
-    let usable = kept.iter().enumerate().filter(|(_, kept)| gone_in_time(snapshot, job, kept));
+    let usable = kept.iter().enumerate().filter(|(_, kept)| gone_in_time(snapshot, runs, kept));
     Some(usable.map(|(bit, _)| 1u64 << bit).sum())
 }

@@ -27,7 +27,7 @@ mod work;
 mod world;
 
 pub use check::valid_gpu;
-pub use engine::{Engine, decide};
+pub use engine::{Change, Engine, decide};
 pub use feasible::check_feasible;
 pub use model::*;
 pub use reason::{Holder, Infeasible, Names, Reason, Resource};

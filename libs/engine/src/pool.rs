@@ -216,6 +216,11 @@ impl Pool {
         self.values.as_ref().and_then(|values| values[node.at()])
     }
 
+    /// Is any topology asked for?
+    pub fn has_domains(&self) -> bool {
+        self.values.is_some()
+    }
+
     /// Must all replicas share one value of the topology label?
     pub fn bound(&self) -> bool {
         self.values.is_some() && self.required

@@ -2,7 +2,7 @@
 //! inside an account by priority, then by submission.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Class, Millis, Snapshot};
 use crate::shapes::{AskIx, Shapes};
@@ -16,14 +16,25 @@ pub(crate) struct Turn {
     pub growth: bool,
     pub line: Vertex,
     pub ask: AskIx,
+    /// What a turn is judged by before its job is looked at.
+    pub leaf: Vertex,
+    pub priority: i32,
+    /// How long it runs once started; `Millis::MAX`: nobody said.
+    pub runs: Millis,
+    /// The job holds nothing.
+    pub new: bool,
 }
 
 /// A turn that waits in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
+    runs: Millis,
     job: u32,
     ask: u32,
+    leaf: u32,
+    priority: i32,
     growth: bool,
+    new: bool,
 }
 
 /// In what order turns of a line come.
@@ -91,17 +102,34 @@ impl Lines {
             line.remove(at);
         }
     }
-
-    /// The jobs that wait for their gang, in no particular order.
-    pub fn waiting(&self, class: Class) -> impl Iterator<Item = usize> + '_ {
-        let lines = self.of(class).iter().flatten();
-        lines.filter(|entry| !entry.growth).map(|entry| entry.job as usize)
-    }
 }
 
 fn entry(turn: Turn) -> Entry {
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Entry { job: small(turn.job), ask: small(turn.ask), growth: turn.growth }
+    Entry {
+        runs: turn.runs,
+        job: small(turn.job),
+        ask: small(turn.ask),
+        leaf: small(turn.leaf),
+        priority: turn.priority,
+        growth: turn.growth,
+        new: turn.new,
+    }
+}
+
+impl Entry {
+    fn turn(&self, line: Vertex) -> Turn {
+        Turn {
+            job: self.job as usize,
+            growth: self.growth,
+            line,
+            ask: self.ask as usize,
+            leaf: self.leaf as usize,
+            priority: self.priority,
+            runs: self.runs,
+            new: self.new,
+        }
+    }
 }
 
 /// What orders siblings: owed a guarantee, share, then who has waited longest.
@@ -136,7 +164,7 @@ pub(crate) struct Queue {
     /// Where each line has come to.
     at: Vec<usize>,
     /// Turns that were not there when the cycle began: growth of gangs that it placed.
-    grown: Vec<BTreeSet<(Reverse<i32>, Millis, u32, AskIx)>>,
+    grown: Vec<BTreeMap<Place, Turn>>,
     /// Turns that were taken out of their order.
     done: BTreeSet<(usize, bool)>,
     heads: Vec<Option<Head>>,
@@ -150,7 +178,7 @@ impl Queue {
         let mut queue = Self {
             class,
             at: vec![0; vertices],
-            grown: vec![BTreeSet::new(); vertices],
+            grown: vec![BTreeMap::new(); vertices],
             done: BTreeSet::new(),
             heads: vec![None; vertices],
             ranked: vec![BTreeSet::new(); vertices],
@@ -172,15 +200,9 @@ impl Queue {
         skip: &mut impl FnMut(Turn) -> bool,
     ) -> Option<Turn> {
         let entries = &ground.lines.of(self.class)[line];
-        let turn = |entry: &Entry| Turn {
-            job: entry.job as usize,
-            growth: entry.growth,
-            line,
-            ask: entry.ask as usize,
-        };
         let mut first = None;
         while let Some(entry) = entries.get(self.at[line]) {
-            let next = turn(entry);
+            let next = entry.turn(line);
             let passed = !self.done.is_empty() && self.done.contains(&(next.job, next.growth));
             if !passed && !skip(next) {
                 first = Some((place(ground.snapshot, entry), next));
@@ -190,11 +212,9 @@ impl Queue {
         }
         if ground.tree.promises_to_people(line) && self.class == Class::Guaranteed {
             // a person below the own guarantee goes first
-            let owed = entries[self.at[line]..].iter().map(turn).find(|turn| {
-                let job = &ground.snapshot.jobs[turn.job];
-                let leaf = ground.tree.leaf(job.account, job.user);
-                leaf != line
-                    && ground.owed(leaf, *turn)
+            let owed = entries[self.at[line]..].iter().map(|entry| entry.turn(line)).find(|turn| {
+                turn.leaf != line
+                    && ground.owed(turn.leaf, *turn)
                     && !self.done.contains(&(turn.job, turn.growth))
                     && !skip(*turn)
             });
@@ -202,10 +222,7 @@ impl Queue {
                 return owed;
             }
         }
-        let grown = self.grown[line].first().map(|(priority, submitted, job, ask)| {
-            let place = (true, *priority, *submitted, *job);
-            (place, Turn { job: *job as usize, growth: true, line, ask: *ask })
-        });
+        let grown = self.grown[line].first_key_value().map(|(place, turn)| (*place, *turn));
         [first, grown].into_iter().flatten().min_by_key(|(place, _)| *place).map(|(_, turn)| turn)
     }
 
@@ -225,9 +242,7 @@ impl Queue {
 
     /// Takes a turn out of its line.
     pub fn done(&mut self, ground: Ground<'_>, turn: Turn) {
-        let job = &ground.snapshot.jobs[turn.job];
-        let grown = (Reverse(job.priority), job.submitted, entry(turn).job, turn.ask);
-        if turn.growth && self.grown[turn.line].remove(&grown) {
+        if turn.growth && self.grown[turn.line].remove(&place(ground.snapshot, &entry(turn))).is_some() {
             return;
         }
         let next = ground.lines.of(self.class)[turn.line].get(self.at[turn.line]);
@@ -240,8 +255,7 @@ impl Queue {
 
     /// A gang that was placed may grow, too.
     pub fn grow(&mut self, snapshot: &Snapshot, turn: Turn) {
-        let job = &snapshot.jobs[turn.job];
-        self.grown[turn.line].insert((Reverse(job.priority), job.submitted, entry(turn).job, turn.ask));
+        self.grown[turn.line].insert(place(snapshot, &entry(turn)), turn);
     }
 
     /// Ranks a line and all above it anew, after its use or its turns changed.
@@ -257,7 +271,8 @@ impl Queue {
             if let Some(new) = self.heads[vertex] {
                 self.ranked[parent].insert((new.rank, vertex));
             }
-            turn = self.ranked[parent].first().and_then(|(_, child)| self.heads[*child]).map(|head| head.turn);
+            turn =
+                self.ranked[parent].first().and_then(|(_, child)| self.heads[*child]).map(|head| head.turn);
             vertex = parent;
         }
     }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::model::{Millis, ModelIx, NodeIx, Shape, Snapshot, WHOLE_GPU};
+use crate::model::{Millis, ModelIx, NodeIx, Shape, Snapshot, ValueIx, WHOLE_GPU};
 use crate::place::{Part, Try, Want, place_some, undo};
 use crate::pool::Pool;
 use crate::room::{Room, Rooms, View};
@@ -66,9 +66,7 @@ pub(crate) fn reserve(
     for choice in pool.choices(&want.largest()) {
         for domain in pool.domains(site.rooms, View::Soon, &want.largest(), choice) {
             let how = Try { pool, view: View::Now, choice, pin: domain };
-            let possible = place_some(site.vacant, want, how, domain);
-            undo(site.vacant, want, View::Now, &possible);
-            if possible.len() < want.total() as usize {
+            if !could_hold(site.vacant, want, how, domain) {
                 continue;
             }
             let how = Try { view: View::Soon, ..how };
@@ -118,6 +116,20 @@ pub(crate) fn reserve(
     Some(Kept { job, models: line.to_vec(), start, nodes, taken })
 }
 
+/// Would all of it fit were nothing of ours there?
+fn could_hold(vacant: &mut Rooms, want: &Want, how: Try<'_>, domain: Option<ValueIx>) -> bool {
+    if let [part] = want.parts.as_slice() {
+        let mut left = part.replicas.len();
+        return how.pool.nodes_in(&part.each, how.choice, domain).iter().any(|node| {
+            left = left.saturating_sub(vacant.capacity(how.view, *node, &part.each, u32::MAX) as usize);
+            left == 0
+        });
+    }
+    let placed = place_some(vacant, want, how, domain);
+    undo(vacant, want, how.view, &placed);
+    placed.len() == want.total() as usize
+}
+
 impl Site<'_> {
     /// The nodes that have room for a replica soonest, in order: when, what they have free, which. At most as many as there are replicas.
     fn soonest(
@@ -133,7 +145,8 @@ impl Site<'_> {
         }
         for node in nodes {
             let free = self.rooms.capacity(View::Soon, *node, each, 1) > 0;
-            let earliest = if free { self.snapshot.now } else { self.work.first_end[node.at()].max(self.snapshot.now) };
+            let earliest =
+                if free { self.snapshot.now } else { self.work.first_end[node.at()].max(self.snapshot.now) };
             let worst: Option<Millis> = best.peek().map(|(when, _, _)| *when);
             if best.len() >= replicas && worst.is_some_and(|worst| earliest > worst) {
                 continue;
@@ -158,7 +171,9 @@ impl Site<'_> {
         let mut room = self.rooms.room(View::Soon, node).clone();
         let on = self.work.on_node[node.at()].iter().copied();
         let on = on.filter(|ix| self.work.pieces[*ix].alive && !self.work.pieces[*ix].promised);
-        let ends = on.filter_map(|ix| Some((self.work.end(self.snapshot, ix)?.max(now), self.work.pieces[ix].job, ix)));
+        let ends = on.filter_map(|ix| {
+            Some((self.work.end(self.snapshot, ix)?.max(now), self.work.pieces[ix].job, ix))
+        });
         let mut ends: Vec<(Millis, usize, PieceIx)> = ends.collect();
         ends.sort_unstable();
         for (end, _, ix) in ends {
@@ -200,8 +215,7 @@ fn available(room: &Room, each: &Shape) -> (Shape, Vec<(u16, i64)>) {
     (shape, gpus)
 }
 
-/// May work of this length use what is kept, because it is gone in time?
-pub(crate) fn gone_in_time(snapshot: &Snapshot, job: usize, kept: &Kept) -> bool {
-    let (Some(runs), Some(start)) = (snapshot.jobs[job].expected_ms, kept.start) else { return false };
-    snapshot.now.saturating_add(runs) <= start
+/// May work that runs this long use what is kept, because it is gone in time?
+pub(crate) fn gone_in_time(snapshot: &Snapshot, runs: Millis, kept: &Kept) -> bool {
+    runs != Millis::MAX && kept.start.is_some_and(|start| snapshot.now.saturating_add(runs) <= start)
 }

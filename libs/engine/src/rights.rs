@@ -61,6 +61,11 @@ impl Key {
     pub fn loss(&self) -> Loss {
         self.loss
     }
+
+    /// Does it come before one of the same weight that runs (or not) and whose account has this share?
+    pub fn is_before(&self, running: bool, share: Reverse<i64>) -> bool {
+        (self.running, self.share) < (running, share)
+    }
 }
 
 /// May `claim` take `piece`, and why?

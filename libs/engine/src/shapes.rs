@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::feasible::gang;
+use crate::judge::bit;
 use crate::model::{Job, ModelIx, Node, Request, Shape, Snapshot, Topology};
 use crate::place::{Part, Want};
 use crate::pool::{Choice, Groups, Pool, Selector};
+use crate::room::View;
 use crate::tree::Demand;
 
 /// Index into [`Shapes::asks`].
@@ -18,9 +20,10 @@ pub(crate) struct Ask {
     pub shape: usize,
     /// For a job that has nothing yet.
     pub want: Arc<Want>,
-    pub each: Shape,
     /// What it asks of quota, on each model that it may run on.
     pub options: Vec<(Choice, Vec<Demand>)>,
+    /// All views and choices in which it may be placed, as bits; 0: they are too many.
+    pub everywhere: u128,
     /// Milli-GPU in all, and milli-cores.
     pub gpu: i64,
     pub cpu: i64,
@@ -78,6 +81,8 @@ impl Shapes {
             shapes.of.push(shape);
         }
         let mut selectors: Vec<Selector> = requests.iter().map(|request| request.selector.clone()).collect();
+        // jobs that want any node may come later
+        selectors.push(Selector::new());
         selectors.sort_unstable();
         selectors.dedup();
         shapes.groups = Groups::new(&snapshot.nodes, selectors);
@@ -118,9 +123,10 @@ impl Shapes {
         });
         let shape = self.list.len();
         let asks = self.asks.len();
-        let wants = std::iter::once(gang(&request)).chain(request.roles.iter().zip(0u16..).map(|(role, ix)| {
-            Want { parts: vec![Part { role: ix, each: role.each, replicas: vec![0] }] }
-        }));
+        let wants =
+            std::iter::once(gang(&request)).chain(request.roles.iter().zip(0u16..).map(|(role, ix)| Want {
+                parts: vec![Part { role: ix, each: role.each, replicas: vec![0] }],
+            }));
         for want in wants {
             let ask = Ask::new(shape, &self.pools[pool], want);
             self.asks.push(ask);
@@ -186,14 +192,16 @@ impl Ask {
     fn new(shape: usize, pool: &Pool, want: Want) -> Self {
         let each = want.largest();
         let choices = pool.choices(&each).into_iter();
-        let options = choices.map(|choice| (choice, demands_for(pool, choice, &want))).collect();
+        let options: Vec<_> = choices.map(|choice| (choice, demands_for(pool, choice, &want))).collect();
+        let bits = options.iter().flat_map(|(choice, _)| [bit(View::Now, *choice), bit(View::Soon, *choice)]);
+        let everywhere = bits.sum::<Option<u128>>().unwrap_or(0);
         let total = |of: &dyn Fn(&Shape) -> i64| -> i64 {
             let parts = want.parts.iter();
             parts.map(|p| of(&p.each).saturating_mul(count(p))).fold(0, i64::saturating_add)
         };
         let (gpu, cpu) = (total(&|each| each.gpu), total(&|each| each.cpu));
         let line = if each.gpu == 0 { Vec::new() } else { pool.models.iter().map(|(m, _)| *m).collect() };
-        Self { shape, want: Arc::new(want), each, options, gpu, cpu, line }
+        Self { shape, want: Arc::new(want), options, everywhere, gpu, cpu, line }
     }
 }
 

@@ -55,8 +55,7 @@ impl<'a> Teller<'a> {
             }
         };
         self.decided.plan.holds.iter().for_each(|hold| next(hold.job.at()));
-        let ground =
-            Ground { snapshot: self.s, shapes: self.shapes, tree: self.tree, lines: self.lines };
+        let ground = Ground { snapshot: self.s, shapes: self.shapes, tree: self.tree, lines: self.lines };
         for class in [Class::Guaranteed, Class::BestEffort] {
             let mut nobody = |turn: crate::queue::Turn| turn.growth;
             let mut queue = Queue::new(ground, class, nobody);

@@ -178,6 +178,8 @@ struct Entry {
     promises: bool,
     /// Is anything guaranteed to a person in this queue?
     promises_to_people: bool,
+    /// Is anything guaranteed to a vertex below the same top-level one, or to that?
+    branch_promises: bool,
 }
 
 /// The most that somebody could have a right to: milli-GPU of each model, and milli-cores for work without GPUs.
@@ -250,6 +252,7 @@ impl Tree {
                 spare_share: 0,
                 promises: false,
                 promises_to_people: false,
+                branch_promises: false,
             }
         };
         let none = Amounts::default();
@@ -288,6 +291,11 @@ impl Tree {
         tree.settle_guarantees(resources);
         for vertex in 0..tree.entries.len() {
             tree.entries[vertex].promises = tree.entries[vertex].guaranteed.0.iter().any(Option::is_some);
+        }
+        for top in tree.children[0].clone() {
+            let branch = tree.branch(top).1;
+            let promises = branch.iter().any(|vertex| tree.entries[*vertex].promises);
+            branch.into_iter().for_each(|vertex| tree.entries[vertex].branch_promises = promises);
         }
         for vertex in tree.user_of.clone() {
             let line = tree.entries[vertex].parent;
@@ -474,6 +482,23 @@ impl Tree {
         (entry.share, entry.spare_share) = (0, 0);
     }
 
+    /// The vertex at the top level above a leaf, and all below it.
+    pub fn branch(&self, leaf: Vertex) -> (Vertex, Vec<Vertex>) {
+        let top = self.path(leaf).last().unwrap_or(leaf);
+        let mut all = vec![top];
+        let mut next = 0;
+        while let Some(vertex) = all.get(next) {
+            all.extend(&self.children[*vertex]);
+            next += 1;
+        }
+        (top, all)
+    }
+
+    /// Is anything guaranteed in the branch of a leaf?
+    pub fn branch_promises(&self, leaf: Vertex) -> bool {
+        self.entries[leaf].branch_promises
+    }
+
     /// Is anything guaranteed to a vertex?
     pub fn promises(&self, vertex: Vertex) -> bool {
         self.entries[vertex].promises
@@ -558,15 +583,15 @@ impl Tree {
         room
     }
 
-    /// Charges one replica that is going.
-    pub fn add_going(&mut self, leaf: Vertex, demand: Demand, best_effort: bool) {
+    /// Charges one replica that is going (or, by `sign`, undoes that).
+    pub fn add_going(&mut self, leaf: Vertex, demand: Demand, best_effort: bool, sign: i64) {
         if best_effort && !self.best_effort_limited {
             return;
         }
         let mut at = leaf;
         while at != 0 {
             for (r, amount) in demand.amounts() {
-                self.entries[at].going[r] += amount;
+                self.entries[at].going[r] += sign * amount;
             }
             at = self.entries[at].parent;
         }

@@ -159,6 +159,8 @@ pub(crate) struct Work {
     pub promised: Vec<PieceIx>,
     /// How many jobs hold something that stays.
     pub running: u32,
+    /// Pieces that are no more, but have their number still.
+    pub gone: usize,
     before: Before,
 }
 
@@ -220,7 +222,7 @@ impl Work {
                     has.unconfirmed = has.unconfirmed.max(Some(held.node));
                 }
                 self.going_on[held.node.at()] += 1;
-                tree.add_going(leaf, going_demand(snapshot, held), of.class == Class::BestEffort);
+                tree.add_going(leaf, going_demand(snapshot, held), of.class == Class::BestEffort, 1);
                 continue;
             }
             has.live[usize::from(held.role)].insert(held.replica);
@@ -250,6 +252,74 @@ impl Work {
     pub fn end(&self, snapshot: &Snapshot, ix: PieceIx) -> Option<Millis> {
         let piece = &self.pieces[ix];
         snapshot.jobs[piece.job].expected_ms.map(|runs| piece.started.saturating_add(runs))
+    }
+
+    /// Was a piece there when the cycle began?
+    pub fn is_old(&self, ix: PieceIx) -> bool {
+        !self.before.kept || ix < self.before.pieces
+    }
+
+    /// Forgets what a job has; `held` is what it was read from. `plain`: nothing is guaranteed in its branch, else that is to be charged anew.
+    pub fn forget<'h>(
+        &mut self,
+        snapshot: &Snapshot,
+        tree: &mut Tree,
+        job: usize,
+        held: impl Iterator<Item = &'h Holding>,
+        plain: bool,
+    ) {
+        let of = &snapshot.jobs[job];
+        let leaf = tree.leaf(of.account, of.user);
+        for held in held.filter(|held| held.going) {
+            self.going_on[held.node.at()] -= 1;
+            tree.add_going(leaf, going_demand(snapshot, held), of.class == Class::BestEffort, -1);
+        }
+        let Some(has) = self.has[job].take() else { return };
+        tree.recount(leaf, has.counted, Counted::Not);
+        self.running -= u32::from(has.counted == Counted::Stays);
+        for ix in &has.pieces {
+            let piece = &mut self.pieces[*ix];
+            piece.alive = false;
+            if plain {
+                tree.remove(leaf, &piece.demands, piece.charge);
+            }
+            let (best_effort, spots) = (piece.charge.best_effort, std::mem::take(&mut piece.spots));
+            self.spares -= usize::from(best_effort);
+            let list = if best_effort { &mut self.spare[leaf] } else { &mut self.of_leaf[leaf] };
+            list.retain(|other| other != ix);
+            for node in nodes_of(&spots) {
+                self.on_node[node.at()].retain(|other| other != ix);
+                self.settle_first_end(snapshot, node);
+            }
+        }
+        self.gone += has.pieces.len();
+    }
+
+    /// Charges what a job has where nothing is guaranteed.
+    pub fn charge_plainly(&self, tree: &mut Tree, job: usize) {
+        for piece in self.has(job).pieces.iter().map(|ix| &self.pieces[*ix]) {
+            tree.add(piece.leaf, &piece.demands, piece.charge);
+        }
+    }
+
+    /// Knows of so many jobs.
+    pub fn grow_to(&mut self, jobs: usize) {
+        if jobs > self.has.len() {
+            self.has.resize(jobs, None);
+        }
+    }
+
+    /// Charges anew all that runs below these vertices, which are a whole branch.
+    pub fn charge_anew(&mut self, snapshot: &Snapshot, tree: &mut Tree, branch: &[Vertex]) {
+        let mut pieces = Vec::new();
+        for vertex in branch {
+            tree.clear(*vertex);
+            pieces.extend(self.of_leaf[*vertex].iter().chain(&self.spare[*vertex]).copied());
+        }
+        for ix in &pieces {
+            self.pieces[*ix].charge.inside = 0;
+        }
+        self.classify(snapshot, tree, pieces);
     }
 
     /// What a job has.
@@ -295,12 +365,8 @@ impl Work {
 
     /// From now on what is changed can be put back.
     pub fn begin(&mut self) {
-        self.before = Before {
-            kept: true,
-            pieces: self.pieces.len(),
-            running: self.running,
-            ..Before::default()
-        };
+        self.before =
+            Before { kept: true, pieces: self.pieces.len(), running: self.running, ..Before::default() };
     }
 
     /// Puts everything back as it was at [`Work::begin`].

@@ -66,6 +66,7 @@ impl Cycle<'_> {
             tree: self.tree,
             rooms: self.rooms,
             work: self.work,
+            orders: &mut self.orders,
             tried_moves: false,
         }
     }
@@ -118,7 +119,7 @@ impl Cycle<'_> {
         let piece = &self.work.pieces[ix];
         // it counts against limits until it is gone
         for demand in &piece.demands {
-            self.tree.add_going(piece.leaf, *demand, piece.charge.best_effort);
+            self.tree.add_going(piece.leaf, *demand, piece.charge.best_effort, 1);
         }
         let (leaf, of) = (piece.leaf, piece.job);
         self.work.revoked(self.tree, leaf, of);
