@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Preemptible, Request,
-    Role, Shape, Snapshot,
+    Account, AccountIx, Amounts, Change, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Plan,
+    Preemptible, Request, Role, Shape, Snapshot,
 };
 
 const GI: i64 = 1 << 30;
@@ -73,6 +73,7 @@ pub fn empty() -> Snapshot {
 pub fn full(nodes: u32, waiting: u32) -> Snapshot {
     let mut s = cluster(nodes, ACCOUNTS, None);
     let running = requests(&[(1000, 1), (2000, 1), (4000, 1), (8000, 1)]);
+    let mut used = vec![0; ACCOUNTS as usize];
     let mut n = 0;
     for node in 0..nodes {
         let sizes: &[usize] = [[3].as_slice(), &[2, 2], &[2, 1, 0, 0], &[1, 1, 1, 1]][node as usize % 4];
@@ -81,7 +82,10 @@ pub fn full(nodes: u32, waiting: u32) -> Snapshot {
             let request = &running[(n as usize % 150) * 4 + size];
             let each = request.roles[0].each;
             let ix = JobIx::of(s.jobs.len());
-            s.jobs.push(job(n * 13 % ACCOUNTS, n, request));
+            // nobody has less than others by more than a job, and nobody outranks who runs
+            let poorest = (0..ACCOUNTS as usize).min_by_key(|account| used[*account]).unwrap();
+            used[poorest] += each.gpu;
+            s.jobs.push(Job { priority: 2, ..job(u32::try_from(poorest).unwrap(), n, request) });
             let devices = u16::try_from(each.gpu / 1000).unwrap();
             s.holdings.push(Holding {
                 job: ix,
@@ -158,4 +162,39 @@ pub fn thousand() -> Job {
     let each = Shape { cpu: 64_000, memory: 512 * GI, gpu: 8000 };
     let request = Request { roles: vec![Role { each, replicas: 1000, min: 1000 }], ..Request::default() };
     job(0, 2_000_000, &Arc::new(request))
+}
+
+/// What carrying a plan out changes: what is taken back is gone at once.
+pub fn carry_out(s: &Snapshot, plan: &Plan) -> Vec<Change> {
+    let mut changes = vec![Change::Holds(plan.holds.clone())];
+    for revocation in &plan.revocations {
+        let gone = |r: &crater_engine::RevokedReplica| (r.role, r.replica);
+        for (role, replica) in revocation.replicas.iter().map(gone) {
+            changes.push(Change::Released { job: revocation.job, role, replica });
+        }
+    }
+    for grant in &plan.grants {
+        for place in &grant.placements {
+            changes.push(Change::Held(Holding {
+                job: grant.job,
+                role: place.role,
+                replica: place.replica,
+                node: place.node,
+                each: s.jobs[grant.job.at()].request.roles[usize::from(place.role)].each,
+                gpus: place.gpus.clone(),
+                started: s.now,
+                going: false,
+            }));
+        }
+    }
+    changes
+}
+
+/// A job that runs ends.
+pub fn end(s: &Snapshot, job: JobIx) -> Vec<Change> {
+    let held = s.holdings.iter().filter(|held| held.job == job);
+    let mut changes: Vec<Change> =
+        held.map(|held| Change::Released { job, role: held.role, replica: held.replica }).collect();
+    changes.push(Change::Gone(job));
+    changes
 }

@@ -6,17 +6,17 @@
 mod glad;
 mod proof;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::model::{Class, NodeIx, Placement, RevokeCause, Snapshot, ValueIx};
+use crate::model::{Class, NodeIx, Placement, RevokeCause, Shape, Snapshot, ValueIx};
 use crate::place::{Part, Try, Want, place_some, undo};
 use crate::pool::Choice;
 use crate::reason::Resource;
 use crate::rights::{Claim, Key, Loss, Right, key, may_take, movable, right};
 use crate::room::{Rooms, View};
 use crate::shapes::Shapes;
-use crate::tree::{Asker, Tree};
-use crate::work::{PieceIx, Work};
+use crate::tree::{Asker, Demand, Tree};
+use crate::work::{PieceIx, Spot, Work};
 
 pub(crate) use glad::Orders;
 
@@ -73,8 +73,8 @@ fn taken(placements: Vec<Placement>, victims: &[Victim], moves: Vec<Move>) -> Ta
     Taken { placements, victims: flat.collect(), moves }
 }
 
-/// Smaller is the better node to make room on.
-type Cost = (Loss, i64, Key, (i64, i64), NodeIx);
+/// Smaller is the better node to make room on: light losses, little work, few victims, those that are taken gladly.
+type Cost = (Loss, i64, usize, Key, (i64, i64), NodeIx);
 
 impl Ground<'_> {
     fn best_effort(&self, claim: &Claim) -> bool {
@@ -130,65 +130,70 @@ impl Ground<'_> {
         piece.surplus && victims.iter().any(gang)
     }
 
-    /// The pieces that may be taken, by node; with moves only where all that is free would be enough.
-    fn candidates(
-        &mut self,
-        claim: &Claim,
-        want: &Want,
-        how: Try<'_>,
-    ) -> Option<BTreeMap<NodeIx, Vec<PieceIx>>> {
+    /// Is there enough that is free or may be taken?
+    fn enough(&self, claim: &Claim, want: &Want, how: Try<'_>) -> bool {
         let each = want.largest();
-        let wanted: i64 = claim.demands.iter().map(crate::tree::Demand::weight).sum();
+        let wanted: i64 = claim.demands.iter().map(Demand::weight).sum();
         let nodes = how.pool.nodes(&each, how.choice);
-        let free: i64 = nodes.iter().map(|node| self.rooms.amount(View::Soon, *node, &each)).sum();
-        let mut usable = vec![false; self.snapshot.nodes.len()];
-        for part in &want.parts {
-            for node in how.pool.nodes(&part.each, how.choice) {
-                usable[node.at()] = true;
-            }
+        let mut there: i64 = nodes.iter().map(|node| self.rooms.amount(View::Soon, *node, &each)).sum();
+        if there >= wanted {
+            return true;
         }
-        let mut takable = 0i64;
-        let mut rights = Vec::new();
         let leaves = (0..self.work.of_leaf.len()).filter(|leaf| !self.work.of_leaf[*leaf].is_empty());
         let leaves = leaves.filter(|leaf| may_take(self.snapshot, self.tree, claim, *leaf));
         let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(self.work.spare.iter().flatten());
         for ix in pieces.copied() {
             let piece = &self.work.pieces[ix];
-            if !piece.alive || piece.fresh || !piece.spots.iter().any(|spot| usable[spot.node.at()]) {
+            let usable = |spot: &&Spot| want.parts.iter().any(|part| self.usable(how, &part.each, spot.node));
+            if !piece.alive || piece.fresh || !piece.spots.iter().any(|spot| usable(&spot)) {
                 continue;
             }
             if right(self.snapshot, self.tree, claim, piece).is_some() {
-                let here = piece.spots.iter().filter(|spot| usable[spot.node.at()]);
-                takable +=
+                let here = piece.spots.iter().filter(usable);
+                there +=
                     here.map(|spot| if each.gpu > 0 { spot.each.gpu } else { spot.each.cpu }).sum::<i64>();
-                rights.push(ix);
-            }
-        }
-        if free + takable < wanted {
-            return None;
-        }
-        let mut by_node: BTreeMap<NodeIx, Vec<PieceIx>> = BTreeMap::new();
-        let mut all: Vec<PieceIx> = rights;
-        if claim.moves {
-            let movable = (0..self.work.pieces.len())
-                .filter(|ix| movable(self.snapshot, self.tree, claim, &self.work.pieces[*ix]).is_some());
-            let before = all.len();
-            all.extend(movable);
-            self.tried_moves = all.len() > before;
-        }
-        all.sort_unstable();
-        all.dedup();
-        for ix in all {
-            let mut nodes: Vec<NodeIx> = self.work.pieces[ix].spots.iter().map(|spot| spot.node).collect();
-            nodes.dedup();
-            for node in nodes.into_iter().filter(|node| usable[node.at()]) {
-                let here = by_node.entry(node).or_default();
-                if here.last() != Some(&ix) {
-                    here.push(ix);
+                if there >= wanted {
+                    return true;
                 }
             }
         }
-        Some(by_node)
+        false
+    }
+
+    /// Nodes on which something may be taken, with the least that room for one replica can cost there, the cheapest last.
+    fn prospects(&mut self, claim: &Claim, part: &Part, nodes: &[NodeIx]) -> Vec<Cost> {
+        let mut all = Vec::new();
+        for node in nodes {
+            let mut least: Option<(Loss, i64, Key)> = None;
+            for ix in &self.work.on_node[node.at()] {
+                let Some(right) = self.right(claim, *ix, true) else { continue };
+                self.tried_moves |= right.loss == Loss::Moved;
+                let (key, amount) = (self.key(*ix, &right), self.amount(*ix));
+                least = Some(match least {
+                    None => (right.loss, amount, key),
+                    Some((loss, least, first)) => (loss.min(right.loss), least.min(amount), first.min(key)),
+                });
+            }
+            let Some((loss, amount, key)) = least else { continue };
+            let short = if part.each.gpu > 0 {
+                part.each.gpu - self.rooms.amount(View::Soon, *node, &part.each)
+            } else {
+                0
+            };
+            all.push((loss, amount.max(short), 1, key, (i64::MIN, i64::MIN), *node));
+        }
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all
+    }
+
+    /// How much work a piece is, in the unit by which work is compared.
+    fn amount(&self, ix: PieceIx) -> i64 {
+        self.work.pieces[ix].demands.iter().map(Demand::weight).fold(0, i64::saturating_add)
+    }
+
+    fn usable(&self, how: Try<'_>, each: &Shape, node: NodeIx) -> bool {
+        let group = self.shapes.groups.of[node.at()];
+        how.pool.list(each, how.choice).groups.binary_search(&group).is_ok()
     }
 
     /// Finds victims so that all of `want` is placed on what will be free; `None` leaves everything as it was.
@@ -214,7 +219,9 @@ impl Ground<'_> {
             }
             self.back_to(&mut victims, 0);
         }
-        let by_node = self.candidates(claim, want, how)?;
+        if !self.enough(claim, want, how) {
+            return None;
+        }
         let mut banned: BTreeSet<PieceIx> = BTreeSet::new();
         for _ in 0..TRIES {
             let mut victims = Vec::new();
@@ -222,7 +229,7 @@ impl Ground<'_> {
                 self.back_to(&mut victims, 0);
                 return None;
             }
-            let Some(placements) = self.make_room(claim, want, how, &by_node, &banned, &mut victims) else {
+            let Some(placements) = self.make_room(claim, want, how, &banned, &mut victims) else {
                 self.back_to(&mut victims, 0);
                 return None;
             };
@@ -287,7 +294,6 @@ impl Ground<'_> {
         claim: &Claim,
         want: &Want,
         how: Try<'_>,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
         victims: &mut Vec<Victim>,
     ) -> Option<Vec<Placement>> {
@@ -301,7 +307,7 @@ impl Ground<'_> {
         };
         let before = victims.len();
         for domain in domains {
-            if let Some(placed) = self.make_room_in(claim, want, how, domain, by_node, banned, victims) {
+            if let Some(placed) = self.make_room_in(claim, want, how, domain, banned, victims) {
                 return Some(placed);
             }
             self.back_to(victims, before);
@@ -309,14 +315,12 @@ impl Ground<'_> {
         None
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn make_room_in(
         &mut self,
         claim: &Claim,
         want: &Want,
         how: Try<'_>,
         domain: Option<ValueIx>,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
         victims: &mut Vec<Victim>,
     ) -> Option<Vec<Placement>> {
@@ -328,37 +332,39 @@ impl Ground<'_> {
             if left.is_empty() {
                 continue;
             }
-            let nodes = how.pool.nodes(&part.each, how.choice).iter();
-            let nodes: Vec<NodeIx> =
-                nodes.copied().filter(|n| domain.is_none() || how.pool.value(*n) == domain).collect();
+            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
+            // nodes are judged when no other can be cheaper
+            let mut prospects = self.prospects(claim, part, nodes);
             let mut options: BTreeSet<(Cost, usize)> = BTreeSet::new();
             let mut sets: Vec<Vec<PieceIx>> = Vec::new();
             let mut open: Vec<NodeIx> = Vec::new();
-            for node in nodes {
-                self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
-            }
             for replica in left {
                 let mut spot =
                     open.iter().copied().find(|n| self.rooms.capacity(View::Soon, *n, &part.each, 1) > 0);
                 while spot.is_none() {
+                    while let Some(next) =
+                        prospects.pop_if(|next| options.first().is_none_or(|(cost, _)| *next < *cost))
+                    {
+                        self.option(claim, part, next.5, banned, &mut options, &mut sets);
+                    }
                     let Some((cost, set)) = options.pop_first() else {
                         undo(self.rooms, want, View::Soon, &placed);
                         return None;
                     };
-                    let node = cost.4;
+                    let node = cost.5;
                     if sets[set].iter().any(|ix| !self.work.pieces[*ix].alive) {
                         // somebody of the set went meanwhile: judge this node anew
                         if self.rooms.capacity(View::Soon, node, &part.each, 1) > 0 {
                             spot = Some(node);
                         } else {
-                            self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                            self.option(claim, part, node, banned, &mut options, &mut sets);
                         }
                         continue;
                     }
-                    let fresh = self.judge(claim, part, node, by_node, banned);
+                    let fresh = self.judge(claim, part, node, banned);
                     match fresh {
                         Some((now, _)) if now != cost && options.first().is_some_and(|next| next.0 < now) => {
-                            self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                            self.option(claim, part, node, banned, &mut options, &mut sets);
                         }
                         Some((_, set)) => {
                             for ix in set {
@@ -380,7 +386,7 @@ impl Ground<'_> {
                 self.rooms.take(View::Soon, node, &part.each, &gpus);
                 placed.push(Placement { role: part.role, replica, node, gpus });
                 // more may be taken on the same node for the next replica
-                self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                self.option(claim, part, node, banned, &mut options, &mut sets);
             }
         }
         Some(placed)
@@ -397,25 +403,22 @@ impl Ground<'_> {
         let mut nodes: Vec<NodeIx> = spots.collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let allowed = how.pool.nodes(&part.each, how.choice);
         nodes.retain(|n| {
-            allowed.binary_search(n).is_ok() && (domain.is_none() || how.pool.value(*n) == domain)
+            self.usable(how, &part.each, *n) && (domain.is_none() || how.pool.value(*n) == domain)
         });
         nodes
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn option(
         &mut self,
         claim: &Claim,
         part: &Part,
         node: NodeIx,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
         options: &mut BTreeSet<(Cost, usize)>,
         sets: &mut Vec<Vec<PieceIx>>,
     ) {
-        if let Some((cost, set)) = self.judge(claim, part, node, by_node, banned) {
+        if let Some((cost, set)) = self.judge(claim, part, node, banned) {
             options.insert((cost, sets.len()));
             sets.push(set);
         }
@@ -427,10 +430,9 @@ impl Ground<'_> {
         claim: &Claim,
         part: &Part,
         node: NodeIx,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
     ) -> Option<(Cost, Vec<PieceIx>)> {
-        let here = by_node.get(&node)?;
+        let here = self.work.on_node[node.at()].clone();
         let mut chosen: Vec<Victim> = Vec::new();
         let mut keys: Vec<Key> = Vec::new();
         let fits = |ground: &Self| ground.rooms.capacity(View::Soon, node, &part.each, 1) > 0;
@@ -461,10 +463,10 @@ impl Ground<'_> {
             }
             found = keys.iter().max().map(|worst| {
                 let pieces = chosen.iter().flat_map(Victim::pieces);
-                let amount = pieces.flat_map(|piece| &self.work.pieces[piece].demands);
-                let amount = amount.map(crate::tree::Demand::weight).fold(0, i64::saturating_add);
+                let amount = pieces.map(|piece| self.amount(piece)).fold(0, i64::saturating_add);
                 let score = self.rooms.score(View::Soon, node, &part.each);
-                ((worst.loss(), amount, *worst, score, node), chosen.iter().map(|v| v.piece).collect())
+                let cost = (worst.loss(), amount, chosen.len(), *worst, score, node);
+                (cost, chosen.iter().map(|v| v.piece).collect())
             });
         }
         self.back_to(&mut chosen, 0);

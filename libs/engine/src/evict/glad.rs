@@ -1,14 +1,18 @@
-//! The common case: one piece, the one that is taken most gladly of all, makes room for one replica by itself.
+//! The common case: one piece, the one that is taken most gladly of all of its size, makes room for one replica by itself.
+//!
+//! Where no device is free, whatever makes room for whole devices is at least as much work as the replica; so no set can be better than one
+//! piece that is just as large, if no loss is lighter.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use super::{Ground, Victim};
-use crate::model::{NodeIx, Shape};
+use crate::model::{NodeIx, Shape, WHOLE_GPU};
 use crate::place::{Try, Want, holds};
 use crate::pool::Choice;
 use crate::rights::{Claim, Key, Loss, Right, may_take};
 use crate::room::View;
-use crate::tree::{Demand, Vertex};
+use crate::tree::Vertex;
 use crate::work::PieceIx;
 
 /// The pieces of each leaf in the order in which they are taken, as far as that does not depend on who asks. It is made when it
@@ -22,15 +26,19 @@ pub(crate) struct Orders {
 /// The pieces of a leaf with something on each model.
 struct Order(Vec<OnModel>);
 
+/// Pieces by size, each size in order.
 #[derive(Clone, Default)]
-struct OnModel {
-    pieces: Vec<(i64, PieceIx)>,
+struct OnModel(BTreeMap<i64, InOrder>);
+
+#[derive(Clone, Default)]
+struct InOrder {
+    pieces: Vec<PieceIx>,
     /// Those before are gone.
     from: usize,
 }
 
 struct Best {
-    cost: (Loss, i64, Key),
+    cost: (Loss, Key),
     piece: PieceIx,
     right: Right,
 }
@@ -40,28 +48,27 @@ impl Ground<'_> {
     pub(super) fn gladly(&mut self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<(Victim, NodeIx)> {
         let ([part], None) = (want.parts.as_slice(), how.pin) else { return None };
         let Choice::Only(model) = how.choice else { return None };
-        if part.replicas.len() != 1 || how.pool.has_domains() || part.each.gpu == 0 {
+        if part.replicas.len() != 1 || how.pool.has_domains() || part.each.gpu < WHOLE_GPU {
             return None;
         }
         let model = how.pool.models[model].0.at();
-        // where devices are free already, something else than GPUs is short
-        let devices = Shape { gpu: part.each.gpu.min(crate::model::WHOLE_GPU), ..Shape::default() };
-        if holds(self.rooms, &devices, how) {
+        let device = Shape { gpu: WHOLE_GPU, ..Shape::default() };
+        if holds(self.rooms, &device, how) {
             return None;
         }
         let mut best: Option<Best> = None;
         for leaf in 0..self.work.of_leaf.len() {
             let share =
                 Reverse(self.tree.part(claim.leaf, leaf).map_or(0, |(_, theirs)| self.tree.share(theirs)));
-            let hopeless = best.as_ref().is_some_and(|best| {
+            let later = best.as_ref().is_some_and(|best| {
                 // who borrows less than the best so far is taken from later
-                let same_line = self.tree.contains(claim.line, leaf);
-                let (loss, amount, running) = self.least(leaf, model);
-                let later = (loss, amount) > (best.cost.0, best.cost.1);
-                let equal = (loss, amount) == (best.cost.0, best.cost.1);
-                !same_line && (later || (equal && best.cost.2.is_before(running, share)))
+                let running = self.first_runs(leaf, model, part.each.gpu);
+                best.cost.0 < Loss::Borrowed
+                    || (best.cost.0 == Loss::Borrowed
+                        && !self.tree.contains(claim.line, leaf)
+                        && best.cost.1.is_before(running, share))
             });
-            if !hopeless
+            if !later
                 && !self.work.of_leaf[leaf].is_empty()
                 && may_take(self.snapshot, self.tree, claim, leaf)
             {
@@ -72,7 +79,9 @@ impl Ground<'_> {
             }
         }
         let Best { cost, piece, right } = best?;
-        if cost.0 == Loss::Uncovered {
+        // something lighter may be there in other sizes
+        let spare = cost.0 > Loss::Spare && self.any_spare();
+        if cost.0 > Loss::Borrowed || spare {
             return None;
         }
         let of = &self.work.pieces[piece];
@@ -92,18 +101,12 @@ impl Ground<'_> {
         found.map(|(_, node)| (victim, node))
     }
 
-    /// The least that taking something of a leaf's guaranteed work can cost, of somebody else.
-    fn least(&self, leaf: Vertex, model: usize) -> (Loss, i64, bool) {
-        let order = self.orders.guaranteed.get(leaf).and_then(Option::as_ref).map(|order| &order.0[model]);
-        let first = order.and_then(|order| order.pieces.get(order.from));
-        let (amount, running) =
-            first.map_or((0, false), |(amount, ix)| (*amount, !self.work.pieces[*ix].promised));
-        (Loss::Borrowed, amount, running)
-    }
-
-    fn usable(&self, how: Try<'_>, each: &Shape, node: NodeIx) -> bool {
-        let group = self.shapes.groups.of[node.at()];
-        how.pool.list(each, how.choice).groups.binary_search(&group).is_ok()
+    /// Does the first piece of a leaf that has this size run already?
+    fn first_runs(&self, leaf: Vertex, model: usize, size: i64) -> bool {
+        let order = self.orders.guaranteed.get(leaf).and_then(Option::as_ref);
+        let first =
+            order.and_then(|order| order.0[model].0.get(&size)).and_then(|all| all.pieces.get(all.from));
+        first.is_some_and(|ix| !self.work.pieces[*ix].promised)
     }
 
     /// The best of one leaf, if it is better than the best so far.
@@ -116,30 +119,31 @@ impl Ground<'_> {
         best: &mut Option<Best>,
     ) {
         let mut all = self.order(leaf, best_effort);
-        let order = &mut all.0[model];
-        let dead = |(_, ix): &&(i64, PieceIx)| !self.work.pieces[*ix].alive;
-        order.from += order.pieces[order.from..].iter().take_while(dead).count();
-        for (amount, ix) in &order.pieces[order.from..] {
-            let lightest = if best_effort { Loss::Spare } else { Loss::Borrowed };
-            if best.as_ref().is_some_and(|best| (lightest, *amount) > (best.cost.0, best.cost.1)) {
-                break;
-            }
-            let piece = &self.work.pieces[*ix];
-            let helps = |spot: &crate::work::Spot| spot.each.gpu > 0 && self.usable(how, each, spot.node);
-            if !piece.spots.iter().any(helps) {
-                continue;
-            }
-            let Some(right) = self.right(claim, *ix, false) else { continue };
-            let cost = (right.loss, *amount, self.key(*ix, &right));
-            if best.as_ref().is_none_or(|best| cost < best.cost) {
-                *best = Some(Best { cost, piece: *ix, right });
-            }
-            if right.loss != Loss::Uncovered {
-                break;
+        if let Some(order) = all.0[model].0.get_mut(&each.gpu) {
+            let dead = |ix: &&PieceIx| !self.work.pieces[**ix].alive;
+            order.from += order.pieces[order.from..].iter().take_while(dead).count();
+            for ix in &order.pieces[order.from..] {
+                let helps = |spot: &crate::work::Spot| spot.each.gpu > 0 && self.usable(how, each, spot.node);
+                if !self.work.pieces[*ix].spots.iter().any(helps) {
+                    continue;
+                }
+                let Some(right) = self.right(claim, *ix, false) else { continue };
+                let cost = (right.loss, self.key(*ix, &right));
+                if best.as_ref().is_none_or(|best| cost < best.cost) {
+                    *best = Some(Best { cost, piece: *ix, right });
+                }
+                if right.loss != Loss::Uncovered {
+                    break;
+                }
             }
         }
         let orders = if best_effort { &mut self.orders.best_effort } else { &mut self.orders.guaranteed };
         orders[leaf] = Some(all);
+    }
+
+    /// Is any best effort left that may be taken?
+    fn any_spare(&self) -> bool {
+        self.work.spare.iter().flatten().any(|ix| self.work.pieces[*ix].alive && !self.work.pieces[*ix].fresh)
     }
 
     fn order(&mut self, leaf: Vertex, best_effort: bool) -> Order {
@@ -152,15 +156,12 @@ impl Ground<'_> {
         let list = if best_effort { &self.work.spare[leaf] } else { &self.work.of_leaf[leaf] };
         let key = |ix: &PieceIx| {
             let piece = &self.work.pieces[*ix];
-            let amount = |ix: PieceIx| {
-                self.work.pieces[ix].demands.iter().map(Demand::weight).fold(0, i64::saturating_add)
-            };
             let along = if piece.surplus { Vec::new() } else { self.work.surplus_of(piece.job) };
-            let all = along.into_iter().map(amount).fold(amount(*ix), i64::saturating_add);
+            let all = along.into_iter().map(|ix| self.amount(ix)).fold(self.amount(*ix), i64::saturating_add);
             let ran = if piece.promised { 0 } else { (self.snapshot.now - piece.started).max(0) };
             let replica = piece.spots.iter().map(|spot| spot.replica).max().unwrap_or(0);
             let priority = self.snapshot.jobs[piece.job].priority;
-            let lost = ran.saturating_mul(amount(*ix));
+            let lost = ran.saturating_mul(self.amount(*ix));
             (all, !piece.promised, priority, !piece.surplus, lost, Reverse(piece.job), Reverse(replica), *ix)
         };
         let mut keys: Vec<_> = list.iter().filter(|ix| !self.work.pieces[**ix].fresh).map(key).collect();
@@ -168,7 +169,7 @@ impl Ground<'_> {
         let mut order = vec![OnModel::default(); self.tree.models()];
         for (amount, ix) in keys.into_iter().map(|key| (key.0, key.7)) {
             for model in self.work.pieces[ix].demands.iter().filter_map(|demand| demand.model) {
-                order[model.at()].pieces.push((amount, ix));
+                order[model.at()].0.entry(amount).or_default().pieces.push(ix);
             }
         }
         Order(order)
