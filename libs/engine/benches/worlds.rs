@@ -73,33 +73,37 @@ pub fn empty() -> Snapshot {
 pub fn full(nodes: u32, waiting: u32) -> Snapshot {
     let mut s = cluster(nodes, ACCOUNTS, None);
     let running = requests(&[(1000, 1), (2000, 1), (4000, 1), (8000, 1)]);
-    let mut used = vec![0; ACCOUNTS as usize];
-    let mut n = 0;
+    let mut pieces: Vec<(usize, u32, u16)> = Vec::new();
     for node in 0..nodes {
-        let sizes: &[usize] = [[3].as_slice(), &[2, 2], &[2, 1, 0, 0], &[1, 1, 1, 1]][node as usize % 4];
+        let sizes: &[usize] = [[3].as_slice(), &[2, 2], &[2, 1, 0, 0], &[1, 1, 1, 1]][node as usize / 2 % 4];
         let mut device = 0;
         for size in sizes {
-            let request = &running[(n as usize % 150) * 4 + size];
-            let each = request.roles[0].each;
-            let ix = JobIx::of(s.jobs.len());
-            // nobody has less than others by more than a job, and nobody outranks who runs
-            let poorest = (0..ACCOUNTS as usize).min_by_key(|account| used[*account]).unwrap();
-            used[poorest] += each.gpu;
-            s.jobs.push(Job { priority: 2, ..job(u32::try_from(poorest).unwrap(), n, request) });
-            let devices = u16::try_from(each.gpu / 1000).unwrap();
-            s.holdings.push(Holding {
-                job: ix,
-                role: 0,
-                replica: 0,
-                node: NodeIx(node),
-                each,
-                gpus: (device..device + devices).map(|device| (device, 1000)).collect(),
-                started: 90_000_000 + i64::from(n) * 10,
-                going: false,
-            });
-            device += devices;
-            n += 1;
+            pieces.push((*size, node, device));
+            device += 1 << size;
         }
+    }
+    // the largest first, each to who has least of its model: nobody has less than others by more than a job
+    pieces.sort_by_key(|(size, _, _)| std::cmp::Reverse(*size));
+    let mut used = vec![vec![0; ACCOUNTS as usize]; 2];
+    for ((size, node, device), n) in pieces.into_iter().zip(0u32..) {
+        let request = &running[(n as usize % 150) * 4 + size];
+        let each = request.roles[0].each;
+        let used = &mut used[node as usize % 2];
+        let poorest = (0..ACCOUNTS as usize).min_by_key(|account| used[*account]).unwrap();
+        used[poorest] += each.gpu;
+        let ix = JobIx::of(s.jobs.len());
+        // and nobody outranks who runs
+        s.jobs.push(Job { priority: 2, ..job(u32::try_from(poorest).unwrap(), n, request) });
+        s.holdings.push(Holding {
+            job: ix,
+            role: 0,
+            replica: 0,
+            node: NodeIx(node),
+            each,
+            gpus: (device..device + (1 << size)).map(|device| (device, 1000)).collect(),
+            started: 90_000_000 + i64::from(n) * 10,
+            going: false,
+        });
     }
     let requests = requests(&[(1000, 1), (2000, 1), (4000, 1), (8000, 1), (8000, 2), (1000, 4)]);
     let pick = |n: u32| &requests[(n as usize * 7) % requests.len()];

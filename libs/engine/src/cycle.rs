@@ -217,6 +217,12 @@ impl Cycle<'_> {
         let mut queue = Queue::new(self.ground(), class, |turn| judge.skip(self.facts(), turn, class));
         while let Some(turn) = queue.next() {
             let mut changed = vec![turn.line];
+            if judge.skip(self.facts(), turn, class) {
+                // what is known now was not when its line was looked at
+                queue.done(self.ground(), turn);
+                queue.refresh(self.ground(), turn.line, &mut |turn| judge.skip(self.facts(), turn, class));
+                continue;
+            }
             self.judge = judge;
             match self.take_turn(turn) {
                 Some(Outcome::Got(lines)) => {

@@ -163,24 +163,36 @@ impl Ground<'_> {
     /// Nodes on which something may be taken, with the least that room for one replica can cost there, the cheapest last.
     fn prospects(&mut self, claim: &Claim, part: &Part, nodes: &[NodeIx]) -> Vec<Cost> {
         let mut all = Vec::new();
+        let mut keys: Vec<Key> = Vec::new();
         for node in nodes {
-            let mut least: Option<(Loss, i64, Key)> = None;
+            keys.clear();
+            let (mut light, mut least, mut most, mut sum) = (None, i64::MAX, 0, 0i64);
             for ix in &self.work.on_node[node.at()] {
                 let Some(right) = self.right(claim, *ix, true) else { continue };
                 self.tried_moves |= right.loss == Loss::Moved;
-                let (key, amount) = (self.key(*ix, &right), self.amount(*ix));
-                least = Some(match least {
-                    None => (right.loss, amount, key),
-                    Some((loss, least, first)) => (loss.min(right.loss), least.min(amount), first.min(key)),
-                });
+                let along = if self.work.pieces[*ix].surplus { 0 } else { self.amount_along(*ix) };
+                let here = self.gpu_on(*ix, *node);
+                let (own, all) = (self.amount(*ix), self.amount(*ix).saturating_add(along));
+                keys.push(self.key(*ix, &right));
+                light = Some(light.map_or(right.loss, |light: Loss| light.min(right.loss)));
+                (least, most, sum) =
+                    (least.min(own), most.max(all), sum.saturating_add(here.saturating_add(along)));
             }
-            let Some((loss, amount, key)) = least else { continue };
-            let short = if part.each.gpu > 0 {
-                part.each.gpu - self.rooms.amount(View::Soon, *node, &part.each)
-            } else {
-                0
-            };
-            all.push((loss, amount.max(short), 1, key, (i64::MIN, i64::MIN), *node));
+            let Some(loss) = light else { continue };
+            let mut count = 1;
+            if part.each.gpu > 0 {
+                let short = part.each.gpu - self.rooms.amount(View::Soon, *node, &part.each);
+                if short > sum {
+                    continue;
+                }
+                if short > 0 {
+                    least = least.max(short);
+                    count = usize::try_from((short - 1) / most.max(1) + 1).unwrap_or(1).clamp(1, keys.len());
+                }
+            }
+            // so many are taken at least, and the one that is taken least gladly counts
+            keys.sort_unstable();
+            all.push((loss, least, count, keys[count - 1], (i64::MIN, i64::MIN), *node));
         }
         all.sort_unstable_by(|a, b| b.cmp(a));
         all
@@ -189,6 +201,17 @@ impl Ground<'_> {
     /// How much work a piece is, in the unit by which work is compared.
     fn amount(&self, ix: PieceIx) -> i64 {
         self.work.pieces[ix].demands.iter().map(Demand::weight).fold(0, i64::saturating_add)
+    }
+
+    /// The same for what cannot stay without it.
+    fn amount_along(&self, gang: PieceIx) -> i64 {
+        let along = self.work.surplus_of(self.work.pieces[gang].job).into_iter();
+        along.map(|ix| self.amount(ix)).fold(0, i64::saturating_add)
+    }
+
+    /// The milli-GPU that a piece has on a node.
+    fn gpu_on(&self, ix: PieceIx, node: NodeIx) -> i64 {
+        self.work.pieces[ix].spots.iter().filter(|spot| spot.node == node).map(|spot| spot.each.gpu).sum()
     }
 
     fn usable(&self, how: Try<'_>, each: &Shape, node: NodeIx) -> bool {

@@ -56,6 +56,23 @@ impl Index {
         bare.or_else(|| self.cpu.range(from(1, cpu)..).find(fits)).copied()
     }
 
+    /// Could any node hold one replica, as far as the resource goes by which nodes are ordered?
+    pub fn may_hold(&self, each: &Shape) -> bool {
+        let (order, least) = if each.gpu >= WHOLE_GPU {
+            (&self.whole, each.gpu)
+        } else if each.gpu > 0 {
+            (&self.part, each.gpu)
+        } else {
+            return self.cpu.iter().next_back().is_some_and(|tight| tight.0.1 >= each.cpu)
+                || self
+                    .cpu
+                    .range(..((1, i64::MIN), NodeIx(0)))
+                    .next_back()
+                    .is_some_and(|t| t.0.1 >= each.cpu);
+        };
+        order.iter().next_back().is_some_and(|tight| tight.0.0 >= least)
+    }
+
     /// Every node that may hold a replica, and some that do not; each once, in no order that matters.
     pub fn candidates(&self, each: &Shape, mut visit: impl FnMut(NodeIx)) {
         let from = |first: i64, second: i64| ((first, second), NodeIx(0));

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{Class, Millis, Snapshot};
+use crate::place::Part;
 use crate::pool::Choice;
 use crate::queue::Turn;
 use crate::reserve::{Kept, gone_in_time, same_line};
@@ -35,6 +36,8 @@ pub(crate) struct Judge {
     misfits: Vec<u128>,
     /// By ask: with which kept rooms lent there is none either.
     lent: Vec<Option<u64>>,
+    /// By ask: was it looked at whether anything could hold it?
+    glanced: Vec<bool>,
     /// Asks of which something is known.
     touched: Vec<AskIx>,
     /// By ask: how many kept rooms were looked at, and is its line headed by one of them?
@@ -92,6 +95,7 @@ impl Judge {
         Self {
             misfits: vec![0; shapes.asks.len()],
             lent: vec![None; shapes.asks.len()],
+            glanced: vec![false; shapes.asks.len()],
             headed: vec![(0, false); shapes.asks.len()],
             never: vec![false; shapes.len()],
             free: vec![None; shapes.classes()],
@@ -111,7 +115,7 @@ impl Judge {
     /// Room became free: nothing is known any more of what fits.
     pub fn forget(&mut self) {
         for ask in self.touched.drain(..) {
-            (self.misfits[ask], self.lent[ask]) = (0, None);
+            (self.misfits[ask], self.lent[ask], self.glanced[ask]) = (0, None, false);
         }
         self.free.fill(None);
         self.hopeless.clear();
@@ -187,6 +191,9 @@ impl Judge {
     /// May a turn be passed over?
     pub fn skip(&mut self, facts: Facts<'_>, turn: Turn, class: Class) -> bool {
         let ask = &facts.shapes.asks[turn.ask];
+        if !self.glanced[turn.ask] {
+            self.glance(facts, turn.ask);
+        }
         let full = ask.everywhere != 0 && self.misfits[turn.ask] & ask.everywhere == ask.everywhere;
         if turn.growth {
             if !full || facts.shapes.pool_of(ask.shape).bound() {
@@ -208,6 +215,26 @@ impl Judge {
             }
         }
         !self.may_claim(facts, turn, class)
+    }
+
+    /// Notes what can be told at a glance not to fit.
+    fn glance(&mut self, facts: Facts<'_>, ix: AskIx) {
+        self.glanced[ix] = true;
+        self.touched.push(ix);
+        let ask = &facts.shapes.asks[ix];
+        let pool = facts.shapes.pool_of(ask.shape);
+        for (choice, view) in
+            ask.options.iter().flat_map(|(choice, _)| [(*choice, View::Now), (*choice, View::Soon)])
+        {
+            let Some((_, index)) = facts.rooms.ordered(view) else { continue };
+            let room = |part: &Part| {
+                let mut groups = pool.list(&part.each, choice).groups.iter();
+                groups.any(|group| index[*group as usize].may_hold(&part.each))
+            };
+            if !ask.want.parts.iter().all(room) {
+                self.misfits[ix] |= bit(view, choice).unwrap_or(0);
+            }
+        }
     }
 
     fn headed(&mut self, facts: Facts<'_>, ask: AskIx) -> bool {
@@ -236,8 +263,10 @@ impl Judge {
         let mut may = facts.work.spares > 0
             || (!turn.growth && self.lowest(facts, turn.line).is_some_and(|lowest| lowest < turn.priority));
         if !may {
+            // where GPUs are free, cpu may be what is to be taken
+            let gpus = ask.gpu > 0 && self.free(facts, turn.ask) < ask.gpu;
             let reach = self.reach(facts, turn.leaf);
-            may = if ask.gpu > 0 {
+            may = if gpus {
                 let mut models = ask.line.iter();
                 models.any(|model| ask.gpu <= reach.models[model.at()])
             } else {
@@ -312,9 +341,10 @@ impl Judge {
             }
             borrowers = (borrowers.0 + 1, child);
             let least = self.least(facts, child);
-            for (top, least) in top.iter_mut().zip(&least.amounts) {
+            for ((kind, top), least) in top.iter_mut().enumerate().zip(&least.amounts) {
                 let Some(least) = least else { continue };
-                let left = facts.tree.share_without(child, least);
+                let model = Some(kind).filter(|kind| *kind < facts.tree.models());
+                let left = facts.tree.share_without(child, least, model);
                 if left > top.0 {
                     *top = (left, child, top.0);
                 } else {

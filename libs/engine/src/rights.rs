@@ -106,9 +106,12 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
         let strangers = siblings && claim.line != piece.line;
         if !inside && strangers && !never && !protected {
             // only from who has more, and not so that it then has less: no two can take from each other for ever
+            let (asked, held) = (&claim.demands, &piece.demands);
             let has_less = tree.share(mine) < tree.share(theirs);
+            // nor is one drained of what it has little of, because it has much of something else
             if has_less
-                && tree.share_with(mine, &claim.demands, 1) <= tree.share_with(theirs, &piece.demands, -1)
+                && tree.share_with(mine, asked, 1) <= tree.share_with(theirs, held, -1)
+                && tree.share_of(mine, asked, 1, held) <= tree.share_of(theirs, held, -1, held)
             {
                 return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
             }

@@ -541,10 +541,11 @@ impl Tree {
     }
 
     /// The greatest dominant share a vertex can be left with when one of some pieces is taken, of which `least` is the least amount of each
-    /// resource.
-    pub fn share_without(&self, vertex: Vertex, least: &[i64]) -> i64 {
+    /// resource; of one model alone, if one is given.
+    pub fn share_without(&self, vertex: Vertex, least: &[i64], model: Option<usize>) -> i64 {
         let entry = &self.entries[vertex];
-        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).map(|r| {
+        let counts = |r: &usize| *r != GPU && (*r < MODELS || model.is_none_or(|model| *r == MODELS + model));
+        let shares = (0..self.capacity.len()).filter(counts).map(|r| {
             let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
             let left = i128::from(entry.borrowed[r] - least[r]);
             i64::try_from(left * SHARE / weight).unwrap_or(i64::MAX)
@@ -667,6 +668,18 @@ impl Tree {
     /// The same with `demands` more (or less, by `sign`).
     pub fn share_with(&self, vertex: Vertex, demands: &[Demand], sign: i64) -> i64 {
         self.dominant(vertex, &self.entries[vertex].borrowed, demands, sign)
+    }
+
+    /// The same, of the resources alone that `of` asks for.
+    pub fn share_of(&self, vertex: Vertex, demands: &[Demand], sign: i64, of: &[Demand]) -> i64 {
+        let entry = &self.entries[vertex];
+        let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r) > 0);
+        let shares = kinds.map(|r| {
+            let used = i128::from(entry.borrowed[r] + sign * sum(demands, r));
+            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
+            i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
+        });
+        shares.max().unwrap_or(0).max(0)
     }
 
     /// The dominant share of what runs as best effort beside what is borrowed.
