@@ -1,4 +1,5 @@
-//! crater-engine: the scheduling core. [`decide`] turns a [`Snapshot`] of a cluster into a [`Plan`].
+//! crater-engine: the scheduling core. [`decide`] turns a [`Snapshot`] of a cluster into a [`Plan`]; an [`Engine`] does the same
+//! again and again and looks only at what changed.
 //!
 //! It is a pure function: no IO, no clock, no random source, no hash-map order; integers only. The same snapshot gives the
 //! same plan on every machine. It knows nothing of Kubernetes, protobuf or names. The algorithm is told in `README.md`.
@@ -7,22 +8,28 @@ pub mod score;
 
 mod check;
 mod cycle;
+mod engine;
 mod evict;
 mod explain;
 mod feasible;
+mod index;
+mod judge;
 mod model;
 mod place;
+mod pool;
 mod queue;
 mod reason;
 mod reserve;
 mod rights;
 mod room;
-
+mod shapes;
+mod tell;
 mod tree;
 mod work;
+mod world;
 
 pub use check::valid_gpu;
-pub use cycle::decide;
+pub use engine::{Change, Engine, decide};
 pub use feasible::check_feasible;
 pub use model::*;
 pub use reason::{Holder, Infeasible, Names, Reason, Resource};
