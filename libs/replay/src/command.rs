@@ -43,8 +43,8 @@ pub struct Args {
     /// Replay each of these policies and print them side by side.
     #[arg(long, value_delimiter = ',', value_name = "P1,P2,…", conflicts_with = "policy")]
     pub compare: Vec<String>,
-    /// How to print.
-    #[arg(long, short, value_enum, default_value_t)]
+    /// How to print; the program that mounts this has a flag of its own for it.
+    #[arg(skip)]
     pub output: Output,
     /// Draw to this file.
     #[arg(long, value_name = "FILE.svg")]

@@ -97,6 +97,8 @@ pub enum Command {
     Member(Member),
     /// Run the scheduling engine over small worlds with a known right answer
     Scenario(Scenario),
+    /// Replay a recorded workload under a scheduling policy, and measure what comes of it
+    Replay(Box<crater_replay::command::Args>),
     /// Print the completion script of a shell
     Completion {
         /// The shell
@@ -133,6 +135,7 @@ impl Command {
             Self::Account(_) => "account",
             Self::Member(_) => "member",
             Self::Scenario(_) => "scenario",
+            Self::Replay(_) => "replay",
             Self::Completion { .. } => "completion",
         }
     }

@@ -39,6 +39,7 @@ pub fn main() -> ExitCode {
             ExitCode::from(error::INTERNAL)
         }),
         Command::Scenario(args) => commands::scenario(&args),
+        Command::Replay(args) => commands::replay(*args, cli.global.output),
         command => run_client(command, cli.global),
     }
 }

@@ -214,6 +214,8 @@ fn install(folder: &Path) {
         ])
         .arg(format!("--user={}", user()))
         .arg(format!("--datadir={}", folder.join("data").display()))
+        // its temporary tables, too, are its own: several servers may be made at once
+        .arg(format!("--tmpdir={}", folder.display()))
         .output()
         .unwrap_or_else(|e| panic!("mariadb-install-db: {e}: it comes with Debian's mariadb-server"));
     assert!(output.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&output.stderr));

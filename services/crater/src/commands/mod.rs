@@ -21,7 +21,7 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Global, Scenario, ScenarioFormat};
 use crate::client::Api;
-use crate::error::{Error, INTERNAL};
+use crate::error::{Error, INTERNAL, USAGE};
 use crate::output::Format;
 
 /// What every command has at hand.
@@ -44,6 +44,23 @@ pub fn scenario(args: &Scenario) -> ExitCode {
     }
 }
 
+/// Replays a recorded workload; needs no server.
+pub fn replay(mut args: crater_replay::command::Args, format: Format) -> ExitCode {
+    args.output = match format {
+        Format::Table | Format::Wide => crater_replay::command::Output::Table,
+        Format::Json => crater_replay::command::Output::Json,
+        Format::Yaml | Format::Name => {
+            eprintln!("crater: replay: --output must be table or json");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    match crater_replay::command::run(&args, &mut out, &mut err) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(Error::from(error).exit_code()),
+    }
+}
+
 /// Runs a command of the client; the exit code is 0 unless a job's own code is passed on.
 pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
     if let Command::Completion { shell } = command {
@@ -55,7 +72,7 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
     let context = Context { api: Api::new(&global)?, format: global.output };
     match command {
         // answered above, or before
-        Command::Up(_) | Command::Scenario(_) | Command::Completion { .. } => {}
+        Command::Up(_) | Command::Scenario(_) | Command::Replay(_) | Command::Completion { .. } => {}
         Command::Login(args) => session::login(&context, args).await?,
         Command::Logout => session::logout(&context).await?,
         Command::Whoami => session::whoami(&context).await?,
