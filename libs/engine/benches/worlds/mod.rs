@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Change, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Plan,
+    Account, AccountIx, Amounts, Change, Class, Engine, Holding, Job, JobIx, ModelIx, Node, NodeIx, Plan,
     Preemptible, Request, Role, Shape, Snapshot,
 };
 
@@ -192,6 +192,27 @@ pub fn carry_out(s: &Snapshot, plan: &Plan) -> Vec<Change> {
         }
     }
     changes
+}
+
+/// Cycles until nothing moves.
+pub fn rest(engine: &mut Engine) {
+    loop {
+        let plan = engine.decide();
+        if plan.grants.is_empty() && plan.revocations.is_empty() && plan.holds.is_empty() {
+            return;
+        }
+        let s = engine.snapshot();
+        let mut changes = carry_out(&s, &plan);
+        changes.push(Change::Time { now: s.now + 100_000, cycle: s.cycle + 1 });
+        engine.apply(changes).unwrap();
+    }
+}
+
+/// An engine for a world in which nothing moves any more.
+pub fn at_rest(s: Snapshot) -> Engine {
+    let mut engine = Engine::new(s).unwrap();
+    rest(&mut engine);
+    engine
 }
 
 /// A job that runs ends.
