@@ -152,8 +152,10 @@ fn the_same_order_gives_the_same_outcome() {
     let Some(traces) = traces() else { return };
     let (world, orders) = world(&traces, "multigpu20");
     for policy in if cfg!(debug_assertions) { &Policy::ALL[..1] } else { &Policy::ALL[..] } {
-        let run =
-            || Outcome { seconds: 0.0, ..replay(&world, orders.seed(47).unwrap(), *policy, Options::new(47)) };
+        let run = || Outcome {
+            seconds: 0.0,
+            ..replay(&world, orders.seed(47).unwrap(), *policy, Options::new(47))
+        };
         let outcome = run();
         assert_eq!(outcome, run(), "{policy}");
         assert_eq!(outcome.placed + outcome.dropped, orders.seed(47).unwrap().arrivals.len());
