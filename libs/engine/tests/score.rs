@@ -3,7 +3,7 @@
 
 use crater_engine::score::fragmentation::{Mix, Scratch, gradient};
 use crater_engine::score::outlook::Outlook;
-use crater_engine::score::scarcity::Scarcity;
+use crater_engine::score::scarcity::{Scarcity, end_of_step};
 use crater_engine::score::{Ask, Models, Spare};
 use proptest::prelude::*;
 
@@ -102,6 +102,10 @@ fn small_differences_do_not_tell_nodes_apart() {
     let scarcity = Scarcity::new(&kinds, &[(whole(1, 1), 1)], &outlook);
     assert_eq!(scarcity.cost(0, 3_900, &whole(1, 1)), scarcity.cost(0, -3_900, &whole(1, 1)));
     assert!(scarcity.cost(0, 4_100, &whole(1, 1)) > scarcity.cost(0, 0, &whole(1, 1)));
+    for loss in [-12_001, -12_000, -4_000, -1, 0, 3_999, 4_000, 11_999] {
+        let (end, cost) = (end_of_step(loss), |loss| scarcity.cost(0, loss, &whole(1, 1)));
+        assert!(cost(end - 1) == cost(loss) && cost(end) == cost(loss) + 1, "{loss}");
+    }
 }
 
 prop_compose! {

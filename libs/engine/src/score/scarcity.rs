@@ -92,13 +92,31 @@ impl Scarcity {
         self.prices.get(kind).copied().unwrap_or(0)
     }
 
+    /// What the price adds to the loss of placing `ask` on a node of this kind, hundredths of a milli-GPU.
+    #[inline]
+    pub fn surcharge(&self, kind: usize, ask: &Ask) -> i64 {
+        self.price(kind) * ask.total() / (ONE / 100)
+    }
+
     /// The cost of placing `ask` on a node of this kind in steps of [`STEP`] milli-GPU, given the node's
     /// [`loss`](Outlook::loss); less is better, and between equals the lower rank.
     #[inline]
     pub fn cost(&self, kind: usize, loss: i64, ask: &Ask) -> i64 {
-        let step = 100 * STEP;
-        (loss + self.price(kind) * ask.total() / (ONE / 100) + step / 2).div_euclid(step)
+        steps(loss + self.surcharge(kind, ask))
     }
+}
+
+/// Hundredths of a milli-GPU in each step.
+const WIDE: i64 = 100 * STEP;
+
+/// To the nearest step.
+fn steps(loss: i64) -> i64 {
+    (loss + WIDE / 2).div_euclid(WIDE)
+}
+
+/// Every loss, surcharge and all, below this one costs no more steps than `least`.
+pub fn end_of_step(least: i64) -> i64 {
+    (steps(least) + 1) * WIDE - WIDE / 2
 }
 
 /// Pours `amount` over `kinds` up to one level of load.

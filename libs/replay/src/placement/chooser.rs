@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crater_engine::score::fragmentation::{Mix, Scratch, gradient};
 use crater_engine::score::outlook::Outlook;
-use crater_engine::score::scarcity::Scarcity;
+use crater_engine::score::scarcity::{Scarcity, end_of_step};
 use crater_engine::score::{Ask, Spare, published};
 
 use super::cluster::Cluster;
@@ -84,7 +84,14 @@ impl Chooser {
         let chosen = match self.policy {
             Policy::Random => fitting().nth(self.rng.below(fitting().count())),
             Policy::Crater | Policy::CraterMigrating => {
-                fitting().min_by_key(|(node, loss)| (self.ours.cost(*node, *loss, ask), *node))
+                // the first of those that cost the fewest steps, without a division for each node
+                self.ours.surcharge(ask);
+                let whole = || {
+                    fitting().map(|(node, loss)| (node, loss + self.ours.surcharges[self.ours.kinds[node]]))
+                };
+                let least = whole().map(|(_, loss)| loss).min();
+                let end = least.map(end_of_step);
+                end.and_then(|end| whole().find(|(_, loss)| *loss < end))
             }
             _ => fitting().reduce(|best, next| if next.1 > best.1 { next } else { best }),
         };
@@ -149,7 +156,7 @@ struct Ours {
     scarcity: Scarcity,
     /// The kind of each node.
     kinds: Vec<usize>,
-    count: usize,
+    surcharges: Vec<i64>,
     arrivals: usize,
 }
 
@@ -174,12 +181,13 @@ impl Ours {
             kinds.push(kind);
         }
         let scarcity = Scarcity::new(&empty, &mix, &outlook);
-        Self { outlook, scarcity, kinds, count: empty.len(), arrivals: 0 }
+        let surcharges = vec![0; empty.len()];
+        Self { outlook, scarcity, kinds, surcharges, arrivals: 0 }
     }
 
     fn arrives(&mut self, cluster: &Cluster) {
         if self.arrivals.is_multiple_of(REPRICE) {
-            let mut left = vec![0; self.count];
+            let mut left = vec![0; self.surcharges.len()];
             for (node, kind) in self.kinds.iter().enumerate() {
                 left[*kind] += self.outlook.useful(cluster.spare(node).gpus);
             }
@@ -188,8 +196,11 @@ impl Ours {
         self.arrivals += 1;
     }
 
-    fn cost(&self, node: usize, loss: i64, ask: &Ask) -> i64 {
-        self.scarcity.cost(self.kinds[node], loss, ask)
+    /// Finds the surcharge of each kind for `ask`.
+    fn surcharge(&mut self, ask: &Ask) {
+        for (kind, surcharge) in self.surcharges.iter_mut().enumerate() {
+            *surcharge = self.scarcity.surcharge(kind, ask);
+        }
     }
 }
 
