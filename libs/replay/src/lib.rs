@@ -7,3 +7,4 @@ pub mod command;
 pub mod input;
 pub mod placement;
 pub mod scenario;
+pub mod time;
