@@ -14,6 +14,7 @@ mod place;
 pub mod predict;
 mod queue;
 mod reason;
+pub mod recording;
 mod reserve;
 mod rights;
 mod room;
