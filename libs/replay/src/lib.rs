@@ -6,5 +6,7 @@
 pub mod command;
 pub mod input;
 pub mod placement;
+pub mod plot;
+pub mod recording;
 pub mod scenario;
 pub mod time;

@@ -87,6 +87,15 @@ pub(super) struct Fate {
     pub lost: Millis,
 }
 
+/// What came of a replay.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    /// Of each job.
+    pub fates: Vec<Fate>,
+    /// (instant, GPUs taken or given back).
+    pub held: Vec<(Millis, i64)>,
+}
+
 struct State {
     left: Millis,
     hold: Millis,
@@ -115,8 +124,9 @@ pub(super) enum Line {
 }
 
 /// Replays a line.
-pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: Watch<'_>) -> Vec<Fate> {
+pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: Watch<'_>) -> Outcome {
     let coming = arrivals(workload, &pool);
+    let mut held = Vec::new();
     let mut fates = vec![Fate::default(); workload.len()];
     let mut places = vec![Places::new(); workload.len()];
     let mut ends: std::collections::BTreeSet<(Millis, usize)> = std::collections::BTreeSet::new();
@@ -128,6 +138,7 @@ pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: W
         while let Some((_, job)) = ends.first().copied().filter(|(end, _)| *end <= now) {
             ends.pop_first();
             pool.release(&places[job]);
+            held.push((now, -i64::from(workload.asked[job].gpus)));
             fates[job].end = Some(now);
             done += 1;
         }
@@ -148,12 +159,13 @@ pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: W
                 return true;
             }
             fates[*job].first = Some(now);
+            held.push((now, i64::from(workload.asked[*job].gpus)));
             ends.insert((now + workload.truth[*job].0, *job));
             false
         });
         watch(done, coming.len());
     }
-    fates
+    Outcome { fates, held }
 }
 
 fn soonest(a: Option<Millis>, b: Option<Millis>) -> Option<Millis> {
@@ -162,13 +174,9 @@ fn soonest(a: Option<Millis>, b: Option<Millis>) -> Option<Millis> {
 
 /// Replays with preemption: at every arrival, every end, and whenever the policy asks to be woken, all jobs are placed anew in
 /// the policy's order; what finds no place is stopped.
-pub(super) fn run_packed(
-    workload: &Workload,
-    mut pool: Pool,
-    mut who: Who<'_>,
-    watch: Watch<'_>,
-) -> Vec<Fate> {
+pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, watch: Watch<'_>) -> Outcome {
     let coming = arrivals(workload, &pool);
+    let mut held = Vec::new();
     let gpus = pool.total();
     let asked = &workload.asked;
     let mut fates = vec![Fate::default(); workload.len()];
@@ -193,6 +201,7 @@ pub(super) fn run_packed(
             for job in ending.drain(..) {
                 fates[job].end = Some(now);
                 progress[job].running = false;
+                held.push((now, -i64::from(asked[job].gpus)));
                 live.retain(|other| *other != job);
                 done += 1;
                 let view = View { now, gpus, asked, progress: &progress };
@@ -233,6 +242,7 @@ pub(super) fn run_packed(
             }
             if pool.place(asked[job].gpus, &mut room) {
                 if !seen.running {
+                    held.push((now, i64::from(asked[job].gpus)));
                     start(state, seen, fate, now, asked[job].restart);
                 } else if moves_cost {
                     state.hold = asked[job].restart;
@@ -240,6 +250,7 @@ pub(super) fn run_packed(
                 }
                 std::mem::swap(&mut state.places, &mut room);
             } else if seen.running {
+                held.push((now, -i64::from(asked[job].gpus)));
                 seen.running = false;
                 seen.since = now;
                 seen.stopped += 1;
@@ -264,7 +275,7 @@ pub(super) fn run_packed(
         }
         watch(done, coming.len());
     }
-    fates
+    Outcome { fates, held }
 }
 
 fn advance(state: &mut State, seen: &mut Progress, fate: &mut Fate, now: Millis) {

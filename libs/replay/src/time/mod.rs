@@ -5,16 +5,21 @@
 
 mod bounds;
 mod clock;
+pub mod command;
+mod crater;
+mod jobs;
 mod las;
 mod load;
 mod policy;
 mod pool;
 mod report;
+mod show;
 mod workload;
 
 use crater_engine::Millis;
 
 pub use bounds::{Bounds, bounds};
+use load::thousandths;
 pub use load::{ListFormat, RESTART, load};
 pub use policy::Policy;
 pub use report::{Forecasts, JobRow, Report, SizeClass, Unfairness};
@@ -45,6 +50,8 @@ pub struct Replayed {
     pub jobs: Vec<JobRow>,
     /// (submission, first start, end) of each job that ended, in milliseconds, and its GPUs.
     pub spans: Vec<(Millis, Millis, Millis, u32)>,
+    /// (instant, GPUs taken or given back), in any order.
+    pub held: Vec<(Millis, i64)>,
 }
 
 /// Replays a workload; `watch` is called now and then with (jobs ended, jobs in all).
@@ -54,13 +61,19 @@ pub fn replay(
     policy: Policy,
     watch: &mut dyn FnMut(usize, usize),
 ) -> Replayed {
-    let fates = policy::run(workload, nodes, policy, watch);
-    let report = report::report(workload, &fates, policy.name(), nodes.gpus());
+    let outcome = policy::run(workload, nodes, policy, watch);
+    judged(workload, outcome, policy.name(), nodes.gpus())
+}
+
+fn judged(workload: &Workload, outcome: clock::Outcome, policy: &str, gpus: u64) -> Replayed {
+    let clock::Outcome { fates, held } = outcome;
+    let report = report::report(workload, &fates, policy, gpus);
     let span =
         |(asked, fate): (&Asked, &clock::Fate)| Some((asked.submitted, fate.first?, fate.end?, asked.gpus));
     Replayed {
         report,
         jobs: report::rows(workload, &fates),
         spans: workload.asked.iter().zip(&fates).filter_map(span).collect(),
+        held,
     }
 }

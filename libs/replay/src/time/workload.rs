@@ -64,11 +64,11 @@ impl Workload {
         self.asked.is_empty()
     }
 
-    /// Gives every job its true duration as its owner's estimate, multiplied or divided by up to `error_percent` / 100. The
+    /// Gives every job its true duration as its owner's estimate, multiplied or divided by up to `factor_thousandths` / 1000. The
     /// factor is 2^x with x even between ±log2 of the largest factor, found from `seed` and the job's place in the list.
-    pub fn tell_estimates(&mut self, error_percent: u64, seed: u64) {
+    pub fn tell_estimates(&mut self, factor_thousandths: i64, seed: u64) {
         for (i, (asked, truth)) in self.asked.iter_mut().zip(&self.truth).enumerate() {
-            asked.estimate = Some(wrong_by(truth.0, error_percent, seed, i as u64));
+            asked.estimate = Some(wrong_by(truth.0, factor_thousandths, seed, i as u64));
         }
     }
 }
@@ -81,11 +81,11 @@ pub(super) fn mix(seed: u64, index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn wrong_by(runs: Millis, error_percent: u64, seed: u64, index: u64) -> Millis {
-    if error_percent <= 100 {
+fn wrong_by(runs: Millis, factor_thousandths: i64, seed: u64, index: u64) -> Millis {
+    if factor_thousandths <= 1000 {
         return runs;
     }
-    let most = error_percent as f64 / 100.0;
+    let most = factor_thousandths as f64 / 1000.0;
     // 53 bits: every such fraction is exact
     let even = (mix(seed, index) >> 11) as f64 / (1u64 << 53) as f64;
     let factor = most.powf(2.0 * even - 1.0);
