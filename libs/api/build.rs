@@ -8,7 +8,8 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
 
 fn main() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // where this build is, not where the script was compiled: clones may share a target folder
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
     let mut files = Vec::new();
     collect(&root, &mut files)?;

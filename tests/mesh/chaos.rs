@@ -43,7 +43,7 @@ fn person(
     loop {
         let i = next.fetch_add(1, Ordering::SeqCst);
         if i >= all {
-            return (cancelled, submitter.away);
+            return (cancelled, submitter.away().load(Ordering::SeqCst));
         }
         let id = format!("job-{i}");
         let replicas = if random.random_bool(0.2) { random.random_range(2..=4) } else { 1 };
@@ -54,12 +54,11 @@ fn person(
                 request_id: uuid::Uuid::new_v4().to_string(),
                 ..Default::default()
             };
-            let mut away = 0;
+            let away = submitter.away();
             let api = submitter.api();
-            insist("cancelling", &mut away, || {
+            insist("cancelling", &away, || {
                 api.call(request.clone(), |c, r| async move { JobServiceClient::new(c).cancel_job(r).await })
             });
-            submitter.away += away;
             cancelled.insert(id);
         }
     }

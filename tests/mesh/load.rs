@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crater_api::common::v1::Resources;
@@ -78,12 +78,12 @@ pub fn is_away(status: &Status) -> bool {
 }
 
 /// Asks until there is an answer; counts how often there was none.
-pub fn insist<T>(what: &str, away: &mut usize, mut call: impl FnMut() -> Result<T, Status>) -> T {
+pub fn insist<T>(what: &str, away: &AtomicUsize, mut call: impl FnMut() -> Result<T, Status>) -> T {
     until(what, PATIENCE, || match call() {
         Ok(answer) => Some(answer),
         Err(status) => {
             assert!(is_away(&status), "{what}: {status:?}");
-            *away += 1;
+            away.fetch_add(1, Ordering::SeqCst);
             None
         }
     })
@@ -94,14 +94,13 @@ pub struct Submitter<'a> {
     mesh: &'a Mesh,
     api: Api,
     signed_in: Instant,
-    /// How often nobody answered.
-    pub away: usize,
+    away: Arc<AtomicUsize>,
 }
 
 impl<'a> Submitter<'a> {
     /// Signs in.
     pub fn new(mesh: &'a Mesh) -> Self {
-        Self { mesh, api: mesh.api(), signed_in: Instant::now(), away: 0 }
+        Self { mesh, api: mesh.api(), signed_in: Instant::now(), away: Arc::default() }
     }
 
     /// Why a job waits, or where it is; none while the scheduler has not heard of it.
@@ -114,6 +113,11 @@ impl<'a> Submitter<'a> {
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(status),
         }
+    }
+
+    /// How often nobody answered.
+    pub fn away(&self) -> Arc<AtomicUsize> {
+        self.away.clone()
     }
 
     /// The RPCs; a token does not last for ever.
@@ -130,12 +134,9 @@ impl<'a> Submitter<'a> {
 
     /// Submits a job, by one request that is sent until it is answered.
     pub fn submit(&mut self, request: &CreateJobRequest) -> Job {
-        let mut away = 0;
+        let away = self.away.clone();
         let api = self.api();
-        let job =
-            insist(&format!("submitting {}", request.job_id), &mut away, || api.create(request.clone()));
-        self.away += away;
-        job
+        insist(&format!("submitting {}", request.job_id), &away, || api.create(request.clone()))
     }
 
     /// All jobs, by id.
@@ -149,10 +150,9 @@ impl<'a> Submitter<'a> {
                 page_token: page_token.clone(),
                 ..Default::default()
             };
-            let mut away = 0;
+            let away = self.away.clone();
             let api = self.api();
-            let (jobs, next) = insist("listing jobs", &mut away, || api.list(request.clone()));
-            self.away += away;
+            let (jobs, next) = insist("listing jobs", &away, || api.list(request.clone()));
             all.extend(jobs.into_iter().map(|job| (job.name.rsplit('/').next().unwrap().to_owned(), job)));
             if next.is_empty() {
                 return all;
@@ -180,8 +180,9 @@ impl<'a> Submitter<'a> {
 /// Submits a job after the other on a thread of its own, until it is told to stop.
 pub struct Stream<'scope> {
     stop: &'scope AtomicBool,
-    thread: Option<std::thread::ScopedJoinHandle<'scope, (Vec<String>, usize)>>,
+    thread: Option<std::thread::ScopedJoinHandle<'scope, ()>>,
     accepted: &'scope Mutex<Vec<String>>,
+    away: Arc<AtomicUsize>,
 }
 
 /// What a [`Stream`] needs to live in.
@@ -201,8 +202,9 @@ impl<'scope> Stream<'scope> {
         prefix: &'static str,
     ) -> Self {
         let Bed { stop, accepted } = bed;
+        let mut submitter = Submitter::new(mesh);
+        let away = submitter.away();
         let thread = scope.spawn(move || {
-            let mut submitter = Submitter::new(mesh);
             for i in 0.. {
                 if stop.load(Ordering::SeqCst) {
                     break;
@@ -213,9 +215,8 @@ impl<'scope> Stream<'scope> {
                 // the processors are for those who are tested
                 std::thread::sleep(Duration::from_millis(100));
             }
-            (accepted.lock().unwrap().clone(), submitter.away)
         });
-        Self { stop, thread: Some(thread), accepted }
+        Self { stop, thread: Some(thread), accepted, away }
     }
 
     /// How many were accepted so far.
@@ -223,10 +224,16 @@ impl<'scope> Stream<'scope> {
         self.accepted.lock().unwrap().len()
     }
 
+    /// How often nobody answered so far.
+    pub fn away(&self) -> usize {
+        self.away.load(Ordering::SeqCst)
+    }
+
     /// Ends it: what was accepted, and how often nobody answered.
     pub fn end(mut self) -> (Vec<String>, usize) {
         self.stop.store(true, Ordering::SeqCst);
-        self.thread.take().unwrap().join().unwrap()
+        self.thread.take().unwrap().join().unwrap();
+        (self.accepted.lock().unwrap().clone(), self.away())
     }
 }
 

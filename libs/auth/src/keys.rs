@@ -1,6 +1,7 @@
 //! Ed25519 keys: the ones that sign and the set that verifies.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -9,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::Error;
+use crate::believed::Believed;
 
 /// Bytes of a seed and of a public key.
 pub(crate) const KEY_BYTES: usize = 32;
@@ -74,6 +76,9 @@ pub struct KeySet {
 struct Shared {
     /// `None` until the keys were heard for the first time.
     keys: RwLock<Option<HashMap<String, DecodingKey>>>,
+    /// How often the keys were replaced.
+    generation: AtomicU64,
+    believed: Believed,
     unknown: Notify,
 }
 
@@ -85,7 +90,19 @@ impl KeySet {
     /// Trusts these keys and no others: a key that is not among them is retired.
     pub fn replace(&self, keys: impl IntoIterator<Item = (String, [u8; KEY_BYTES])>) {
         let keys = keys.into_iter().map(|(id, key)| (id, DecodingKey::from_ed_der(&key))).collect();
-        *self.shared.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        let mut known = self.shared.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(keys);
+        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Which keys are trusted: another number after each [`KeySet::replace`].
+    pub(crate) fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::SeqCst)
+    }
+
+    /// The tokens that these keys were found to have signed.
+    pub(crate) fn believed(&self) -> &Believed {
+        &self.shared.believed
     }
 
     pub(crate) fn get(&self, key_id: &str) -> Result<DecodingKey, Error> {

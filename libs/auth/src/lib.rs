@@ -8,6 +8,7 @@
 //! It issues tokens ([`Signer`]) but knows no password and no session store: those are the user service's.
 
 mod authority;
+mod believed;
 mod caller;
 mod client;
 mod directory;

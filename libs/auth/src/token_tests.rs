@@ -58,6 +58,23 @@ impl World {
 }
 
 #[test]
+fn a_token_that_was_believed_is_judged_again_by_its_time_and_its_key() {
+    let world = world();
+    let (token, claims) = world.signer.access_token(&World::grant(), at(NOW)).unwrap();
+    let verify_at = |seconds| verify(&token, &world.keys, &world.mesh, at(seconds));
+    assert_eq!(verify_at(NOW), Ok(Token::Access(claims.clone())));
+    assert_eq!(world.keys.believed().get(&token, world.keys.generation()), Some(claims.clone()));
+    assert_eq!(verify_at(NOW + 1), Ok(Token::Access(claims)));
+    assert_eq!(verify_at(NOW + 3600), Err(Error::TokenExpired));
+    assert_eq!(verify_at(NOW - 3600), Err(Error::TokenNotYetValid));
+    let (head, signature) = token.rsplit_once('.').unwrap();
+    assert_eq!(world.verify(&format!("{head}.{}", signature.to_lowercase())), Err(Error::TokenForged));
+    let other = Signer::from_seed("k2", &generate_seed()).unwrap();
+    world.keys.replace([("k2".to_owned(), other.public_key())]);
+    assert_eq!(verify_at(NOW), Err(Error::TokenForged), "its key is retired");
+}
+
+#[test]
 fn our_own_token_is_believed_and_says_who() {
     let world = world();
     let (token, claims) = world.signer.access_token(&World::grant(), at(NOW)).unwrap();

@@ -1,6 +1,8 @@
 //! Is a snapshot sound? Every ordinal in range, no negative amount, no account its own ancestor.
 
-use crate::model::{Amounts, Request, Shape, Snapshot, SnapshotError, WHOLE_GPU};
+use std::sync::Arc;
+
+use crate::model::{Amounts, Hold, Holding, Job, Request, Shape, Snapshot, SnapshotError, WHOLE_GPU};
 
 /// How deep the account tree may be.
 pub(crate) const MAX_DEPTH: u32 = 56;
@@ -28,25 +30,41 @@ impl Snapshot {
     pub fn check(&self) -> Result<(), SnapshotError> {
         self.check_nodes()?;
         self.check_accounts()?;
+        let mut sound: Option<&Arc<Request>> = None;
         for (i, job) in self.jobs.iter().enumerate() {
-            if job.account.at() >= self.accounts.len() {
-                return Err(out("jobs", i, "account"));
+            self.check_place(i, job)?;
+            // neighbours often share their request
+            if sound.is_none_or(|request| !Arc::ptr_eq(request, &job.request)) {
+                self.check_request(i, &job.request)?;
+                sound = Some(&job.request);
             }
-            if let Some(user) = job.user {
-                match self.users.get(user.at()) {
-                    None => return Err(out("jobs", i, "user")),
-                    Some(u) if u.account != job.account => {
-                        return Err(invalid("jobs", i, "user", "is of another account"));
-                    }
-                    Some(_) => {}
-                }
-            }
-            self.check_request(i, &job.request)?;
         }
-        self.check_held()
+        for (i, held) in self.holdings.iter().enumerate() {
+            self.check_holding(i, held)?;
+        }
+        self.check_holds(&self.holds)
     }
 
-    fn check_nodes(&self) -> Result<(), SnapshotError> {
+    /// Is a job sound, beside the accounts and users that there are?
+    pub(crate) fn check_job(&self, i: usize, job: &Job) -> Result<(), SnapshotError> {
+        self.check_place(i, job)?;
+        self.check_request(i, &job.request)
+    }
+
+    fn check_place(&self, i: usize, job: &Job) -> Result<(), SnapshotError> {
+        if job.account.at() >= self.accounts.len() {
+            return Err(out("jobs", i, "account"));
+        }
+        match job.user.map(|user| self.users.get(user.at())) {
+            Some(None) => Err(out("jobs", i, "user")),
+            Some(Some(u)) if u.account != job.account => {
+                Err(invalid("jobs", i, "user", "is of another account"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_nodes(&self) -> Result<(), SnapshotError> {
         for (i, node) in self.nodes.iter().enumerate() {
             if node.cpu < 0 || node.memory < 0 || node.others_cpu < 0 || node.others_memory < 0 {
                 return Err(invalid("nodes", i, "cpu or memory", "must not be negative"));
@@ -85,7 +103,7 @@ impl Snapshot {
         self.check_amounts(list, i, amounts)
     }
 
-    fn check_accounts(&self) -> Result<(), SnapshotError> {
+    pub(crate) fn check_accounts(&self) -> Result<(), SnapshotError> {
         for (i, account) in self.accounts.iter().enumerate() {
             if account.weight < 1 {
                 return Err(invalid("accounts", i, "weight", "must be at least 1"));
@@ -141,21 +159,25 @@ impl Snapshot {
         Ok(())
     }
 
-    fn check_held(&self) -> Result<(), SnapshotError> {
-        for (i, held) in self.holdings.iter().enumerate() {
-            let Some(node) = self.nodes.get(held.node.at()) else { return Err(out("holdings", i, "node")) };
-            let Some(job) = self.jobs.get(held.job.at()) else { return Err(out("holdings", i, "job")) };
-            if usize::from(held.role) >= job.request.roles.len() {
-                return Err(out("holdings", i, "role"));
-            }
-            if held.gpus.iter().any(|(device, _)| *device >= node.gpus) {
-                return Err(out("holdings", i, "gpus"));
-            }
-            if held.each.cpu < 0 || held.each.memory < 0 || held.gpus.iter().any(|(_, milli)| *milli < 0) {
-                return Err(invalid("holdings", i, "each", "must not be negative"));
-            }
+    /// Is a holding sound, beside the jobs and nodes that there are?
+    pub(crate) fn check_holding(&self, i: usize, held: &Holding) -> Result<(), SnapshotError> {
+        let Some(node) = self.nodes.get(held.node.at()) else { return Err(out("holdings", i, "node")) };
+        let Some(job) = self.jobs.get(held.job.at()) else { return Err(out("holdings", i, "job")) };
+        if usize::from(held.role) >= job.request.roles.len() {
+            return Err(out("holdings", i, "role"));
         }
-        for (i, hold) in self.holds.iter().enumerate() {
+        if held.gpus.iter().any(|(device, _)| *device >= node.gpus) {
+            return Err(out("holdings", i, "gpus"));
+        }
+        if held.each.cpu < 0 || held.each.memory < 0 || held.gpus.iter().any(|(_, milli)| *milli < 0) {
+            return Err(invalid("holdings", i, "each", "must not be negative"));
+        }
+        Ok(())
+    }
+
+    /// Are promises sound, beside the jobs and nodes that there are?
+    pub(crate) fn check_holds(&self, holds: &[Hold]) -> Result<(), SnapshotError> {
+        for (i, hold) in holds.iter().enumerate() {
             let Some(job) = self.jobs.get(hold.job.at()) else { return Err(out("holds", i, "job")) };
             for place in &hold.placements {
                 let Some(node) = self.nodes.get(place.node.at()) else { return Err(out("holds", i, "node")) };

@@ -2,34 +2,26 @@
 //! back where there is a right, else keep what is free for the head of the line.
 
 mod taking;
-mod telling;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::explain::Explainer;
+use crate::evict::Orders;
+use crate::feasible::Feasible;
+use crate::judge::{Facts, Judge, Least, loans};
 use crate::model::{
-    Class, Grant, JobIx, NodeIx, Placement, Plan, Preemptible, Revocation, Snapshot, SnapshotError, ValueIx,
+    Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation, Revocation,
+    Snapshot, ValueIx,
 };
-use crate::place::{Choice, Known, Part, Pool, Shapes, Try, Want, place, undo};
-use crate::queue::{Queue, Turn};
+use crate::place::{Try, Want, place, undo};
+use crate::pool::{Choice, Pool};
+use crate::queue::{Ground, Lines, Queue, Turn};
 use crate::reason::Reason;
-use crate::reserve::{Kept, gone_in_time, model_of};
+use crate::reserve::Kept;
 use crate::room::{Rooms, View};
+use crate::shapes::{AskIx, Shapes, demands_for};
 use crate::tree::{Asker, Bound, Demand, Tree, Vertex, demand_of};
 use crate::work::{PieceIx, Spot, Work};
-
-/// Decides what to do with a snapshot. Pure: the same snapshot gives the same plan.
-///
-/// # Errors
-/// When the snapshot is not sound, as [`Snapshot::check`] says.
-pub fn decide(snapshot: &Snapshot) -> Result<Plan, SnapshotError> {
-    snapshot.check()?;
-    let shapes = Shapes::new(snapshot);
-    Ok(Cycle::new(snapshot, &shapes).run())
-}
-
-/// What the same work asks of quota on each model that it may run on.
-type ByModel = Vec<Vec<Demand>>;
+use crate::world::{Vacant, World};
 
 /// What came of a turn.
 enum Outcome {
@@ -38,95 +30,151 @@ enum Outcome {
     Waits(Blocked),
 }
 
-/// What keeps a job; told in full at the end of the cycle.
+/// What keeps a job.
 #[derive(Clone, Debug)]
-enum Blocked {
+pub(crate) enum Blocked {
     Limit(Bound),
     MayNotBorrow,
     Past(Reason),
     Never(Reason),
     Room,
-    /// Head of its line, with what is short.
-    Head(Reason),
 }
 
-/// What a claim was found to have no hope of taking back.
-type Hopeless = (usize, u32, Choice, Vertex, i32, Class);
+/// How a want is tried.
+#[derive(Clone, Copy)]
+struct Trial<'a> {
+    want: &'a Want,
+    pin: Option<ValueIx>,
+    /// It is judged like all that ask for this.
+    ask: Option<AskIx>,
+}
 
-struct Cycle<'a> {
+pub(crate) struct Cycle<'a> {
     s: &'a Snapshot,
     shapes: &'a Shapes,
-    rooms: Rooms,
-    tree: Tree,
-    work: Work,
-    known: Known,
-    hopeless: BTreeSet<Hopeless>,
-    explainer: Explainer<'a>,
+    lines: &'a Lines,
+    rooms: &'a mut Rooms,
+    tree: &'a mut Tree,
+    work: &'a mut Work,
+    vacant: &'a mut Vacant,
+    feasible: &'a mut Feasible,
+    judge: Judge,
+    orders: Orders,
     grants: Vec<Grant>,
     grant_of: BTreeMap<usize, usize>,
     revoked: BTreeMap<usize, Revocation>,
     kept: Vec<Kept>,
-    waiting: Vec<(usize, Blocked)>,
     searches: u32,
 }
 
+/// A plan without its verdicts, and the room that is kept in it.
+pub(crate) struct Decided {
+    pub plan: Plan,
+    pub kept: Vec<Kept>,
+    /// For [`World::least`].
+    pub least: Vec<Option<Least>>,
+}
+
 impl<'a> Cycle<'a> {
-    fn new(s: &'a Snapshot, shapes: &'a Shapes) -> Self {
-        let mut tree = Tree::new(s);
-        let mut rooms = Rooms::new(s);
-        let work = Work::new(s, &mut tree, &mut rooms, shapes);
+    pub fn new(world: &'a mut World<'_>) -> Self {
+        let World { s, shapes, tree, rooms, work, lines, vacant, feasible, least, .. } = world;
+        let s: &Snapshot = s;
+        work.promise(s, tree, rooms, shapes);
+        let judge = Judge::new(shapes, tree.len(), std::mem::take(least));
         Self {
             s,
             shapes,
+            lines,
             rooms,
             tree,
             work,
-            known: Known::default(),
-            hopeless: BTreeSet::new(),
-            explainer: Explainer::new(s, shapes),
+            vacant,
+            feasible,
+            judge,
+            orders: Orders::default(),
             grants: Vec::new(),
             grant_of: BTreeMap::new(),
             revoked: BTreeMap::new(),
             kept: Vec::new(),
-            waiting: Vec::new(),
             searches: 0,
         }
     }
 
-    fn run(mut self) -> Plan {
+    pub fn run(mut self, idle: u32) -> Decided {
         self.grant_what_is_ready();
         self.run_class(Class::Guaranteed);
         self.run_class(Class::BestEffort);
-        self.finish()
+        self.finish(idle)
+    }
+
+    fn finish(self, idle: u32) -> Decided {
+        let holds = self.holds();
+        let reservation = |kept: &Kept| Reservation {
+            job: JobIx::of(kept.job),
+            expected_start: kept.start,
+            nodes: kept.nodes.clone(),
+        };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let started = self.grants.iter().filter(|grant| self.work.was_idle(grant.job.at())).count();
+        let counts = Counts {
+            running: self.work.running,
+            waiting: idle.saturating_sub(count(started)),
+            granted: count(self.grants.iter().map(|grant| grant.placements.len()).sum()),
+            revoked: count(self.revoked.values().map(|r| r.replicas.len()).sum()),
+            searches: self.searches,
+        };
+        let plan = Plan {
+            cycle: self.s.cycle,
+            grants: self.grants,
+            revocations: self.revoked.into_values().collect(),
+            holds,
+            reservations: self.kept.iter().map(reservation).collect(),
+            verdicts: Vec::new(),
+            counts,
+        };
+        Decided { plan, kept: self.kept, least: self.judge.into_least() }
+    }
+
+    /// Promises that are not ready yet.
+    fn holds(&self) -> Vec<Hold> {
+        let mut holds: BTreeMap<usize, Hold> = BTreeMap::new();
+        let promised = self.work.promised.iter().map(|ix| &self.work.pieces[*ix]);
+        for piece in promised.filter(|piece| piece.promised && piece.alive) {
+            let since: Millis = piece.started;
+            let hold = holds.entry(piece.job).or_insert_with(|| Hold {
+                job: JobIx::of(piece.job),
+                since,
+                placements: Vec::new(),
+            });
+            hold.since = hold.since.min(since);
+            hold.placements.extend(piece.spots.iter().map(placement));
+        }
+        holds.into_values().collect()
     }
 }
 
 impl Cycle<'_> {
-    fn best_effort(&self, job: usize) -> bool {
-        self.s.jobs[job].class == Class::BestEffort
-    }
-
     fn leaf(&self, job: usize) -> Vertex {
         self.tree.leaf(self.s.jobs[job].account, self.s.jobs[job].user)
     }
 
     /// Promises whose room is free now become grants: a gang whole, then what is above it.
     fn grant_what_is_ready(&mut self) {
-        let mut promised: Vec<PieceIx> =
-            (0..self.work.pieces.len()).filter(|ix| self.work.pieces[*ix].promised).collect();
+        let mut promised: Vec<PieceIx> = self.work.promised.clone();
         promised.sort_by_key(|ix| (self.work.pieces[*ix].surplus, *ix));
         for ix in promised {
             let piece = self.work.pieces[ix].clone();
             let job = piece.job;
             let placements: Vec<Placement> = piece.spots.iter().map(placement).collect();
-            if !self.work.has[job].clear_of_going(&placements) || (piece.surplus && !self.gang_runs(job)) {
+            let replicas = placements.iter().map(|place| (place.role, place.replica));
+            if !self.work.has(job).clear_of_going(replicas) || (piece.surplus && !self.gang_runs(job)) {
                 continue;
             }
             self.tree.remove(piece.leaf, &piece.demands, piece.charge);
             let asker = Asker { leaf: piece.leaf, best_effort: piece.charge.best_effort, enters: false };
             let bound = self.tree.bound(asker, &piece.demands, true);
             self.tree.add(piece.leaf, &piece.demands, piece.charge);
-            let full = !self.work.has[job].runs() && self.tree.full(piece.leaf).is_some();
+            let full = !self.work.has(job).runs() && self.tree.full(piece.leaf).is_some();
             if bound.is_some() || full {
                 continue;
             }
@@ -144,15 +192,16 @@ impl Cycle<'_> {
                 }
                 continue;
             }
-            self.work.keep_promise(&mut self.tree, ix);
+            self.work.keep_promise(self.tree, ix);
+            self.judge.changed();
             self.grant(job, placements);
         }
     }
 
     fn gang_runs(&self, job: usize) -> bool {
-        let live = &self.work.has[job].live;
-        let roles = self.s.jobs[job].request.roles.iter();
-        roles.zip(live).all(|(role, live)| live.len() >= role.min as usize)
+        let has = self.work.has(job);
+        let mut roles = self.s.jobs[job].request.roles.iter().enumerate();
+        roles.all(|(ix, role)| has.live(ix).len() >= role.min as usize)
     }
 
     fn grant(&mut self, job: usize, placements: Vec<Placement>) {
@@ -164,67 +213,67 @@ impl Cycle<'_> {
     }
 
     fn run_class(&mut self, class: Class) {
-        let mut turns = Vec::new();
-        for (job, of) in self.s.jobs.iter().enumerate() {
-            if of.class != class || of.closed {
-                continue;
-            }
-            let line = self.tree.line(of.account);
-            if !self.work.missing(self.s, job, false).parts.is_empty() {
-                turns.push(Turn { job, growth: false, line });
-            }
-            if of.request.roles.iter().any(|role| role.min < role.replicas) {
-                turns.push(Turn { job, growth: true, line });
-            }
-        }
-        let demands = self.demands_by_shape();
-        let (s, shapes) = (self.s, self.shapes);
-        let demand = move |turn: Turn| -> Vec<Vec<Demand>> {
-            let of = &demands[shapes.of(turn.job)];
-            if turn.growth { of.1.clone() } else { of.0.clone() }
-        };
-        let mut queue = Queue::new(s, &self.tree, class, turns, &demand);
+        let mut judge = std::mem::take(&mut self.judge);
+        let mut queue = Queue::new(self.ground(), class, |turn| judge.skip(self.facts(), turn, class));
         while let Some(turn) = queue.next() {
             let mut changed = vec![turn.line];
+            if judge.skip(self.facts(), turn, class) {
+                // what is known now was not when its line was looked at
+                queue.done(self.ground(), turn);
+                queue.refresh(self.ground(), turn.line, &mut |turn| judge.skip(self.facts(), turn, class));
+                continue;
+            }
+            self.judge = judge;
             match self.take_turn(turn) {
                 Some(Outcome::Got(lines)) => {
                     changed.extend(lines);
                     if !turn.growth {
-                        queue.done(turn);
+                        queue.done(self.ground(), turn);
+                        if let Some(role) = self.elastic(turn.job) {
+                            let ask = self.shapes.ask(turn.job, 1 + role);
+                            queue.grow(self.s, Turn { growth: true, new: false, ask, ..turn });
+                        }
                     }
                 }
                 Some(Outcome::Waits(blocked)) => {
-                    queue.done(turn);
+                    queue.done(self.ground(), turn);
                     if !turn.growth {
-                        self.refuse(turn.job, blocked, &mut changed);
+                        self.refuse(turn, &blocked, &mut changed);
                     }
                 }
-                None => queue.done(turn),
+                None => queue.done(self.ground(), turn),
             }
+            judge = std::mem::take(&mut self.judge);
             changed.sort_unstable();
             changed.dedup();
             for line in changed {
-                queue.refresh(s, &self.tree, line, &demand);
+                queue.refresh(self.ground(), line, &mut |turn| judge.skip(self.facts(), turn, class));
             }
         }
+        self.judge = judge;
     }
 
-    /// What a gang, or one replica more, of each shape asks of quota, for each model it may run on.
-    fn demands_by_shape(&self) -> Vec<(ByModel, ByModel)> {
-        let mut by_shape = vec![(Vec::new(), Vec::new()); self.shapes.pools.len()];
-        for (job, of) in self.s.jobs.iter().enumerate() {
-            let entry = &mut by_shape[self.shapes.of(job)];
-            if entry.0.is_empty() {
-                let pool = self.shapes.pool(job);
-                entry.0 = all_demands(pool, &crate::feasible::gang(&of.request));
-                let elastic = of.request.roles.iter().find(|role| role.min < role.replicas);
-                if let Some(role) = elastic {
-                    let part = Part { role: 0, each: role.each, replicas: vec![0] };
-                    entry.1 = all_demands(pool, &Want { parts: vec![part] });
-                }
-            }
+    /// The role by which a job that was placed in this cycle may grow; those that ran before have their turns already.
+    fn elastic(&self, job: usize) -> Option<usize> {
+        if !self.work.was_new(job) {
+            return None;
         }
-        by_shape
+        self.work.grows(self.s, job)
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground { snapshot: self.s, shapes: self.shapes, tree: self.tree, lines: self.lines }
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            snapshot: self.s,
+            shapes: self.shapes,
+            tree: self.tree,
+            rooms: self.rooms,
+            work: self.work,
+            kept: &self.kept,
+        }
     }
 
     /// `None`: there is nothing (more) to do.
@@ -233,11 +282,15 @@ impl Cycle<'_> {
         if self.revoked.contains_key(&job) {
             return None;
         }
+        if !turn.growth && self.work.is_new(job) {
+            let want = self.shapes.asks[turn.ask].want.clone();
+            return Some(self.consider(turn, &want));
+        }
         let want = self.work.missing(self.s, job, turn.growth);
-        if want.parts.is_empty() || (turn.growth && !self.work.missing(self.s, job, false).parts.is_empty()) {
+        if want.parts.is_empty() || (turn.growth && self.work.lacks(self.s, job)) {
             return None;
         }
-        if let Some(node) = self.work.has[job].unconfirmed {
+        if let Some(node) = self.work.has(job).unconfirmed {
             return Some(Outcome::Waits(Blocked::Past(Reason::NodeUnconfirmed { node })));
         }
         Some(self.consider(turn, &want))
@@ -245,36 +298,44 @@ impl Cycle<'_> {
 
     fn consider(&mut self, turn: Turn, want: &Want) -> Outcome {
         let job = turn.job;
-        let best_effort = self.best_effort(job);
-        let asker = self.work.asker(self.s, &self.tree, job);
+        let of = &self.s.jobs[job];
+        let best_effort = of.class == Class::BestEffort;
+        let asker = self.work.asker(self.s, self.tree, job);
         let pool = self.shapes.pool(job);
-        let has = &self.work.has[job];
-        let fresh = !has.runs() && !has.is_promised();
+        let has = self.work.has(job);
         let part = match want.parts.first() {
-            Some(first) if turn.growth => Some(1 + u32::from(first.role)),
-            _ => fresh.then_some(0),
+            Some(first) if turn.growth => Some(1 + usize::from(first.role)),
+            _ => (!has.runs() && !has.is_promised()).then_some(0),
         };
-        let pin = if pool.bound() { has.anchor().and_then(|node| pool.value(node)) } else { None };
+        let pin = pinned(pool, self.work, job);
         // a job pinned to its domain is not judged like the others of its shape
-        let part = part.filter(|_| pin.is_none());
-        let at_once = has.clear_of_going(&placeholders(want)) && (!turn.growth || self.gang_runs(job));
-        let mut options = Vec::new();
+        let ask = part.filter(|_| pin.is_none()).map(|part| self.shapes.ask(job, part));
+        let replicas = || want.parts.iter().flat_map(|part| part.replicas.iter().map(|r| (part.role, *r)));
+        let at_once = has.clear_of_going(replicas()) && (!turn.growth || self.gang_runs(job));
+        let own: Vec<(Choice, Vec<Demand>)>;
+        let choices = match ask {
+            Some(ask) => self.shapes.asks[ask].options.as_slice(),
+            None => {
+                let choices = pool.choices(&want.largest()).into_iter();
+                own = choices.map(|choice| (choice, demands_for(pool, choice, want))).collect();
+                own.as_slice()
+            }
+        };
+        let mut options: Vec<(Choice, &[Demand], bool)> = Vec::with_capacity(choices.len());
         let mut blocked = None;
-        for choice in pool.choices(&want.largest()) {
-            let demands = demands_for(pool, choice, want);
-            if self.s.jobs[job].preemptible == Preemptible::Never
-                && !best_effort
-                && !self.covered(turn.line, &demands)
-            {
+        for (choice, demands) in choices {
+            let never = of.preemptible == Preemptible::Never && !best_effort;
+            if never && !self.covered(turn.line, demands) {
                 blocked.get_or_insert(Blocked::MayNotBorrow);
                 continue;
             }
-            let bound = self.tree.bound(asker, &demands, false);
+            let bound = self.tree.bound(asker, demands, false);
             if let Some(bound) = bound {
                 blocked.get_or_insert(Blocked::Limit(bound));
             }
-            options.push((choice, demands, bound.is_some()));
+            options.push((*choice, demands, bound.is_some()));
         }
+        let trial = Trial { want, pin, ask };
         for view in [View::Now, View::Soon] {
             if view == View::Now && !at_once {
                 continue;
@@ -283,24 +344,34 @@ impl Cycle<'_> {
                 if view == View::Now && self.tree.bound(asker, demands, true).is_some() {
                     continue;
                 }
-                if let Some(placements) = self.try_place(job, want, view, *choice, (pin, part)) {
+                if let Some(placements) = self.try_place(job, trial, view, *choice) {
                     return self.got(turn, placements, view == View::Soon);
                 }
+            }
+            if view == View::Now
+                && let Some(placements) = self.try_loan(turn, trial, &options, asker, choices.len())
+            {
+                return self.got(turn, placements, false);
             }
         }
         if let Some(past) = self.work.own_past(job).filter(|_| !at_once) {
             return Outcome::Waits(Blocked::Past(past));
         }
-        if let Some(reason) = self.explainer.never(job) {
-            return Outcome::Waits(Blocked::Never(reason));
+        let shape = self.shapes.of(job);
+        if let Err(reason) = self.feasible.judge(self.s, self.shapes, shape) {
+            self.judge.remember_never(shape);
+            return Outcome::Waits(Blocked::Never(Reason::Infeasible(reason.clone())));
         }
         for (choice, demands, _) in &options {
             if *choice == Choice::Mixed && want.largest().gpu > 0 {
                 continue;
             }
-            if let Some(lines) = self.try_reclaim(turn, want, *choice, demands, (pin, part)) {
+            if let Some(lines) = self.try_reclaim(turn, trial, *choice, demands) {
                 return Outcome::Got(lines);
             }
+        }
+        if let Some(ask) = ask {
+            self.judge.remember_barren(ask, asker.leaf, of.priority, of.class);
         }
         let all_limited = options.iter().all(|(_, _, limited)| *limited);
         Outcome::Waits(blocked.filter(|_| all_limited).unwrap_or(Blocked::Room))
@@ -315,61 +386,92 @@ impl Cycle<'_> {
     fn try_place(
         &mut self,
         job: usize,
-        want: &Want,
+        trial: Trial<'_>,
         view: View,
         choice: Choice,
-        (pin, part): (Option<ValueIx>, Option<u32>),
     ) -> Option<Vec<Placement>> {
-        let shape = self.shapes.of(job);
-        if part.is_none_or(|part| !self.known.misfit(shape, part, view, choice)) {
-            if let Some(placed) = self.search(job, want, view, choice, pin) {
-                return Some(placed);
-            }
-            if let Some(part) = part {
-                self.known.remember(shape, part, view, choice);
-            }
-        }
-        if view != View::Now || self.s.jobs[job].expected_ms.is_none() {
+        if trial.ask.is_some_and(|ask| self.judge.misfit(ask, view, choice)) {
             return None;
         }
-        // what is kept may be used by who is gone in time
-        let kept = std::mem::take(&mut self.kept);
-        let lent: Vec<&Kept> = kept.iter().filter(|kept| gone_in_time(self.s, job, kept)).collect();
-        let mut placed = None;
-        if !lent.is_empty() {
-            lent.iter().for_each(|kept| kept.lend(&mut self.rooms));
-            placed = self.search(job, want, view, choice, pin);
-            lent.iter().for_each(|kept| kept.charge(&mut self.rooms));
+        let pool = self.shapes.pool(job);
+        self.searches += 1;
+        match place(self.rooms, trial.want, Try { pool, view, choice, pin: trial.pin }) {
+            Ok(placed) => self.within_limits(job, trial.want, view, choice, placed),
+            Err(_) => {
+                if let Some(ask) = trial.ask {
+                    self.judge.remember_misfit(ask, view, choice);
+                }
+                None
+            }
         }
-        self.kept = kept;
-        placed
     }
 
-    fn search(
+    /// Where a gang is mixed, which models it gets is known only now.
+    fn within_limits(
         &mut self,
         job: usize,
         want: &Want,
         view: View,
         choice: Choice,
-        pin: Option<ValueIx>,
+        placed: Vec<Placement>,
     ) -> Option<Vec<Placement>> {
-        self.searches += 1;
-        let pool = self.shapes.pool(job);
-        let placed = place(&mut self.rooms, want, Try { pool, view, choice, pin }).ok()?;
         if choice == Choice::Mixed && want.largest().gpu > 0 {
-            // which models it gets is known only now
             let demands = demand_of(self.s, &self.s.jobs[job].request, &placed);
-            let (going, asker) = (view == View::Now, self.work.asker(self.s, &self.tree, job));
+            let (going, asker) = (view == View::Now, self.work.asker(self.s, self.tree, job));
             if self.tree.bound(asker, &demands, going).is_some() {
-                undo(&mut self.rooms, want, view, &placed);
+                undo(self.rooms, want, view, &placed);
                 return None;
             }
         }
         Some(placed)
     }
 
+    /// A place in what is kept for others, for who is gone before they can start.
+    fn try_loan(
+        &mut self,
+        turn: Turn,
+        trial: Trial<'_>,
+        options: &[(Choice, &[Demand], bool)],
+        asker: Asker,
+        choices: usize,
+    ) -> Option<Vec<Placement>> {
+        let job = turn.job;
+        let lent = loans(self.s, &self.kept, self.s.jobs[job].expected_ms.unwrap_or(Millis::MAX))?;
+        if lent == 0 || trial.ask.is_some_and(|ask| self.judge.useless_loan(ask, lent)) {
+            return None;
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let which =
+            || kept.iter().enumerate().filter(|(bit, _)| lent & (1 << bit) != 0).map(|(_, kept)| kept);
+        let free: Vec<_> = options
+            .iter()
+            .filter(|(_, demands, limited)| !limited && self.tree.bound(asker, demands, true).is_none())
+            .collect();
+        which().for_each(|kept| kept.lend(self.rooms));
+        let mut placed = None;
+        let mut fits = false;
+        for (choice, _, _) in &free {
+            self.searches += 1;
+            let how = Try { pool: self.shapes.pool(job), view: View::Now, choice: *choice, pin: trial.pin };
+            if let Ok(found) = place(self.rooms, trial.want, how) {
+                fits = true;
+                placed = self.within_limits(job, trial.want, View::Now, *choice, found);
+            }
+            if placed.is_some() {
+                break;
+            }
+        }
+        which().for_each(|kept| kept.charge(self.rooms));
+        self.kept = kept;
+        if let (Some(ask), false, true) = (trial.ask, fits, free.len() == choices) {
+            self.judge.remember_lent(ask, lent);
+        }
+        placed
+    }
+
     fn got(&mut self, turn: Turn, placements: Vec<Placement>, promised: bool) -> Outcome {
-        self.work.decided(self.s, &mut self.tree, turn.job, &placements, (turn.growth, promised));
+        self.work.decided(self.s, self.tree, turn.job, &placements, (turn.growth, promised));
+        self.judge.changed();
         if !promised {
             self.grant(turn.job, placements);
         }
@@ -377,27 +479,11 @@ impl Cycle<'_> {
     }
 }
 
-fn placement(spot: &Spot) -> Placement {
+pub(crate) fn placement(spot: &Spot) -> Placement {
     Placement { role: spot.role, replica: spot.replica, node: spot.node, gpus: spot.gpus.clone() }
 }
 
-/// The replicas of a want, without a place.
-fn placeholders(want: &Want) -> Vec<Placement> {
-    let parts = want.parts.iter();
-    parts
-        .flat_map(|part| part.replicas.iter().map(|replica| (part.role, *replica)))
-        .map(|(role, replica)| Placement { role, replica, node: NodeIx(0), gpus: Vec::new() })
-        .collect()
-}
-
-fn demands_for(pool: &Pool, choice: Choice, want: &Want) -> Vec<Demand> {
-    let mut demand = Demand { model: model_of(pool, choice, &want.largest()), ..Demand::default() };
-    for part in &want.parts {
-        demand.add(&part.each, i64::try_from(part.replicas.len()).unwrap_or(i64::MAX));
-    }
-    vec![demand]
-}
-
-fn all_demands(pool: &Pool, want: &Want) -> Vec<Vec<Demand>> {
-    pool.choices(&want.largest()).into_iter().map(|choice| demands_for(pool, choice, want)).collect()
+/// Does a pool bind a want to a domain, and is it known which?
+pub(crate) fn pinned(pool: &Pool, work: &Work, job: usize) -> Option<ValueIx> {
+    if pool.bound() { work.has(job).anchor().and_then(|node| pool.value(node)) } else { None }
 }

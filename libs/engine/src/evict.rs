@@ -3,17 +3,22 @@
 //! The search is in thought only: pieces are evicted and restored in [`Work`], [`Tree`] and [`Rooms`], and either
 //! everything is undone or what remains is the decision.
 
+mod glad;
 mod proof;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::model::{Class, NodeIx, Placement, RevokeCause, Snapshot, ValueIx};
-use crate::place::{Choice, Part, Pool, Shapes, Try, Want, place_some, undo};
+use crate::model::{Class, NodeIx, Placement, RevokeCause, Shape, Snapshot, ValueIx};
+use crate::place::{Part, Try, Want, place_some, undo};
+use crate::pool::Choice;
 use crate::reason::Resource;
 use crate::rights::{Claim, Key, Loss, Right, key, may_take, movable, right};
 use crate::room::{Rooms, View};
-use crate::tree::{Asker, Tree};
-use crate::work::{PieceIx, Work};
+use crate::shapes::Shapes;
+use crate::tree::{Asker, Demand, Tree};
+use crate::work::{PieceIx, Spot, Work};
+
+pub(crate) use glad::Orders;
 
 /// How often a set is searched anew after a piece that had to move found no place.
 const TRIES: usize = 12;
@@ -45,6 +50,9 @@ pub(crate) struct Ground<'a> {
     pub tree: &'a mut Tree,
     pub rooms: &'a mut Rooms,
     pub work: &'a mut Work,
+    pub orders: &'a mut Orders,
+    /// Were there candidates that could only be migrated?
+    pub tried_moves: bool,
 }
 
 struct Victim {
@@ -60,8 +68,13 @@ impl Victim {
     }
 }
 
-/// Smaller is the better node to make room on.
-type Cost = (Loss, i64, Key, (i64, i64), NodeIx);
+fn taken(placements: Vec<Placement>, victims: &[Victim], moves: Vec<Move>) -> Taken {
+    let flat = victims.iter().flat_map(|v| v.pieces().map(|piece| (piece, v.right.cause)));
+    Taken { placements, victims: flat.collect(), moves }
+}
+
+/// Smaller is the better node to make room on: light losses, little work, few victims, those that are taken gladly.
+type Cost = (Loss, i64, usize, Key, (i64, i64), NodeIx);
 
 impl Ground<'_> {
     fn best_effort(&self, claim: &Claim) -> bool {
@@ -74,8 +87,9 @@ impl Ground<'_> {
 
     fn right(&self, claim: &Claim, ix: PieceIx, moves: bool) -> Option<Right> {
         let piece = &self.work.pieces[ix];
-        right(self.snapshot, self.tree, claim, piece)
-            .or_else(|| if moves { movable(self.snapshot, self.tree, claim, piece) } else { None })
+        right(self.snapshot, self.tree, claim, piece).or_else(|| {
+            if moves && claim.moves { movable(self.snapshot, self.tree, claim, piece) } else { None }
+        })
     }
 
     fn key(&self, ix: PieceIx, right: &Right) -> Key {
@@ -116,55 +130,93 @@ impl Ground<'_> {
         piece.surplus && victims.iter().any(gang)
     }
 
-    /// The pieces that may be taken, by node; with moves only where all that is free would be enough.
-    fn candidates(&self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<BTreeMap<NodeIx, Vec<PieceIx>>> {
+    /// Is there enough that is free or may be taken?
+    fn enough(&self, claim: &Claim, want: &Want, how: Try<'_>) -> bool {
         let each = want.largest();
-        let wanted: i64 = claim.demands.iter().map(crate::tree::Demand::weight).sum();
+        let wanted: i64 = claim.demands.iter().map(Demand::weight).sum();
         let nodes = how.pool.nodes(&each, how.choice);
-        let free: i64 = nodes.iter().map(|node| self.rooms.amount(View::Soon, *node, &each)).sum();
-        let mut usable = vec![false; self.snapshot.nodes.len()];
-        for part in &want.parts {
-            for node in how.pool.nodes(&part.each, how.choice) {
-                usable[node.at()] = true;
-            }
+        let mut there: i64 = nodes.iter().map(|node| self.rooms.amount(View::Soon, *node, &each)).sum();
+        if there >= wanted {
+            return true;
         }
-        let mut takable = 0i64;
-        let mut rights = Vec::new();
         let leaves = (0..self.work.of_leaf.len()).filter(|leaf| !self.work.of_leaf[*leaf].is_empty());
         let leaves = leaves.filter(|leaf| may_take(self.snapshot, self.tree, claim, *leaf));
-        let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(&self.work.spare);
+        let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(self.work.spare.iter().flatten());
         for ix in pieces.copied() {
             let piece = &self.work.pieces[ix];
-            if !piece.alive || piece.fresh || !piece.spots.iter().any(|spot| usable[spot.node.at()]) {
+            let usable = |spot: &&Spot| want.parts.iter().any(|part| self.usable(how, &part.each, spot.node));
+            if !piece.alive || piece.fresh || !piece.spots.iter().any(|spot| usable(&spot)) {
                 continue;
             }
             if right(self.snapshot, self.tree, claim, piece).is_some() {
-                let here = piece.spots.iter().filter(|spot| usable[spot.node.at()]);
-                takable +=
+                let here = piece.spots.iter().filter(usable);
+                there +=
                     here.map(|spot| if each.gpu > 0 { spot.each.gpu } else { spot.each.cpu }).sum::<i64>();
-                rights.push(ix);
-            }
-        }
-        if free + takable < wanted {
-            return None;
-        }
-        let mut by_node: BTreeMap<NodeIx, Vec<PieceIx>> = BTreeMap::new();
-        let movable = (0..self.work.pieces.len())
-            .filter(|ix| movable(self.snapshot, self.tree, claim, &self.work.pieces[*ix]).is_some());
-        let mut all: Vec<PieceIx> = rights.into_iter().chain(movable).collect();
-        all.sort_unstable();
-        all.dedup();
-        for ix in all {
-            let mut nodes: Vec<NodeIx> = self.work.pieces[ix].spots.iter().map(|spot| spot.node).collect();
-            nodes.dedup();
-            for node in nodes.into_iter().filter(|node| usable[node.at()]) {
-                let here = by_node.entry(node).or_default();
-                if here.last() != Some(&ix) {
-                    here.push(ix);
+                if there >= wanted {
+                    return true;
                 }
             }
         }
-        Some(by_node)
+        false
+    }
+
+    /// Nodes on which something may be taken, with the least that room for one replica can cost there, the cheapest last.
+    fn prospects(&mut self, claim: &Claim, part: &Part, nodes: &[NodeIx]) -> Vec<Cost> {
+        let mut all = Vec::new();
+        let mut keys: Vec<Key> = Vec::new();
+        for node in nodes {
+            keys.clear();
+            let (mut light, mut least, mut most, mut sum) = (None, i64::MAX, 0, 0i64);
+            for ix in &self.work.on_node[node.at()] {
+                let Some(right) = self.right(claim, *ix, true) else { continue };
+                self.tried_moves |= right.loss == Loss::Moved;
+                let along = if self.work.pieces[*ix].surplus { 0 } else { self.amount_along(*ix) };
+                let here = self.gpu_on(*ix, *node);
+                let (own, all) = (self.amount(*ix), self.amount(*ix).saturating_add(along));
+                keys.push(self.key(*ix, &right));
+                light = Some(light.map_or(right.loss, |light: Loss| light.min(right.loss)));
+                (least, most, sum) =
+                    (least.min(own), most.max(all), sum.saturating_add(here.saturating_add(along)));
+            }
+            let Some(loss) = light else { continue };
+            let mut count = 1;
+            if part.each.gpu > 0 {
+                let short = part.each.gpu - self.rooms.amount(View::Soon, *node, &part.each);
+                if short > sum {
+                    continue;
+                }
+                if short > 0 {
+                    least = least.max(short);
+                    count = usize::try_from((short - 1) / most.max(1) + 1).unwrap_or(1).clamp(1, keys.len());
+                }
+            }
+            // so many are taken at least, and the one that is taken least gladly counts
+            keys.sort_unstable();
+            all.push((loss, least, count, keys[count - 1], (i64::MIN, i64::MIN), *node));
+        }
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all
+    }
+
+    /// How much work a piece is, in the unit by which work is compared.
+    fn amount(&self, ix: PieceIx) -> i64 {
+        self.work.pieces[ix].demands.iter().map(Demand::weight).fold(0, i64::saturating_add)
+    }
+
+    /// The same for what cannot stay without it.
+    fn amount_along(&self, gang: PieceIx) -> i64 {
+        let along = self.work.surplus_of(self.work.pieces[gang].job).into_iter();
+        along.map(|ix| self.amount(ix)).fold(0, i64::saturating_add)
+    }
+
+    /// The milli-GPU that a piece has on a node.
+    fn gpu_on(&self, ix: PieceIx, node: NodeIx) -> i64 {
+        self.work.pieces[ix].spots.iter().filter(|spot| spot.node == node).map(|spot| spot.each.gpu).sum()
+    }
+
+    fn usable(&self, how: Try<'_>, each: &Shape, node: NodeIx) -> bool {
+        let group = self.shapes.groups.of[node.at()];
+        how.pool.list(each, how.choice).groups.binary_search(&group).is_ok()
     }
 
     /// Finds victims so that all of `want` is placed on what will be free; `None` leaves everything as it was.
@@ -172,13 +224,27 @@ impl Ground<'_> {
         &mut self,
         claim: &Claim,
         want: &Want,
-        pool: &Pool,
         choice: Choice,
         pin: Option<ValueIx>,
     ) -> Option<Taken> {
+        let pool = self.shapes.pool(claim.job);
         let how = Try { pool, view: View::Soon, choice, pin };
         let over_limit = self.tree.bound(self.asker(claim), &claim.demands, false).is_some();
-        let by_node = self.candidates(claim, want, how)?;
+        if !over_limit && let Some((victim, node)) = self.gladly(claim, want, how) {
+            self.go(&victim);
+            let mut victims = vec![victim];
+            if let Some(placements) = self.put(want, node) {
+                let placements = self.spare(claim, want, how, &mut victims, placements);
+                if let Ok(moves) = self.stranded(claim, &victims, &placements) {
+                    return Some(taken(placements, &victims, moves));
+                }
+                undo(self.rooms, want, View::Soon, &placements);
+            }
+            self.back_to(&mut victims, 0);
+        }
+        if !self.enough(claim, want, how) {
+            return None;
+        }
         let mut banned: BTreeSet<PieceIx> = BTreeSet::new();
         for _ in 0..TRIES {
             let mut victims = Vec::new();
@@ -186,16 +252,13 @@ impl Ground<'_> {
                 self.back_to(&mut victims, 0);
                 return None;
             }
-            let Some(placements) = self.make_room(claim, want, how, &by_node, &banned, &mut victims) else {
+            let Some(placements) = self.make_room(claim, want, how, &banned, &mut victims) else {
                 self.back_to(&mut victims, 0);
                 return None;
             };
             let placements = self.spare(claim, want, how, &mut victims, placements);
             match self.stranded(claim, &victims, &placements) {
-                Ok(moves) => {
-                    let flat = victims.iter().flat_map(|v| v.pieces().map(|piece| (piece, v.right.cause)));
-                    return Some(Taken { placements, victims: flat.collect(), moves });
-                }
+                Ok(moves) => return Some(taken(placements, &victims, moves)),
                 Err(stuck) => {
                     undo(self.rooms, want, View::Soon, &placements);
                     self.back_to(&mut victims, 0);
@@ -204,6 +267,15 @@ impl Ground<'_> {
             }
         }
         None
+    }
+
+    /// Places a single replica on a node.
+    fn put(&mut self, want: &Want, node: NodeIx) -> Option<Vec<Placement>> {
+        let part = want.parts.first()?;
+        let replica = *part.replicas.first()?;
+        let gpus = self.rooms.devices(View::Soon, node, &part.each)?;
+        self.rooms.take(View::Soon, node, &part.each, &gpus);
+        Some(vec![Placement { role: part.role, replica, node, gpus }])
     }
 
     /// Takes pieces below the vertex whose limit binds until it no longer does.
@@ -234,7 +306,7 @@ impl Ground<'_> {
     }
 
     fn has_gang(&self, job: usize) -> bool {
-        self.work.has[job].pieces.iter().any(|ix| {
+        self.work.has(job).pieces.iter().any(|ix| {
             let piece = &self.work.pieces[*ix];
             piece.alive && !piece.surplus
         })
@@ -245,7 +317,6 @@ impl Ground<'_> {
         claim: &Claim,
         want: &Want,
         how: Try<'_>,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
         victims: &mut Vec<Victim>,
     ) -> Option<Vec<Placement>> {
@@ -259,7 +330,7 @@ impl Ground<'_> {
         };
         let before = victims.len();
         for domain in domains {
-            if let Some(placed) = self.make_room_in(claim, want, how, domain, by_node, banned, victims) {
+            if let Some(placed) = self.make_room_in(claim, want, how, domain, banned, victims) {
                 return Some(placed);
             }
             self.back_to(victims, before);
@@ -267,14 +338,12 @@ impl Ground<'_> {
         None
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn make_room_in(
         &mut self,
         claim: &Claim,
         want: &Want,
         how: Try<'_>,
         domain: Option<ValueIx>,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
         victims: &mut Vec<Victim>,
     ) -> Option<Vec<Placement>> {
@@ -286,37 +355,39 @@ impl Ground<'_> {
             if left.is_empty() {
                 continue;
             }
-            let nodes = how.pool.nodes(&part.each, how.choice).iter();
-            let nodes: Vec<NodeIx> =
-                nodes.copied().filter(|n| domain.is_none() || how.pool.value(*n) == domain).collect();
+            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
+            // nodes are judged when no other can be cheaper
+            let mut prospects = self.prospects(claim, part, nodes);
             let mut options: BTreeSet<(Cost, usize)> = BTreeSet::new();
             let mut sets: Vec<Vec<PieceIx>> = Vec::new();
             let mut open: Vec<NodeIx> = Vec::new();
-            for node in nodes {
-                self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
-            }
             for replica in left {
                 let mut spot =
                     open.iter().copied().find(|n| self.rooms.capacity(View::Soon, *n, &part.each, 1) > 0);
                 while spot.is_none() {
+                    while let Some(next) =
+                        prospects.pop_if(|next| options.first().is_none_or(|(cost, _)| *next < *cost))
+                    {
+                        self.option(claim, part, next.5, banned, &mut options, &mut sets);
+                    }
                     let Some((cost, set)) = options.pop_first() else {
                         undo(self.rooms, want, View::Soon, &placed);
                         return None;
                     };
-                    let node = cost.4;
+                    let node = cost.5;
                     if sets[set].iter().any(|ix| !self.work.pieces[*ix].alive) {
                         // somebody of the set went meanwhile: judge this node anew
                         if self.rooms.capacity(View::Soon, node, &part.each, 1) > 0 {
                             spot = Some(node);
                         } else {
-                            self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                            self.option(claim, part, node, banned, &mut options, &mut sets);
                         }
                         continue;
                     }
-                    let fresh = self.judge(claim, part, node, by_node, banned);
+                    let fresh = self.judge(claim, part, node, banned);
                     match fresh {
                         Some((now, _)) if now != cost && options.first().is_some_and(|next| next.0 < now) => {
-                            self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                            self.option(claim, part, node, banned, &mut options, &mut sets);
                         }
                         Some((_, set)) => {
                             for ix in set {
@@ -338,7 +409,7 @@ impl Ground<'_> {
                 self.rooms.take(View::Soon, node, &part.each, &gpus);
                 placed.push(Placement { role: part.role, replica, node, gpus });
                 // more may be taken on the same node for the next replica
-                self.option(claim, part, node, by_node, banned, &mut options, &mut sets);
+                self.option(claim, part, node, banned, &mut options, &mut sets);
             }
         }
         Some(placed)
@@ -355,25 +426,22 @@ impl Ground<'_> {
         let mut nodes: Vec<NodeIx> = spots.collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let allowed = how.pool.nodes(&part.each, how.choice);
         nodes.retain(|n| {
-            allowed.binary_search(n).is_ok() && (domain.is_none() || how.pool.value(*n) == domain)
+            self.usable(how, &part.each, *n) && (domain.is_none() || how.pool.value(*n) == domain)
         });
         nodes
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn option(
         &mut self,
         claim: &Claim,
         part: &Part,
         node: NodeIx,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
         options: &mut BTreeSet<(Cost, usize)>,
         sets: &mut Vec<Vec<PieceIx>>,
     ) {
-        if let Some((cost, set)) = self.judge(claim, part, node, by_node, banned) {
+        if let Some((cost, set)) = self.judge(claim, part, node, banned) {
             options.insert((cost, sets.len()));
             sets.push(set);
         }
@@ -385,10 +453,9 @@ impl Ground<'_> {
         claim: &Claim,
         part: &Part,
         node: NodeIx,
-        by_node: &BTreeMap<NodeIx, Vec<PieceIx>>,
         banned: &BTreeSet<PieceIx>,
     ) -> Option<(Cost, Vec<PieceIx>)> {
-        let here = by_node.get(&node)?;
+        let here = self.work.on_node[node.at()].clone();
         let mut chosen: Vec<Victim> = Vec::new();
         let mut keys: Vec<Key> = Vec::new();
         let fits = |ground: &Self| ground.rooms.capacity(View::Soon, node, &part.each, 1) > 0;
@@ -419,10 +486,10 @@ impl Ground<'_> {
             }
             found = keys.iter().max().map(|worst| {
                 let pieces = chosen.iter().flat_map(Victim::pieces);
-                let amount = pieces.flat_map(|piece| &self.work.pieces[piece].demands);
-                let amount = amount.map(crate::tree::Demand::weight).fold(0, i64::saturating_add);
+                let amount = pieces.map(|piece| self.amount(piece)).fold(0, i64::saturating_add);
                 let score = self.rooms.score(View::Soon, node, &part.each);
-                ((worst.loss(), amount, *worst, score, node), chosen.iter().map(|v| v.piece).collect())
+                let cost = (worst.loss(), amount, chosen.len(), *worst, score, node);
+                (cost, chosen.iter().map(|v| v.piece).collect())
             });
         }
         self.back_to(&mut chosen, 0);

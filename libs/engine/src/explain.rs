@@ -1,60 +1,40 @@
-//! Why a job waits, found at the end of the cycle, once for each shape.
+//! Why there is no room for a job, found once for each shape.
 
-use crate::feasible::check_feasible;
-use crate::model::{JobIx, Request, Shape, Snapshot};
-use crate::place::{Choice, Misfit, Pool, Shapes, Try, Want, place, undo};
+use crate::model::{JobIx, Shape, Snapshot};
+use crate::place::{Misfit, Part, Try, Want, holds, place, room_for, undo};
+use crate::pool::{Choice, Pool};
 use crate::reason::{Reason, Resource};
 use crate::room::{Rooms, View};
 
-/// Judged for the gang of one shape.
-pub(crate) struct Explainer<'a> {
-    pub snapshot: &'a Snapshot,
-    pub shapes: &'a Shapes,
-    /// Could it ever run? By shape, once asked.
-    feasible: Vec<Option<Option<Reason>>>,
-    room: Vec<Option<Reason>>,
-}
-
-impl<'a> Explainer<'a> {
-    pub fn new(snapshot: &'a Snapshot, shapes: &'a Shapes) -> Self {
-        let n = shapes.pools.len();
-        Self { snapshot, shapes, feasible: vec![None; n], room: vec![None; n] }
-    }
-
-    /// The reason for which a job can never run, if there is one.
-    pub fn never(&mut self, job: usize) -> Option<Reason> {
-        let shape = self.shapes.of(job);
-        let request: &Request = &self.snapshot.jobs[job].request;
-        let nodes = &self.snapshot.nodes;
-        self.feasible[shape]
-            .get_or_insert_with(|| check_feasible(request, nodes).err().map(Reason::Infeasible))
-            .clone()
-    }
-
-    /// Room is kept for somebody, or there is none.
-    pub fn no_room(&mut self, rooms: &mut Rooms, job: usize, want: &Want, kept_for: &[JobIx]) -> Reason {
-        let shape = self.shapes.of(job);
-        if let Some(reason) = &self.room[shape] {
-            return reason.clone();
-        }
-        let reason = if let (Some(first), true) = (kept_for.first(), fits(self.shapes.pool(job), rooms, want))
-        {
-            let jobs = u32::try_from(kept_for.len()).unwrap_or(u32::MAX);
-            Reason::KeptForOthers { first: *first, jobs }
-        } else {
-            short_of(self.snapshot, self.shapes.pool(job), rooms, job, want)
-        };
-        self.room[shape] = Some(reason.clone());
-        reason
-    }
-}
-
 /// Would it fit if nothing were promised to anybody?
 pub(crate) fn fits(pool: &Pool, rooms: &mut Rooms, want: &Want) -> bool {
+    let all = |view: View| Try { pool, view, choice: Choice::Mixed, pin: None };
+    let some = |part: &Part| holds(rooms, &part.each, all(View::Raw));
+    if !want.parts.iter().all(some) {
+        return false;
+    }
     pool.choices(&want.largest()).into_iter().any(|choice| {
         let placed = place(rooms, want, Try { pool, view: View::Raw, choice, pin: None });
         placed.map(|placed| undo(rooms, want, View::Raw, &placed)).is_ok()
     })
+}
+
+/// Room is kept for somebody, or there is none.
+pub(crate) fn no_room(
+    snapshot: &Snapshot,
+    pool: &Pool,
+    rooms: &mut Rooms,
+    job: usize,
+    want: &Want,
+    kept_for: &[JobIx],
+) -> Reason {
+    match kept_for.first() {
+        Some(first) if fits(pool, rooms, want) => {
+            let jobs = u32::try_from(kept_for.len()).unwrap_or(u32::MAX);
+            Reason::KeptForOthers { first: *first, jobs }
+        }
+        _ => short_of(snapshot, pool, rooms, job, want),
+    }
 }
 
 /// How much of a gang fits now, and what is short.
@@ -74,11 +54,9 @@ pub(crate) fn short_of(
             Err(_) => {}
         }
     }
-    let nodes = pool.nodes(&each, Choice::Mixed);
     let most = want.total();
-    let fit_of = |shape: Shape| -> u64 {
-        nodes.iter().map(|node| u64::from(rooms.capacity(View::Now, *node, &shape, most))).sum()
-    };
+    let nodes = pool.nodes(&each, Choice::Mixed);
+    let how = Try { pool, view: View::Now, choice: Choice::Mixed, pin: None };
     let gpu = match snapshot.jobs[job].request.models.as_slice() {
         [only] => Resource::GpuModel(*only),
         _ => Resource::Gpu,
@@ -91,23 +69,24 @@ pub(crate) fn short_of(
     let mut short = (0, if each.gpu > 0 { gpu } else { Resource::Cpu });
     for (wanted, shape, resource) in without {
         if wanted > 0 {
-            let fit = fit_of(shape);
+            // the nodes that the job may use, whatever the shape leaves out
+            let fit = if shape.gpu > 0 || each.gpu == 0 {
+                room_for(rooms, &shape, most, how).0
+            } else {
+                nodes.iter().map(|n| u64::from(rooms.capacity(View::Now, *n, &shape, most))).sum()
+            };
             if fit > short.0 {
                 short = (fit, resource);
             }
         }
     }
-    let best_node = nodes
-        .iter()
-        .map(|node| (rooms.capacity(View::Now, *node, &each, most), *node))
-        .filter(|(capacity, _)| *capacity > 0)
-        .max_by_key(|(capacity, node)| (*capacity, std::cmp::Reverse(*node)));
+    let (_, best_node) = room_for(rooms, &each, most, how);
     Reason::NoRoom {
         fit: best.fit,
         need: want.total(),
         short: short.1,
         candidates: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
-        best: best_node.map(|(_, node)| node),
+        best: best_node,
         domain: snapshot.jobs[job].request.topology.filter(|t| t.required).map(|t| (t.key, best.domain)),
     }
 }

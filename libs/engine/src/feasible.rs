@@ -1,16 +1,63 @@
 //! Could this ever run, were the cluster empty?
 
-use crate::model::{Node, NodeIx, Request, Shape, WHOLE_GPU};
-use crate::place::{Choice, Part, Pool, Try, Want, place};
+use std::collections::BTreeMap;
+
+use crate::model::{Node, NodeIx, Request, Shape, Snapshot, WHOLE_GPU};
+use crate::place::{Part, Try, Want, holds, place, undo};
+use crate::pool::{Choice, Pool};
 use crate::reason::{Infeasible, Resource};
 use crate::room::{Room, Rooms, View};
+use crate::shapes::Shapes;
 
 /// Judges a request against all nodes as if nothing ran on them, cordoned and broken ones included.
 ///
 /// # Errors
 /// The first thing that makes it impossible.
 pub fn check_feasible(request: &Request, nodes: &[Node]) -> Result<(), Infeasible> {
-    let pool = Pool::new(nodes, request, |_| true);
+    let (groups, pool) = Pool::alone(nodes, request);
+    let rooms = nodes.iter().map(|node| Room::empty(node, true)).collect();
+    feasible(request, nodes, &pool, &mut Rooms::of(rooms, &groups.of, groups.len()))
+}
+
+/// What was found out about shapes. It stands as long as the nodes are what they are.
+#[derive(Default)]
+pub(crate) struct Feasible {
+    known: Vec<Option<Result<(), Infeasible>>>,
+    /// By class of pool: the same on all nodes, the closed ones too.
+    pools: BTreeMap<usize, Pool>,
+    rooms: Option<Rooms>,
+}
+
+impl Feasible {
+    /// Could a shape ever run?
+    pub fn judge(&mut self, snapshot: &Snapshot, shapes: &Shapes, shape: usize) -> &Result<(), Infeasible> {
+        if self.known.len() < shapes.len() {
+            self.known.resize(shapes.len(), None);
+        }
+        self.known[shape].get_or_insert_with(|| {
+            let (nodes, groups, request) = (&snapshot.nodes, &shapes.groups, shapes.request(shape));
+            let rooms = self.rooms.get_or_insert_with(|| {
+                let empty = nodes.iter().map(|node| Room::empty(node, true)).collect();
+                Rooms::of(empty, &groups.of, groups.len())
+            });
+            if groups.all_usable() {
+                return feasible(request, nodes, shapes.pool_of(shape), rooms);
+            }
+            let pool = self.pools.entry(shapes.class(shape)).or_insert_with(|| {
+                Pool::new(nodes, groups, &request.selector, &request.models, request.topology, true)
+            });
+            feasible(request, nodes, pool, rooms)
+        })
+    }
+}
+
+/// The same with the pool of the request on all nodes, and with their empty rooms (which are as before afterwards).
+pub(crate) fn feasible(
+    request: &Request,
+    nodes: &[Node],
+    pool: &Pool,
+    rooms: &mut Rooms,
+) -> Result<(), Infeasible> {
     let wants_gpus = request.roles.iter().any(|role| role.each.gpu > 0);
     if wants_gpus && pool.models.is_empty() {
         let mut known = nodes.iter().filter_map(|node| node.model);
@@ -25,17 +72,17 @@ pub fn check_feasible(request: &Request, nodes: &[Node]) -> Result<(), Infeasibl
     if pool.nodes(&widest, Choice::Mixed).is_empty() {
         return Err(Infeasible::NoSuchNode);
     }
-    let rooms: Vec<Room> = nodes.iter().map(|node| Room::empty(node, true)).collect();
     for (index, role) in request.roles.iter().enumerate() {
-        let candidates = pool.nodes(&role.each, Choice::Mixed);
-        if candidates.iter().any(|node| rooms[node.at()].capacity(&role.each, 1) > 0) {
+        let how = Try { pool, view: View::Now, choice: Choice::Mixed, pin: None };
+        if holds(rooms, &role.each, how) {
             continue;
         }
+        let candidates = pool.nodes(&role.each, Choice::Mixed);
         let (resource, wanted, largest) = too_large(&role.each, candidates, nodes);
         let role = u16::try_from(index).unwrap_or(u16::MAX);
         return Err(Infeasible::ReplicaTooLarge { role, resource, wanted, largest });
     }
-    gang_fits(request, &pool, rooms)
+    gang_fits(request, pool, rooms)
 }
 
 /// Which resource of a replica no node has; if each alone would fit somewhere, the one fewest nodes have.
@@ -49,19 +96,21 @@ fn too_large(each: &Shape, candidates: &[NodeIx], nodes: &[Node]) -> (Resource, 
     (names[scarcest], wanted[scarcest], largest)
 }
 
-fn gang_fits(request: &Request, pool: &Pool, rooms: Vec<Room>) -> Result<(), Infeasible> {
+fn gang_fits(request: &Request, pool: &Pool, rooms: &mut Rooms) -> Result<(), Infeasible> {
     let want = gang(request);
-    let mut rooms = Rooms::of(rooms);
     let mut best = 0;
     for choice in pool.choices(&want.largest()) {
-        match place(&mut rooms, &want, Try { pool, view: View::Raw, choice, pin: None }) {
-            Ok(_) => return Ok(()),
+        match place(rooms, &want, Try { pool, view: View::Now, choice, pin: None }) {
+            Ok(placed) => {
+                undo(rooms, &want, View::Now, &placed);
+                return Ok(());
+            }
             Err(misfit) => best = best.max(misfit.fit),
         }
     }
     let key = request.topology.filter(|topology| topology.required).map(|topology| topology.key);
     if let (Some(key), 0) = (key, best)
-        && pool.domains(&rooms, View::Raw, &want.largest(), Choice::Mixed).is_empty()
+        && pool.domains(rooms, View::Now, &want.largest(), Choice::Mixed).is_empty()
     {
         return Err(Infeasible::NoSuchTopology { key });
     }

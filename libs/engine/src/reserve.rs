@@ -1,8 +1,13 @@
 //! The head of a line keeps what is free and of use to it, so that small jobs behind it cannot starve it.
 
-use crate::model::{Millis, ModelIx, NodeIx, Request, Shape, Snapshot, WHOLE_GPU};
-use crate::place::{Choice, Pool, Shapes, Try, Want, place_some};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use crate::model::{Millis, ModelIx, NodeIx, Shape, Snapshot, ValueIx, WHOLE_GPU};
+use crate::place::{Part, Try, Want, place_some, undo};
+use crate::pool::Pool;
 use crate::room::{Room, Rooms, View};
+use crate::work::{PieceIx, Work};
 
 /// Room on one node, of as much of a replica's needs as there is.
 type Portion = (NodeIx, Shape, Vec<(u16, i64)>);
@@ -34,81 +39,73 @@ impl Kept {
     }
 }
 
-/// The line a request waits in.
-pub(crate) fn line_of(pool: &Pool, want: &Want) -> Vec<ModelIx> {
-    if want.largest().gpu == 0 {
-        return Vec::new();
-    }
-    pool.models.iter().map(|(model, _)| *model).collect()
-}
-
 /// Do two requests wait in the same line?
 pub(crate) fn same_line(a: &[ModelIx], b: &[ModelIx]) -> bool {
     (a.is_empty() && b.is_empty()) || a.iter().any(|model| b.contains(model))
 }
 
+/// What a reservation is made from.
+pub(crate) struct Site<'a> {
+    pub snapshot: &'a Snapshot,
+    pub work: &'a Work,
+    pub rooms: &'a mut Rooms,
+    /// The rooms of the nodes were nothing of ours there.
+    pub vacant: &'a mut Rooms,
+}
+
 /// Where a job that cannot start now will wait: what has room now first, then the nodes that are free soonest. What is
-/// free there is charged.
+/// free there is charged. `line`: the models in whose line it waits.
 pub(crate) fn reserve(
-    snapshot: &Snapshot,
-    shapes: &Shapes,
-    rooms: &mut Rooms,
+    site: &mut Site<'_>,
+    pool: &Pool,
+    line: &[ModelIx],
     job: usize,
     want: &Want,
 ) -> Option<Kept> {
-    let pool = shapes.pool(job);
-    let request: &Request = &snapshot.jobs[job].request;
-    let empty: Vec<Room> = snapshot.nodes.iter().map(|node| Room::empty(node, false)).collect();
-    let empty = Rooms::of(empty);
     let mut best = None;
     for choice in pool.choices(&want.largest()) {
-        for domain in pool.domains(rooms, View::Soon, &want.largest(), choice) {
-            let how = Try { pool, view: View::Soon, choice, pin: domain };
-            let mut trial = empty.clone();
-            if place_some(&mut trial, want, how, domain).len() < want.total() as usize {
+        for domain in pool.domains(site.rooms, View::Soon, &want.largest(), choice) {
+            let how = Try { pool, view: View::Now, choice, pin: domain };
+            if !could_hold(site.vacant, want, how, domain) {
                 continue;
             }
-            let mut trial = rooms.clone();
-            let fit = place_some(&mut trial, want, how, domain).len();
-            if best.is_none_or(|(most, _, _)| fit > most) {
-                best = Some((fit, choice, domain));
+            let how = Try { view: View::Soon, ..how };
+            let fit = place_some(site.rooms, want, how, domain);
+            undo(site.rooms, want, View::Soon, &fit);
+            if best.is_none_or(|(most, _, _)| fit.len() > most) {
+                best = Some((fit.len(), choice, domain));
             }
         }
     }
     let (_, choice, domain) = best?;
     let how = Try { pool, view: View::Soon, choice, pin: domain };
-    let placed = place_some(rooms, want, how, domain);
-    let mut start = Some(snapshot.now);
+    let placed = place_some(site.rooms, want, how, domain);
+    let mut start = Some(site.snapshot.now);
     let mut taken: Vec<Portion> = Vec::new();
-    let mut used = vec![0u32; snapshot.nodes.len()];
-    for place in &placed {
-        used[place.node.at()] += 1;
-        taken.push((place.node, request.roles[usize::from(place.role)].each, place.gpus.clone()));
-    }
-    for part in &want.parts {
-        let done = placed.iter().filter(|p| p.role == part.role).count();
-        let mut left = part.replicas.len() - done;
-        let mut order: Vec<(Millis, i64, NodeIx)> = Vec::new();
-        for node in pool.nodes(&part.each, choice) {
-            if (domain.is_none() || pool.value(*node) == domain)
-                && empty.capacity(View::Raw, *node, &part.each, u32::MAX) > used[node.at()]
-            {
-                let when = free_at(snapshot, rooms, *node, &part.each).unwrap_or(Millis::MAX);
-                order.push((when, -rooms.amount(View::Soon, *node, &part.each), *node));
-            }
+    let mut used: BTreeMap<NodeIx, u32> = BTreeMap::new();
+    let done = |part: &Part| placed.iter().filter(|place| place.role == part.role).count();
+    let done: Vec<usize> = want.parts.iter().map(done).collect();
+    for place in placed {
+        *used.entry(place.node).or_default() += 1;
+        if let Some(part) = want.parts.iter().find(|part| part.role == place.role) {
+            taken.push((place.node, part.each, place.gpus));
         }
-        order.sort_unstable();
-        for (when, _, node) in order {
-            let most = empty.capacity(View::Raw, node, &part.each, u32::MAX) - used[node.at()];
-            for _ in 0..most {
+    }
+    for (part, done) in want.parts.iter().zip(done) {
+        let mut left = part.replicas.len().saturating_sub(done);
+        let nodes = pool.nodes_in(&part.each, choice, domain);
+        for (when, _, node) in site.soonest(nodes, &part.each, left, &used) {
+            let there = site.vacant.capacity(View::Now, node, &part.each, u32::MAX);
+            let here = used.entry(node).or_default();
+            for _ in 0..there.saturating_sub(*here) {
                 if left == 0 {
                     break;
                 }
                 left -= 1;
-                used[node.at()] += 1;
+                *here += 1;
                 start = start.filter(|_| when != Millis::MAX).map(|start| start.max(when));
-                let (each, gpus) = available(rooms.room(View::Soon, node), &part.each);
-                rooms.take(View::Soon, node, &each, &gpus);
+                let (each, gpus) = available(site.rooms.room(View::Soon, node), &part.each);
+                site.rooms.take(View::Soon, node, &each, &gpus);
                 taken.push((node, each, gpus));
             }
         }
@@ -116,7 +113,79 @@ pub(crate) fn reserve(
     let mut nodes: Vec<NodeIx> = taken.iter().map(|(node, _, _)| *node).collect();
     nodes.sort_unstable();
     nodes.dedup();
-    Some(Kept { job, models: line_of(pool, want), start, nodes, taken })
+    Some(Kept { job, models: line.to_vec(), start, nodes, taken })
+}
+
+/// Would all of it fit were nothing of ours there?
+fn could_hold(vacant: &mut Rooms, want: &Want, how: Try<'_>, domain: Option<ValueIx>) -> bool {
+    if let [part] = want.parts.as_slice() {
+        let mut left = part.replicas.len();
+        return how.pool.nodes_in(&part.each, how.choice, domain).iter().any(|node| {
+            left = left.saturating_sub(vacant.capacity(how.view, *node, &part.each, u32::MAX) as usize);
+            left == 0
+        });
+    }
+    let placed = place_some(vacant, want, how, domain);
+    undo(vacant, want, how.view, &placed);
+    placed.len() == want.total() as usize
+}
+
+impl Site<'_> {
+    /// The nodes that have room for a replica soonest, in order: when, what they have free, which. At most as many as there are replicas.
+    fn soonest(
+        &self,
+        nodes: &[NodeIx],
+        each: &Shape,
+        replicas: usize,
+        used: &BTreeMap<NodeIx, u32>,
+    ) -> Vec<(Millis, Reverse<i64>, NodeIx)> {
+        let mut best = BinaryHeap::new();
+        if replicas == 0 {
+            return Vec::new();
+        }
+        for node in nodes {
+            let free = self.rooms.capacity(View::Soon, *node, each, 1) > 0;
+            let earliest =
+                if free { self.snapshot.now } else { self.work.first_end[node.at()].max(self.snapshot.now) };
+            let worst: Option<Millis> = best.peek().map(|(when, _, _)| *when);
+            if best.len() >= replicas && worst.is_some_and(|worst| earliest > worst) {
+                continue;
+            }
+            let here = used.get(node).copied().unwrap_or(0);
+            if self.vacant.capacity(View::Now, *node, each, here.saturating_add(1)) <= here {
+                continue;
+            }
+            let when = if free { Some(self.snapshot.now) } else { self.free_at(*node, each) };
+            let amount = Reverse(self.rooms.amount(View::Soon, *node, each));
+            best.push((when.unwrap_or(Millis::MAX), amount, *node));
+            if best.len() > replicas {
+                best.pop();
+            }
+        }
+        best.into_sorted_vec()
+    }
+
+    /// When one replica fits on a node, if those on it end as they said; `None` if one that matters said nothing.
+    fn free_at(&self, node: NodeIx, each: &Shape) -> Option<Millis> {
+        let now = self.snapshot.now;
+        let mut room = self.rooms.room(View::Soon, node).clone();
+        let on = self.work.on_node[node.at()].iter().copied();
+        let on = on.filter(|ix| self.work.pieces[*ix].alive && !self.work.pieces[*ix].promised);
+        let ends = on.filter_map(|ix| {
+            Some((self.work.end(self.snapshot, ix)?.max(now), self.work.pieces[ix].job, ix))
+        });
+        let mut ends: Vec<(Millis, usize, PieceIx)> = ends.collect();
+        ends.sort_unstable();
+        for (end, _, ix) in ends {
+            for spot in self.work.pieces[ix].spots.iter().filter(|spot| spot.node == node) {
+                room.add(&spot.each, &spot.gpus);
+            }
+            if room.capacity(each, 1) > 0 {
+                return Some(end);
+            }
+        }
+        None
+    }
 }
 
 /// As much of one replica's needs as a node has free.
@@ -146,39 +215,7 @@ fn available(room: &Room, each: &Shape) -> (Shape, Vec<(u16, i64)>) {
     (shape, gpus)
 }
 
-/// When one replica fits on a node, if those on it end as they said; `None` if one that matters said nothing.
-fn free_at(snapshot: &Snapshot, rooms: &Rooms, node: NodeIx, each: &Shape) -> Option<Millis> {
-    let mut room = rooms.room(View::Soon, node).clone();
-    let mut ends: Vec<(Millis, usize)> = Vec::new();
-    for (index, held) in snapshot.holdings.iter().enumerate() {
-        if held.node != node || held.going {
-            continue;
-        }
-        let Some(runs) = snapshot.jobs[held.job.at()].expected_ms else { continue };
-        ends.push(((held.started + runs).max(snapshot.now), index));
-    }
-    ends.sort_unstable();
-    let mut at = snapshot.now;
-    let mut ends = ends.into_iter();
-    while room.capacity(each, 1) == 0 {
-        let (end, index) = ends.next()?;
-        let held = &snapshot.holdings[index];
-        room.add(&held.each, &held.gpus);
-        at = end;
-    }
-    Some(at)
-}
-
-/// May work of this length use what is kept, because it is gone in time?
-pub(crate) fn gone_in_time(snapshot: &Snapshot, job: usize, kept: &Kept) -> bool {
-    let (Some(runs), Some(start)) = (snapshot.jobs[job].expected_ms, kept.start) else { return false };
-    snapshot.now.saturating_add(runs) <= start
-}
-
-/// A choice of model says which models a placement may be charged to.
-pub(crate) fn model_of(pool: &Pool, choice: Choice, each: &Shape) -> Option<ModelIx> {
-    match choice {
-        Choice::Only(i) if each.gpu > 0 => Some(pool.models[i].0),
-        _ => None,
-    }
+/// May work that runs this long use what is kept, because it is gone in time?
+pub(crate) fn gone_in_time(snapshot: &Snapshot, runs: Millis, kept: &Kept) -> bool {
+    runs != Millis::MAX && kept.start.is_some_and(|start| snapshot.now.saturating_add(runs) <= start)
 }

@@ -15,6 +15,8 @@ pub(crate) struct Claim {
     pub demands: Vec<Demand>,
     /// One replica above the gang: it never preempts by priority, nor makes others move.
     pub growth: bool,
+    /// May others be migrated for it?
+    pub moves: bool,
 }
 
 /// What kind of loss it is, the lightest first.
@@ -59,6 +61,11 @@ impl Key {
     pub fn loss(&self) -> Loss {
         self.loss
     }
+
+    /// Does it come before one of the same weight that runs (or not) and whose account has this share?
+    pub fn is_before(&self, running: bool, share: Reverse<i64>) -> bool {
+        (self.running, self.share) < (running, share)
+    }
 }
 
 /// May `claim` take `piece`, and why?
@@ -99,9 +106,12 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
         let strangers = siblings && claim.line != piece.line;
         if !inside && strangers && !never && !protected {
             // only from who has more, and not so that it then has less: no two can take from each other for ever
+            let (asked, held) = (&claim.demands, &piece.demands);
             let has_less = tree.share(mine) < tree.share(theirs);
+            // nor is one drained of what it has little of, because it has much of something else
             if has_less
-                && tree.share_with(mine, &claim.demands, 1) <= tree.share_with(theirs, &piece.demands, -1)
+                && tree.share_with(mine, asked, 1) <= tree.share_with(theirs, held, -1)
+                && tree.share_of(mine, asked, 1, held) <= tree.share_of(theirs, held, -1, held)
             {
                 return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
             }
@@ -143,6 +153,7 @@ pub(crate) fn movable(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &P
     if out
         || protected
         || claim.growth
+        || !claim.moves
         || !snapshot.settings.consolidate
         || claimant.class == Class::BestEffort
     {

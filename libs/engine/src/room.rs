@@ -1,6 +1,7 @@
 //! How much room each node has, now and soon; the only place where amounts on nodes are added and taken.
 
-use crate::model::{Node, NodeIx, Shape, Snapshot, WHOLE_GPU};
+use crate::index::Index;
+use crate::model::{Holding, Node, NodeIx, Shape, Snapshot, WHOLE_GPU};
 
 /// What is free on a node. Negative where more is held than there is (a node that shrank).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    fn new(cpu: i64, memory: i64, gpus: Vec<i64>) -> Self {
+    pub fn new(cpu: i64, memory: i64, gpus: Vec<i64>) -> Self {
         let mut room = Self { cpu, memory, gpus, whole: 0, milli: 0 };
         room.count();
         room
@@ -34,6 +35,16 @@ impl Room {
             gpus[usize::from(*device)] = 0;
         }
         Self::new(node.cpu - node.others_cpu, node.memory - node.others_memory, gpus)
+    }
+
+    /// Devices that are wholly free.
+    pub fn whole(&self) -> i64 {
+        self.whole
+    }
+
+    /// Milli-GPU free in all.
+    pub fn milli(&self) -> i64 {
+        self.milli
     }
 
     fn count(&mut self) {
@@ -113,7 +124,7 @@ impl Room {
     }
 
     /// Smaller is the better fit: leaves the least that somebody else could use.
-    fn score(&self, each: &Shape) -> (i64, i64) {
+    pub fn score(&self, each: &Shape) -> (i64, i64) {
         if each.gpu == 0 {
             (i64::from(!self.gpus.is_empty()), self.cpu)
         } else if each.gpu < WHOLE_GPU {
@@ -145,39 +156,148 @@ pub(crate) struct Rooms {
     soon: Vec<Room>,
     /// What both have.
     now: Vec<Room>,
+    /// The group of each node.
+    group: Vec<u32>,
+    by_now: Vec<Index>,
+    /// Only where `soon` differs from `now` somewhere.
+    by_soon: Option<Vec<Index>>,
+    before: Before,
+}
+
+/// What nodes had free before they were touched, so that everything can be put back.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    kept: bool,
+    touched: Vec<bool>,
+    rooms: Vec<(NodeIx, Room, Room)>,
 }
 
 impl Rooms {
-    /// Where nothing is going or promised.
-    pub fn of(rooms: Vec<Room>) -> Self {
-        Self { raw: rooms.clone(), soon: rooms.clone(), now: rooms }
+    /// Where nothing is going or promised; `group` is the group of each node, of `groups`.
+    pub fn of(rooms: Vec<Room>, group: &[u32], groups: usize) -> Self {
+        let mut all = Self {
+            raw: rooms.clone(),
+            soon: rooms.clone(),
+            now: rooms,
+            group: group.to_vec(),
+            by_now: Vec::new(),
+            by_soon: None,
+            before: Before::default(),
+        };
+        all.by_now = all.index(&all.now, groups);
+        all
     }
 
-    pub fn new(snapshot: &Snapshot) -> Self {
-        let mut rooms = Self::of(snapshot.nodes.iter().map(|node| Room::empty(node, false)).collect());
+    pub fn new(snapshot: &Snapshot, group: &[u32], groups: usize) -> Self {
+        let mut raw: Vec<Room> = snapshot.nodes.iter().map(|node| Room::empty(node, false)).collect();
+        let mut coming = false;
+        let mut soon: Vec<Room> = raw.clone();
         for held in &snapshot.holdings {
-            // what goes from a node that does not answer is not coming
-            let coming = held.going && !snapshot.nodes[held.node.at()].lost;
-            rooms.raw[held.node.at()].take(&held.each, &held.gpus);
-            if !coming {
-                rooms.soon[held.node.at()].take(&held.each, &held.gpus);
+            raw[held.node.at()].take(&held.each, &held.gpus);
+            if comes_free(snapshot, held) {
+                coming = true;
+            } else {
+                soon[held.node.at()].take(&held.each, &held.gpus);
             }
         }
-        for node in 0..rooms.now.len() {
-            rooms.settle(node);
+        let mut now = soon.clone();
+        for (now, (raw, soon)) in now.iter_mut().zip(raw.iter().zip(&soon)) {
+            now.meet(raw, soon);
         }
-        rooms
+        let group = group.to_vec();
+        let before = Before::default();
+        let mut all = Self { raw, soon, now, group, by_now: Vec::new(), by_soon: None, before };
+        all.by_now = all.index(&all.now, groups);
+        if coming {
+            all.part_views();
+        }
+        all
     }
 
-    fn settle(&mut self, node: usize) {
-        self.now[node].meet(&self.raw[node], &self.soon[node]);
+    fn index(&self, rooms: &[Room], groups: usize) -> Vec<Index> {
+        let mut index = vec![Index::default(); groups];
+        for (node, room) in rooms.iter().enumerate() {
+            index[self.group[node] as usize].insert(NodeIx::of(node), room);
+        }
+        index
+    }
+
+    fn part_views(&mut self) {
+        if self.by_soon.is_none() {
+            self.by_soon = Some(self.index(&self.soon, self.by_now.len()));
+        }
+    }
+
+    /// Changes what a node has free: `what` sees its raw and its soon room.
+    fn change(&mut self, node: NodeIx, what: impl FnOnce(&mut Room, &mut Room)) {
+        let at = node.at();
+        let group = self.group[at] as usize;
+        if self.before.kept && !std::mem::replace(&mut self.before.touched[at], true) {
+            self.before.rooms.push((node, self.raw[at].clone(), self.soon[at].clone()));
+        }
+        if let Some(index) = &mut self.by_soon {
+            index[group].remove(node, &self.soon[at]);
+        }
+        self.by_now[group].remove(node, &self.now[at]);
+        what(&mut self.raw[at], &mut self.soon[at]);
+        self.now[at].meet(&self.raw[at], &self.soon[at]);
+        self.by_now[group].insert(node, &self.now[at]);
+        if let Some(index) = &mut self.by_soon {
+            index[group].insert(node, &self.soon[at]);
+        }
+    }
+
+    /// From now on what is changed can be put back.
+    pub fn begin(&mut self) {
+        self.before.kept = true;
+        self.before.touched.resize(self.raw.len(), false);
+    }
+
+    /// Puts everything back as it was at [`Rooms::begin`].
+    pub fn roll_back(&mut self) {
+        self.before.kept = false;
+        for (node, raw, soon) in std::mem::take(&mut self.before.rooms) {
+            self.before.touched[node.at()] = false;
+            self.change(node, |to_raw, to_soon| (*to_raw, *to_soon) = (raw, soon));
+        }
+    }
+
+    /// Something is held from now on; `coming`: it is going.
+    pub fn hold(&mut self, node: NodeIx, each: &Shape, gpus: &[(u16, i64)], coming: bool) {
+        if coming {
+            self.keep_promise(node, each, gpus);
+        } else {
+            self.take(View::Now, node, each, gpus);
+        }
+    }
+
+    /// Undoes [`Rooms::hold`].
+    pub fn release(&mut self, node: NodeIx, each: &Shape, gpus: &[(u16, i64)], coming: bool) {
+        if coming {
+            self.break_promise(node, each, gpus);
+        } else {
+            self.give(View::Now, node, each, gpus);
+        }
     }
 
     pub fn room(&self, view: View, node: NodeIx) -> &Room {
+        &self.rooms(view)[node.at()]
+    }
+
+    fn rooms(&self, view: View) -> &[Room] {
         match view {
-            View::Raw => &self.raw[node.at()],
-            View::Now => &self.now[node.at()],
-            View::Soon => &self.soon[node.at()],
+            View::Raw => &self.raw,
+            View::Now => &self.now,
+            View::Soon => &self.soon,
+        }
+    }
+
+    /// The rooms of a view and the order that is kept of them, if one is.
+    pub fn ordered(&self, view: View) -> Option<(&[Room], &[Index])> {
+        match view {
+            View::Raw => None,
+            View::Now => Some((&self.now, &self.by_now)),
+            View::Soon => Some((&self.soon, self.by_soon.as_ref().unwrap_or(&self.by_now))),
         }
     }
 
@@ -211,31 +331,44 @@ impl Rooms {
 
     /// Charges a placement: what is granted now is gone from every view, what is promised only from `Now` and `Soon`.
     pub fn take(&mut self, view: View, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) {
-        if view != View::Soon {
-            self.raw[node.at()].take(each, gpus);
+        if view == View::Soon {
+            self.part_views();
         }
-        self.soon[node.at()].take(each, gpus);
-        self.settle(node.at());
+        self.change(node, |raw, soon| {
+            if view != View::Soon {
+                raw.take(each, gpus);
+            }
+            soon.take(each, gpus);
+        });
     }
 
     /// Undoes [`Rooms::take`].
     pub fn give(&mut self, view: View, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) {
-        if view != View::Soon {
-            self.raw[node.at()].add(each, gpus);
+        if view == View::Soon {
+            self.part_views();
         }
-        self.soon[node.at()].add(each, gpus);
-        self.settle(node.at());
+        self.change(node, |raw, soon| {
+            if view != View::Soon {
+                raw.add(each, gpus);
+            }
+            soon.add(each, gpus);
+        });
     }
 
     /// What was promised is granted: it is held from now on.
     pub fn keep_promise(&mut self, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) {
-        self.raw[node.at()].take(each, gpus);
-        self.settle(node.at());
+        self.part_views();
+        self.change(node, |raw, _| raw.take(each, gpus));
     }
 
     /// Undoes [`Rooms::keep_promise`].
     pub fn break_promise(&mut self, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) {
-        self.raw[node.at()].add(each, gpus);
-        self.settle(node.at());
+        self.part_views();
+        self.change(node, |raw, _| raw.add(each, gpus));
     }
+}
+
+/// What goes from a node that does not answer is not coming.
+pub(crate) fn comes_free(snapshot: &Snapshot, held: &Holding) -> bool {
+    held.going && !snapshot.nodes[held.node.at()].lost
 }

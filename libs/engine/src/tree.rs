@@ -171,8 +171,33 @@ struct Entry {
     borrowed: Vec<i64>,
     /// What runs as best effort.
     spare: Vec<i64>,
-    /// The dominant share of what is borrowed; counted once, read often.
+    /// The dominant share of what is borrowed, and that of what runs as best effort; counted once, read often.
     share: i64,
+    spare_share: i64,
+    /// Is anything guaranteed here?
+    promises: bool,
+    /// Is anything guaranteed to a person in this queue?
+    promises_to_people: bool,
+    /// Is anything guaranteed to a vertex below the same top-level one, or to that?
+    branch_promises: bool,
+}
+
+/// The most that somebody could have a right to: milli-GPU of each model, and milli-cores for work without GPUs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reach {
+    pub models: Vec<i64>,
+    pub cpu: i64,
+}
+
+impl Reach {
+    /// Becomes what either allows.
+    pub fn widen(&mut self, other: &Reach) {
+        self.models.resize(self.models.len().max(other.models.len()), i64::MIN);
+        for (mine, theirs) in self.models.iter_mut().zip(&other.models) {
+            *mine = (*mine).max(*theirs);
+        }
+        self.cpu = self.cpu.max(other.cpu);
+    }
 }
 
 /// A limit that binds.
@@ -196,6 +221,7 @@ pub(crate) struct Charge {
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     entries: Vec<Entry>,
+    children: Vec<Vec<Vertex>>,
     line_of: Vec<Vertex>,
     user_of: Vec<Vertex>,
     capacity: Vec<i64>,
@@ -223,6 +249,10 @@ impl Tree {
                 borrowed: vec![0; resources],
                 spare: vec![0; resources],
                 share: 0,
+                spare_share: 0,
+                promises: false,
+                promises_to_people: false,
+                branch_promises: false,
             }
         };
         let none = Amounts::default();
@@ -245,8 +275,13 @@ impl Tree {
             let holder = Some(Holder::User(UserIx::of(i)));
             entries.push(blank(line_of[user.account.at()], 1, holder, &user.guaranteed, &user.limit));
         }
+        let mut children = vec![Vec::new(); entries.len()];
+        for (vertex, entry) in entries.iter().enumerate().skip(1) {
+            children[entry.parent].push(vertex);
+        }
         let mut tree = Self {
             entries,
+            children,
             line_of,
             user_of,
             capacity: vec![0; resources],
@@ -254,6 +289,18 @@ impl Tree {
         };
         tree.settle_depths();
         tree.settle_guarantees(resources);
+        for vertex in 0..tree.entries.len() {
+            tree.entries[vertex].promises = tree.entries[vertex].guaranteed.0.iter().any(Option::is_some);
+        }
+        for top in tree.children[0].clone() {
+            let branch = tree.branch(top).1;
+            let promises = branch.iter().any(|vertex| tree.entries[*vertex].promises);
+            branch.into_iter().for_each(|vertex| tree.entries[vertex].branch_promises = promises);
+        }
+        for vertex in tree.user_of.clone() {
+            let line = tree.entries[vertex].parent;
+            tree.entries[line].promises_to_people |= tree.entries[vertex].promises;
+        }
         for node in &snapshot.nodes {
             let gpu = i64::from(node.gpus) * crate::model::WHOLE_GPU;
             let all = Demand { cpu: node.cpu, memory: node.memory, gpu, model: node.model };
@@ -355,6 +402,9 @@ impl Tree {
     /// Would this be inside the guarantee of `vertex`, beside what is?
     pub fn covers(&self, vertex: Vertex, demands: &[Demand]) -> bool {
         let entry = &self.entries[vertex];
+        if !entry.promises {
+            return false;
+        }
         let wants_gpus = demands.iter().any(|d| d.gpu > 0);
         let mut judged = false;
         for r in 0..self.capacity.len() {
@@ -416,20 +466,133 @@ impl Tree {
                 entry.used[r] += sign * amount;
             }
         }
-        if !charge.best_effort {
+        if charge.best_effort {
+            self.entries[vertex].spare_share = self.dominant(vertex, &self.entries[vertex].spare, &[], 0);
+        } else {
             self.entries[vertex].share = self.dominant(vertex, &self.entries[vertex].borrowed, &[], 0);
         }
     }
 
-    /// Charges one replica that is going.
-    pub fn add_going(&mut self, leaf: Vertex, demand: Demand, best_effort: bool) {
+    /// Takes everything that stays off a vertex; for whoever charges it anew.
+    pub fn clear(&mut self, vertex: Vertex) {
+        let entry = &mut self.entries[vertex];
+        for amounts in [&mut entry.used, &mut entry.inside, &mut entry.borrowed, &mut entry.spare] {
+            amounts.fill(0);
+        }
+        (entry.share, entry.spare_share) = (0, 0);
+    }
+
+    /// The vertex at the top level above a leaf, and all below it.
+    pub fn branch(&self, leaf: Vertex) -> (Vertex, Vec<Vertex>) {
+        let top = self.path(leaf).last().unwrap_or(leaf);
+        let mut all = vec![top];
+        let mut next = 0;
+        while let Some(vertex) = all.get(next) {
+            all.extend(&self.children[*vertex]);
+            next += 1;
+        }
+        (top, all)
+    }
+
+    /// Is anything guaranteed in the branch of a leaf?
+    pub fn branch_promises(&self, leaf: Vertex) -> bool {
+        self.entries[leaf].branch_promises
+    }
+
+    /// Is anything guaranteed to a vertex?
+    pub fn promises(&self, vertex: Vertex) -> bool {
+        self.entries[vertex].promises
+    }
+
+    /// Is anything guaranteed to a person in this queue?
+    pub fn promises_to_people(&self, line: Vertex) -> bool {
+        self.entries[line].promises_to_people
+    }
+
+    /// Does anything run beyond the guarantee of a vertex?
+    pub fn borrows(&self, vertex: Vertex) -> bool {
+        self.entries[vertex].borrowed.iter().any(|amount| *amount > 0)
+    }
+
+    /// How much more can be inside the guarantee of a vertex, at the most: of each model in milli-GPU, and milli-cores of work without.
+    pub fn uncovered(&self, vertex: Vertex) -> Reach {
+        let entry = &self.entries[vertex];
+        let left = |r: usize| entry.guaranteed.0[r].map(|promised| promised - entry.inside[r]);
+        let models = (MODELS..self.capacity.len()).map(|r| left(GPU).or(left(r)).unwrap_or(0));
+        // where no cpu is named, other names cover cpu work without bound
+        let cpu = if entry.promises { left(CPU).unwrap_or(i64::MAX) } else { 0 };
+        Reach { models: models.collect(), cpu }
+    }
+
+    /// How much more a vertex may borrow before its share is beyond `most`, which is given for work on each model, and without.
+    pub fn until(&self, vertex: Vertex, most: &[i64], without: i64) -> Reach {
+        let entry = &self.entries[vertex];
+        let left = |r: usize, most: i64| {
+            if most == i64::MIN {
+                return i64::MIN;
+            }
+            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
+            // shares are cut off, so a share of `most` reaches just below the next one
+            let all = ((i128::from(most) + 1) * weight - 1).div_euclid(SHARE);
+            i64::try_from(all).unwrap_or(i64::MAX).saturating_sub(entry.borrowed[r])
+        };
+        let models = most.iter().enumerate().map(|(model, most)| left(MODELS + model, *most));
+        Reach { models: models.collect(), cpu: left(CPU, without) }
+    }
+
+    /// The greatest dominant share a vertex can be left with when one of some pieces is taken, of which `least` is the least amount of each
+    /// resource; of one model alone, if one is given.
+    pub fn share_without(&self, vertex: Vertex, least: &[i64], model: Option<usize>) -> i64 {
+        let entry = &self.entries[vertex];
+        let counts = |r: &usize| *r != GPU && (*r < MODELS || model.is_none_or(|model| *r == MODELS + model));
+        let shares = (0..self.capacity.len()).filter(counts).map(|r| {
+            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
+            let left = i128::from(entry.borrowed[r] - least[r]);
+            i64::try_from(left * SHARE / weight).unwrap_or(i64::MAX)
+        });
+        shares.max().unwrap_or(0).max(0)
+    }
+
+    /// Lessens `least` to what a piece asks for, resource by resource.
+    pub fn lessen(&self, least: &mut [i64], demands: &[Demand]) {
+        for (r, least) in least.iter_mut().enumerate() {
+            *least = (*least).min(sum(demands, r));
+        }
+    }
+
+    pub fn resources(&self) -> usize {
+        self.capacity.len()
+    }
+
+    pub fn models(&self) -> usize {
+        self.capacity.len() - MODELS
+    }
+
+    pub fn children(&self, vertex: Vertex) -> &[Vertex] {
+        &self.children[vertex]
+    }
+
+    /// How much more milli-GPU the limits above a line allow guaranteed work, and whether one job more may run.
+    pub fn headroom(&self, line: Vertex, best_effort: bool) -> (i64, bool) {
+        let mut room = (i64::MAX, true);
+        for entry in self.path(line).map(|vertex| &self.entries[vertex]).filter(|entry| entry.limited) {
+            if let Some(limit) = entry.limit.0[GPU].filter(|_| !best_effort || self.best_effort_limited) {
+                room.0 = room.0.min(limit - entry.used[GPU]);
+            }
+            room.1 &= entry.jobs.limit.is_none_or(|limit| entry.jobs.stay + entry.jobs.promised < limit);
+        }
+        room
+    }
+
+    /// Charges one replica that is going (or, by `sign`, undoes that).
+    pub fn add_going(&mut self, leaf: Vertex, demand: Demand, best_effort: bool, sign: i64) {
         if best_effort && !self.best_effort_limited {
             return;
         }
         let mut at = leaf;
         while at != 0 {
             for (r, amount) in demand.amounts() {
-                self.entries[at].going[r] += amount;
+                self.entries[at].going[r] += sign * amount;
             }
             at = self.entries[at].parent;
         }
@@ -507,28 +670,34 @@ impl Tree {
         self.dominant(vertex, &self.entries[vertex].borrowed, demands, sign)
     }
 
+    /// The same, of the resources alone that `of` asks for.
+    pub fn share_of(&self, vertex: Vertex, demands: &[Demand], sign: i64, of: &[Demand]) -> i64 {
+        let entry = &self.entries[vertex];
+        let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r) > 0);
+        let shares = kinds.map(|r| {
+            let used = i128::from(entry.borrowed[r] + sign * sum(demands, r));
+            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
+            i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
+        });
+        shares.max().unwrap_or(0).max(0)
+    }
+
     /// The dominant share of what runs as best effort beside what is borrowed.
     pub fn share_with_spare(&self, vertex: Vertex) -> i64 {
-        self.dominant(vertex, &self.entries[vertex].borrowed, &[], 0).saturating_add(self.dominant(
-            vertex,
-            &self.entries[vertex].spare,
-            &[],
-            0,
-        ))
+        let entry = &self.entries[vertex];
+        entry.share.saturating_add(entry.spare_share)
     }
 
     fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {
-        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).map(|r| {
+        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).filter_map(|r| {
             let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r) };
+            if used == 0 {
+                return None;
+            }
             let weight = i128::from(self.entries[vertex].weight) * i128::from(self.capacity[r].max(1));
-            i64::try_from(i128::from(used) * SHARE / weight).unwrap_or(i64::MAX)
+            Some(i64::try_from(i128::from(used) * SHARE / weight).unwrap_or(i64::MAX))
         });
-        shares.max().unwrap_or(0)
-    }
-
-    /// Has any person in this queue a guarantee?
-    pub fn has_users(&self) -> bool {
-        !self.user_of.is_empty()
+        shares.max().unwrap_or(0).max(0)
     }
 }
 

@@ -1,12 +1,14 @@
 //! What runs and what is promised, in the pieces in which it can be taken back: a gang whole, or one replica above it.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Class, Hold, Millis, NodeIx, Placement, Preemptible, Shape, Snapshot};
-use crate::place::{Choice, Part, Shapes, Want};
+use crate::model::{Class, Hold, Holding, Millis, NodeIx, Placement, Preemptible, Shape, Snapshot};
+use crate::place::{Part, Want};
+use crate::pool::Choice;
 use crate::reason::Reason;
 use crate::room::{Rooms, View};
+use crate::shapes::Shapes;
 use crate::tree::{Asker, Charge, Counted, Demand, Tree, Vertex, demand_more, model_at};
 
 /// Index into [`Work::pieces`].
@@ -45,23 +47,54 @@ pub(crate) struct Piece {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Has {
     /// Replicas that stay, by role.
-    pub live: Vec<BTreeSet<u32>>,
+    live: Vec<BTreeSet<u32>>,
     /// Replicas that are promised, by role.
-    pub promised: Vec<BTreeSet<u32>>,
+    promised: Vec<BTreeSet<u32>>,
     /// Replicas that are going, by role.
-    pub going: Vec<BTreeSet<u32>>,
+    going: Vec<BTreeSet<u32>>,
     /// A node that does not answer, on which a replica is going.
     pub unconfirmed: Option<NodeIx>,
     pub pieces: Vec<PieceIx>,
     /// A node on which it runs, by which a topology domain is known.
-    pub node: Option<NodeIx>,
+    node: Option<NodeIx>,
     /// Something of it is taken back in this cycle.
     revoked: bool,
     /// How it is counted against limits of jobs now.
     counted: Counted,
 }
 
+static NONE: BTreeSet<u32> = BTreeSet::new();
+
+static NOTHING: Has = Has {
+    live: Vec::new(),
+    promised: Vec::new(),
+    going: Vec::new(),
+    unconfirmed: None,
+    pieces: Vec::new(),
+    node: None,
+    revoked: false,
+    counted: Counted::Not,
+};
+
 impl Has {
+    fn blank(roles: usize) -> Self {
+        let blank = || vec![BTreeSet::new(); roles];
+        Self { live: blank(), promised: blank(), going: blank(), ..Self::default() }
+    }
+
+    /// Replicas of a role that stay.
+    pub fn live(&self, role: usize) -> &BTreeSet<u32> {
+        self.live.get(role).unwrap_or(&NONE)
+    }
+
+    fn promised(&self, role: usize) -> &BTreeSet<u32> {
+        self.promised.get(role).unwrap_or(&NONE)
+    }
+
+    fn going_of(&self, role: usize) -> &BTreeSet<u32> {
+        self.going.get(role).unwrap_or(&NONE)
+    }
+
     pub fn runs(&self) -> bool {
         self.live.iter().any(|replicas| !replicas.is_empty())
     }
@@ -91,49 +124,105 @@ impl Has {
         }
     }
 
+    /// Neither holds anything nor is anything promised to it or going.
+    pub fn is_nothing(&self) -> bool {
+        self.counts() == Counted::Not
+    }
+
     /// May these replicas start, as far as the job's own former replicas are concerned?
-    pub fn clear_of_going(&self, placements: &[Placement]) -> bool {
+    pub fn clear_of_going(&self, mut replicas: impl Iterator<Item = (u16, u32)>) -> bool {
         if !self.runs() {
             return self.going() == 0;
         }
-        placements.iter().all(|p| !self.going[usize::from(p.role)].contains(&p.replica))
+        replicas.all(|(role, replica)| !self.going_of(usize::from(role)).contains(&replica))
     }
 }
 
 /// All pieces, and who has which.
+#[derive(Default)]
 pub(crate) struct Work {
     pub pieces: Vec<Piece>,
-    pub has: Vec<Has>,
+    /// `None`: it has nothing.
+    has: Vec<Option<Box<Has>>>,
     /// Pieces by the leaf they are charged to, best effort apart.
     pub of_leaf: Vec<Vec<PieceIx>>,
-    pub spare: Vec<PieceIx>,
-    /// Replicas of others that are going, by node.
+    pub spare: Vec<Vec<PieceIx>>,
+    /// How many pieces run as best effort.
+    pub spares: usize,
+    /// Pieces that run or are promised, by node.
+    pub on_node: Vec<Vec<PieceIx>>,
+    /// Replicas that are going, by node.
     pub going_on: Vec<u32>,
+    /// When the first of those on a node ends, by what their owners said; no later than that.
+    pub first_end: Vec<Millis>,
+    /// Pieces for which room is kept.
+    pub promised: Vec<PieceIx>,
+    /// How many jobs hold something that stays.
+    pub running: u32,
+    /// Pieces that are no more, but have their number still.
+    pub gone: usize,
+    before: Before,
+}
+
+/// What was before a cycle touched it, so that everything can be put back.
+#[derive(Default)]
+struct Before {
+    kept: bool,
+    pieces: usize,
+    running: u32,
+    /// Base pieces that were touched.
+    touched: Vec<PieceIx>,
+    jobs: BTreeMap<usize, Option<Box<Has>>>,
 }
 
 impl Work {
-    /// Reads holdings and those promises that still stand; charges them to `tree` (and promises to `rooms`).
-    pub fn new(snapshot: &Snapshot, tree: &mut Tree, rooms: &mut Rooms, shapes: &Shapes) -> Self {
+    /// Reads holdings; charges them to `tree`.
+    pub fn new(snapshot: &Snapshot, tree: &mut Tree) -> Self {
         let mut work = Self {
-            pieces: Vec::new(),
-            has: snapshot.jobs.iter().map(|job| blank(job.request.roles.len())).collect(),
+            has: vec![None; snapshot.jobs.len()],
             of_leaf: vec![Vec::new(); tree.len()],
-            spare: Vec::new(),
+            spare: vec![Vec::new(); tree.len()],
+            on_node: vec![Vec::new(); snapshot.nodes.len()],
             going_on: vec![0; snapshot.nodes.len()],
+            first_end: vec![Millis::MAX; snapshot.nodes.len()],
+            ..Self::default()
         };
-        let mut live: Vec<Vec<(Millis, Spot)>> = vec![Vec::new(); snapshot.jobs.len()];
-        for held in &snapshot.holdings {
-            let job = &snapshot.jobs[held.job.at()];
-            let has = &mut work.has[held.job.at()];
+        let mut order: Vec<u32> = (0u32..).take(snapshot.holdings.len()).collect();
+        order.sort_by_key(|ix| {
+            let held = &snapshot.holdings[*ix as usize];
+            (held.job, held.role, held.replica)
+        });
+        let of = |ix: &u32| snapshot.holdings[*ix as usize].job;
+        for held in order.chunk_by(|a, b| of(a) == of(b)) {
+            let held = held.iter().map(|ix| &snapshot.holdings[*ix as usize]);
+            work.read(snapshot, tree, of_first(held.clone()), held);
+        }
+        let all = (0..work.pieces.len()).collect();
+        work.classify(snapshot, tree, all);
+        work
+    }
+
+    /// Reads what one job holds, in order of role and replica; its pieces are charged to no guarantee yet.
+    pub fn read<'h>(
+        &mut self,
+        snapshot: &Snapshot,
+        tree: &mut Tree,
+        job: usize,
+        held: impl Iterator<Item = &'h Holding>,
+    ) {
+        let of = &snapshot.jobs[job];
+        let leaf = tree.leaf(of.account, of.user);
+        let roles = of.request.roles.len();
+        let mut spots = Vec::new();
+        for held in held {
+            let has = self.has_mut(job, roles);
             if held.going {
                 has.going[usize::from(held.role)].insert(held.replica);
                 if snapshot.nodes[held.node.at()].lost {
-                    has.unconfirmed = Some(held.node);
+                    has.unconfirmed = has.unconfirmed.max(Some(held.node));
                 }
-                work.going_on[held.node.at()] += 1;
-                let mut demand = Demand { model: model_at(snapshot, held.node), ..Demand::default() };
-                demand.add(&held.each, 1);
-                tree.add_going(tree.leaf(job.account, job.user), demand, job.class == Class::BestEffort);
+                self.going_on[held.node.at()] += 1;
+                tree.add_going(leaf, going_demand(snapshot, held), of.class == Class::BestEffort, 1);
                 continue;
             }
             has.live[usize::from(held.role)].insert(held.replica);
@@ -145,24 +234,167 @@ impl Work {
                 each: held.each,
                 gpus: held.gpus.clone(),
             };
-            live[held.job.at()].push((held.started, spot));
+            spots.push((held.started, spot));
         }
-        for (job, mut spots) in live.into_iter().enumerate() {
-            spots.sort_by_key(|(_, spot)| (spot.role, spot.replica));
-            let mut left: Vec<u32> = snapshot.jobs[job].request.roles.iter().map(|role| role.min).collect();
-            work.split(snapshot, tree, job, spots, &mut left, false);
+        if !spots.is_empty() {
+            let mut left: Vec<u32> = of.request.roles.iter().map(|role| role.min).collect();
+            self.split(snapshot, tree, job, spots, &mut left, false);
         }
-        for (job, of) in snapshot.jobs.iter().enumerate() {
-            let leaf = tree.leaf(of.account, of.user);
-            work.recount(tree, leaf, job);
+        self.recount(tree, leaf, job);
+    }
+
+    fn settle_first_end(&mut self, snapshot: &Snapshot, node: NodeIx) {
+        let ends = self.on_node[node.at()].iter().filter_map(|ix| self.end(snapshot, *ix));
+        self.first_end[node.at()] = ends.min().unwrap_or(Millis::MAX);
+    }
+
+    /// When a piece ends, by what its owner said.
+    pub fn end(&self, snapshot: &Snapshot, ix: PieceIx) -> Option<Millis> {
+        let piece = &self.pieces[ix];
+        snapshot.jobs[piece.job].expected_ms.map(|runs| piece.started.saturating_add(runs))
+    }
+
+    /// Was a piece there when the cycle began?
+    pub fn is_old(&self, ix: PieceIx) -> bool {
+        !self.before.kept || ix < self.before.pieces
+    }
+
+    /// Forgets what a job has; `held` is what it was read from. `plain`: nothing is guaranteed in its branch, else that is to be charged anew.
+    pub fn forget<'h>(
+        &mut self,
+        snapshot: &Snapshot,
+        tree: &mut Tree,
+        job: usize,
+        held: impl Iterator<Item = &'h Holding>,
+        plain: bool,
+    ) {
+        let of = &snapshot.jobs[job];
+        let leaf = tree.leaf(of.account, of.user);
+        for held in held.filter(|held| held.going) {
+            self.going_on[held.node.at()] -= 1;
+            tree.add_going(leaf, going_demand(snapshot, held), of.class == Class::BestEffort, -1);
         }
-        work.classify(snapshot, tree);
-        let mut holds: Vec<&Hold> = snapshot.holds.iter().collect();
-        holds.sort_by_key(|hold| (hold.since, hold.job));
-        for hold in holds {
-            work.promise_again(snapshot, tree, rooms, hold, shapes);
+        let Some(has) = self.has[job].take() else { return };
+        tree.recount(leaf, has.counted, Counted::Not);
+        self.running -= u32::from(has.counted == Counted::Stays);
+        for ix in &has.pieces {
+            let piece = &mut self.pieces[*ix];
+            piece.alive = false;
+            if plain {
+                tree.remove(leaf, &piece.demands, piece.charge);
+            }
+            let (best_effort, spots) = (piece.charge.best_effort, std::mem::take(&mut piece.spots));
+            self.spares -= usize::from(best_effort);
+            let list = if best_effort { &mut self.spare[leaf] } else { &mut self.of_leaf[leaf] };
+            list.retain(|other| other != ix);
+            for node in nodes_of(&spots) {
+                self.on_node[node.at()].retain(|other| other != ix);
+                self.settle_first_end(snapshot, node);
+            }
         }
-        work
+        self.gone += has.pieces.len();
+    }
+
+    /// Charges what a job has where nothing is guaranteed.
+    pub fn charge_plainly(&self, tree: &mut Tree, job: usize) {
+        for piece in self.has(job).pieces.iter().map(|ix| &self.pieces[*ix]) {
+            tree.add(piece.leaf, &piece.demands, piece.charge);
+        }
+    }
+
+    /// Knows of so many jobs.
+    pub fn grow_to(&mut self, jobs: usize) {
+        if jobs > self.has.len() {
+            self.has.resize(jobs, None);
+        }
+    }
+
+    /// Charges anew all that runs below these vertices, which are a whole branch.
+    pub fn charge_anew(&mut self, snapshot: &Snapshot, tree: &mut Tree, branch: &[Vertex]) {
+        let mut pieces = Vec::new();
+        for vertex in branch {
+            tree.clear(*vertex);
+            pieces.extend(self.of_leaf[*vertex].iter().chain(&self.spare[*vertex]).copied());
+        }
+        for ix in &pieces {
+            self.pieces[*ix].charge.inside = 0;
+        }
+        self.classify(snapshot, tree, pieces);
+    }
+
+    /// What a job has.
+    pub fn has(&self, job: usize) -> &Has {
+        self.has[job].as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// Has a job nothing at all?
+    pub fn is_new(&self, job: usize) -> bool {
+        self.has[job].as_ref().is_none_or(|has| has.is_nothing())
+    }
+
+    /// Had a job nothing at all when the cycle began?
+    pub fn was_new(&self, job: usize) -> bool {
+        match self.before.jobs.get(&job) {
+            Some(before) => before.as_ref().is_none_or(|has| has.is_nothing()),
+            None => self.is_new(job),
+        }
+    }
+
+    /// Had a job nothing that stays when the cycle began?
+    pub fn was_idle(&self, job: usize) -> bool {
+        match self.before.jobs.get(&job) {
+            Some(before) => before.as_ref().is_none_or(|has| !has.runs()),
+            None => !self.has(job).runs(),
+        }
+    }
+
+    fn has_mut(&mut self, job: usize, roles: usize) -> &mut Has {
+        if self.before.kept {
+            self.before.jobs.entry(job).or_insert_with(|| self.has[job].clone());
+        }
+        self.has[job].get_or_insert_with(|| Box::new(Has::blank(roles)))
+    }
+
+    fn piece_mut(&mut self, ix: PieceIx) -> &mut Piece {
+        let piece = &mut self.pieces[ix];
+        if self.before.kept && ix < self.before.pieces && piece.alive && !piece.fresh {
+            self.before.touched.push(ix);
+        }
+        piece
+    }
+
+    /// From now on what is changed can be put back.
+    pub fn begin(&mut self) {
+        self.before =
+            Before { kept: true, pieces: self.pieces.len(), running: self.running, ..Before::default() };
+    }
+
+    /// Puts everything back as it was at [`Work::begin`].
+    pub fn roll_back(&mut self, snapshot: &Snapshot) {
+        let before = std::mem::take(&mut self.before);
+        while self.pieces.len() > before.pieces {
+            // lists are undone in the order in which they grew
+            let Some(piece) = self.pieces.pop() else { break };
+            if piece.charge.best_effort {
+                self.spare[piece.leaf].pop();
+                self.spares -= 1;
+            } else {
+                self.of_leaf[piece.leaf].pop();
+            }
+            for node in nodes_of(&piece.spots) {
+                self.on_node[node.at()].pop();
+                self.settle_first_end(snapshot, node);
+            }
+        }
+        for ix in before.touched {
+            let piece = &mut self.pieces[ix];
+            (piece.alive, piece.fresh) = (true, false);
+        }
+        for (job, has) in before.jobs {
+            self.has[job] = has;
+        }
+        self.promised.clear();
+        self.running = before.running;
     }
 
     /// Makes pieces of a job's replicas: the gang as one, each above it by itself.
@@ -208,9 +440,22 @@ impl Work {
         }
         let ix = self.pieces.len();
         let leaf = tree.leaf(of.account, of.user);
-        let list = if of.class == Class::BestEffort { &mut self.spare } else { &mut self.of_leaf[leaf] };
-        list.push(ix);
-        self.has[job].pieces.push(ix);
+        if of.class == Class::BestEffort {
+            self.spare[leaf].push(ix);
+            self.spares += 1;
+        } else {
+            self.of_leaf[leaf].push(ix);
+        }
+        let end = of.expected_ms.map_or(Millis::MAX, |runs| started.saturating_add(runs));
+        for node in nodes_of(&spots) {
+            self.on_node[node.at()].push(ix);
+            let first = &mut self.first_end[node.at()];
+            *first = end.min(*first);
+        }
+        if promised {
+            self.promised.push(ix);
+        }
+        self.has_mut(job, of.request.roles.len()).pieces.push(ix);
         self.pieces.push(Piece {
             job,
             leaf,
@@ -228,8 +473,7 @@ impl Work {
     }
 
     /// Which pieces are inside the guarantee, at every level: what may not be preempted first, then gangs, by priority.
-    fn classify(&mut self, snapshot: &Snapshot, tree: &mut Tree) {
-        let mut order: Vec<PieceIx> = (0..self.pieces.len()).collect();
+    fn classify(&mut self, snapshot: &Snapshot, tree: &mut Tree, mut order: Vec<PieceIx>) {
         order.sort_by_cached_key(|ix| {
             let piece = &self.pieces[*ix];
             let job = &snapshot.jobs[piece.job];
@@ -258,6 +502,15 @@ impl Work {
         }
     }
 
+    /// Promises of the last cycle that still stand.
+    pub fn promise(&mut self, snapshot: &Snapshot, tree: &mut Tree, rooms: &mut Rooms, shapes: &Shapes) {
+        let mut holds: Vec<&Hold> = snapshot.holds.iter().collect();
+        holds.sort_by_key(|hold| (hold.since, hold.job));
+        for hold in holds {
+            self.promise_again(snapshot, tree, rooms, hold, shapes);
+        }
+    }
+
     /// A promise of the last cycle stands while its room is there or coming, and limits allow it.
     fn promise_again(
         &mut self,
@@ -269,19 +522,19 @@ impl Work {
     ) {
         let job = hold.job.at();
         let of = &snapshot.jobs[job];
-        if of.closed || self.has[job].unconfirmed.is_some() || self.has[job].is_promised() {
+        if of.closed || self.has(job).unconfirmed.is_some() || self.has(job).is_promised() {
             return;
         }
         let mut spots = Vec::new();
         let mut left = Vec::new();
         for (index, role) in of.request.roles.iter().enumerate() {
-            let live = u32::try_from(self.has[job].live[index].len()).unwrap_or(u32::MAX);
+            let live = u32::try_from(self.has(job).live(index).len()).unwrap_or(u32::MAX);
             left.push(role.min.saturating_sub(live));
         }
         let mut sorted = hold.placements.clone();
         sorted.sort();
         sorted.dedup_by_key(|p| (p.role, p.replica));
-        sorted.retain(|p| !self.has[job].live[usize::from(p.role)].contains(&p.replica));
+        sorted.retain(|p| !self.has(job).live(usize::from(p.role)).contains(&p.replica));
         let mut taken: Vec<Spot> = Vec::new();
         let pool = shapes.pool(job);
         for place in sorted {
@@ -308,7 +561,7 @@ impl Work {
             demand_more(&mut demands, &spot.each, model_at(snapshot, spot.node));
         }
         let leaf = tree.leaf(of.account, of.user);
-        let asker = Asker { leaf, best_effort: of.class == Class::BestEffort, enters: !self.has[job].runs() };
+        let asker = Asker { leaf, best_effort: of.class == Class::BestEffort, enters: !self.has(job).runs() };
         if !whole || tree.bound(asker, &demands, false).is_some() {
             for spot in &taken {
                 rooms.give(View::Soon, spot.node, &spot.each, &spot.gpus);
@@ -329,36 +582,46 @@ impl Work {
             piece.charge.inside = tree.covered(piece.leaf, &piece.demands);
         }
         tree.add(piece.leaf, &piece.demands, piece.charge);
-        let replicas = piece.spots.iter().map(|spot| (usize::from(spot.role), spot.replica));
-        let has = &mut self.has[piece.job];
-        let set = if piece.promised { &mut has.promised } else { &mut has.live };
-        for (role, replica) in replicas {
-            set[role].insert(replica);
-        }
-        has.node = piece.spots.first().map(|spot| spot.node);
         let (leaf, job) = (piece.leaf, piece.job);
+        self.put_back(ix);
+        let node = self.pieces[ix].spots.first().map(|spot| spot.node);
+        self.has_mut(job, 0).node = node;
         self.recount(tree, leaf, job);
+    }
+
+    /// Counts the replicas of a piece among what its job has.
+    fn put_back(&mut self, ix: PieceIx) {
+        let (job, promised) = (self.pieces[ix].job, self.pieces[ix].promised);
+        let spots = std::mem::take(&mut self.pieces[ix].spots);
+        let has = self.has_mut(job, 0);
+        let set = if promised { &mut has.promised } else { &mut has.live };
+        for spot in &spots {
+            set[usize::from(spot.role)].insert(spot.replica);
+        }
+        self.pieces[ix].spots = spots;
     }
 
     /// Counts a job anew, after what it has changed.
     fn recount(&mut self, tree: &mut Tree, leaf: Vertex, job: usize) {
-        let has = &mut self.has[job];
+        let Some(has) = &mut self.has[job] else { return };
         let now = has.counts();
         if now != has.counted {
             tree.recount(leaf, has.counted, now);
+            self.running -= u32::from(has.counted == Counted::Stays);
+            self.running += u32::from(now == Counted::Stays);
             has.counted = now;
         }
     }
 
     /// Something of a job is taken back for good: the job counts until that is gone.
     pub fn revoked(&mut self, tree: &mut Tree, leaf: Vertex, job: usize) {
-        self.has[job].revoked = true;
+        self.has_mut(job, 0).revoked = true;
         self.recount(tree, leaf, job);
     }
 
     /// A job as it is measured against limits.
     pub fn asker(&self, snapshot: &Snapshot, tree: &Tree, job: usize) -> Asker {
-        let (of, has) = (&snapshot.jobs[job], &self.has[job]);
+        let (of, has) = (&snapshot.jobs[job], self.has(job));
         let enters = !has.runs() && !has.is_promised();
         Asker { leaf: tree.leaf(of.account, of.user), best_effort: of.class == Class::BestEffort, enters }
     }
@@ -388,38 +651,41 @@ impl Work {
 
     /// A job that got something in this cycle loses nothing in it.
     fn freshen(&mut self, job: usize) {
-        for ix in &self.has[job].pieces {
-            self.pieces[*ix].fresh = true;
+        for ix in self.has(job).pieces.clone() {
+            self.piece_mut(ix).fresh = true;
         }
     }
 
     /// A promise whose room is free now: it is granted.
     pub fn keep_promise(&mut self, tree: &mut Tree, ix: PieceIx) {
-        self.freshen(self.pieces[ix].job);
-        let piece = &mut self.pieces[ix];
-        piece.promised = false;
-        let has = &mut self.has[piece.job];
-        has.node = piece.spots.first().map(|spot| spot.node);
-        for spot in &piece.spots {
+        let (leaf, job) = (self.pieces[ix].leaf, self.pieces[ix].job);
+        self.freshen(job);
+        self.pieces[ix].promised = false;
+        let spots = std::mem::take(&mut self.pieces[ix].spots);
+        let has = self.has_mut(job, 0);
+        has.node = spots.first().map(|spot| spot.node);
+        for spot in &spots {
             has.promised[usize::from(spot.role)].remove(&spot.replica);
             has.live[usize::from(spot.role)].insert(spot.replica);
         }
-        let (leaf, job) = (piece.leaf, piece.job);
+        self.pieces[ix].spots = spots;
         self.recount(tree, leaf, job);
     }
 
     /// Takes a piece away, in thought: its room comes free soon.
     pub fn evict(&mut self, tree: &mut Tree, rooms: &mut Rooms, ix: PieceIx) {
-        let piece = &mut self.pieces[ix];
-        piece.alive = false;
+        self.piece_mut(ix).alive = false;
+        let spots = std::mem::take(&mut self.pieces[ix].spots);
+        let piece = &self.pieces[ix];
         tree.remove(piece.leaf, &piece.demands, piece.charge);
-        let has = &mut self.has[piece.job];
-        let set = if piece.promised { &mut has.promised } else { &mut has.live };
-        for spot in &piece.spots {
+        let (leaf, job, promised) = (piece.leaf, piece.job, piece.promised);
+        let has = self.has_mut(job, 0);
+        let set = if promised { &mut has.promised } else { &mut has.live };
+        for spot in &spots {
             rooms.give(View::Soon, spot.node, &spot.each, &spot.gpus);
             set[usize::from(spot.role)].remove(&spot.replica);
         }
-        let (leaf, job) = (piece.leaf, piece.job);
+        self.pieces[ix].spots = spots;
         self.recount(tree, leaf, job);
     }
 
@@ -428,37 +694,50 @@ impl Work {
         let piece = &mut self.pieces[ix];
         piece.alive = true;
         tree.add(piece.leaf, &piece.demands, piece.charge);
-        let has = &mut self.has[piece.job];
-        let set = if piece.promised { &mut has.promised } else { &mut has.live };
         for spot in &piece.spots {
             rooms.take(View::Soon, spot.node, &spot.each, &spot.gpus);
-            set[usize::from(spot.role)].insert(spot.replica);
         }
         let (leaf, job) = (piece.leaf, piece.job);
+        self.put_back(ix);
         self.recount(tree, leaf, job);
     }
 
     /// Everything else of a job that cannot stay once its gang is gone.
     pub fn surplus_of(&self, job: usize) -> Vec<PieceIx> {
-        let pieces = self.has[job].pieces.iter().copied();
+        let pieces = self.has(job).pieces.iter().copied();
         pieces.filter(|ix| self.pieces[*ix].surplus && self.pieces[*ix].alive).collect()
+    }
+
+    /// Which role of a job grows next, if any can.
+    pub fn grows(&self, snapshot: &Snapshot, job: usize) -> Option<usize> {
+        let has = self.has(job);
+        let mut roles = snapshot.jobs[job].request.roles.iter().enumerate();
+        let taken = |role: usize| has.live(role).len() + has.promised(role).len();
+        roles.find(|(index, role)| taken(*index) < role.replicas as usize).map(|(index, _)| index)
+    }
+
+    /// Does a job lack anything of its gang?
+    pub fn lacks(&self, snapshot: &Snapshot, job: usize) -> bool {
+        let has = self.has(job);
+        let mut roles = snapshot.jobs[job].request.roles.iter().enumerate();
+        roles.any(|(ix, role)| has.live(ix).len() + has.promised(ix).len() < role.min as usize)
     }
 
     /// What a job lacks of its gang (which may be nothing), or one replica above it.
     pub fn missing(&self, snapshot: &Snapshot, job: usize, growth: bool) -> Want {
-        let has = &self.has[job];
+        let has = self.has(job);
         let mut parts = Vec::new();
         for (index, role) in snapshot.jobs[job].request.roles.iter().enumerate() {
-            let taken = has.live[index].len() + has.promised[index].len();
+            let taken = has.live(index).len() + has.promised(index).len();
             let goal = if growth { role.replicas } else { role.min } as usize;
             let count = goal.saturating_sub(taken).min(if growth { 1 } else { usize::MAX });
             if count == 0 {
                 continue;
             }
-            let free = |r: &u32| !has.live[index].contains(r) && !has.promised[index].contains(r);
+            let free = |r: &u32| !has.live(index).contains(r) && !has.promised(index).contains(r);
             // replicas that are not going first: they can start at once
             let (mut ready, going): (Vec<u32>, Vec<u32>) =
-                (0..role.replicas).filter(free).partition(|r| !has.going[index].contains(r));
+                (0..role.replicas).filter(free).partition(|r| !has.going_of(index).contains(r));
             ready.extend(going);
             ready.truncate(count);
             parts.push(Part {
@@ -475,7 +754,7 @@ impl Work {
 
     /// Why a job's own past keeps it, if it does.
     pub fn own_past(&self, job: usize) -> Option<Reason> {
-        let has = &self.has[job];
+        let has = self.has(job);
         match (has.unconfirmed, has.going()) {
             (Some(node), _) => Some(Reason::NodeUnconfirmed { node }),
             (None, going) if going > 0 => Some(Reason::StillEnding { going }),
@@ -484,11 +763,21 @@ impl Work {
     }
 }
 
-fn blank(roles: usize) -> Has {
-    Has {
-        live: vec![BTreeSet::new(); roles],
-        promised: vec![BTreeSet::new(); roles],
-        going: vec![BTreeSet::new(); roles],
-        ..Has::default()
-    }
+fn of_first<'h>(mut held: impl Iterator<Item = &'h Holding>) -> usize {
+    held.next().map_or(0, |held| held.job.at())
+}
+
+/// What one replica that is going still asks of quota.
+fn going_demand(snapshot: &Snapshot, held: &Holding) -> Demand {
+    let mut demand = Demand { model: model_at(snapshot, held.node), ..Demand::default() };
+    demand.add(&held.each, 1);
+    demand
+}
+
+/// The nodes of spots, each once.
+fn nodes_of(spots: &[Spot]) -> Vec<NodeIx> {
+    let mut nodes: Vec<NodeIx> = spots.iter().map(|spot| spot.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
 }

@@ -114,6 +114,11 @@ impl Conn {
         }
     }
 
+    /// Opens a savepoint in the open transaction; the next [`Conn::commit`] or [`Conn::rollback`] ends only it.
+    pub(crate) fn save(&mut self) -> QueryResult<()> {
+        query!(self, |c| save(c))
+    }
+
     pub(crate) fn commit(&mut self) -> QueryResult<()> {
         query!(self, |c| commit(c))
     }
@@ -152,6 +157,10 @@ impl Conn {
                 Backend::My(my) => is_idle(&mut my.face),
             }
     }
+}
+
+fn save<C: Connection>(c: &mut C) -> QueryResult<()> {
+    C::TransactionManager::begin_transaction(c)
 }
 
 fn commit<C: Connection>(c: &mut C) -> QueryResult<()> {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::conn::{Conn, Role, Source};
 use crate::error::Transient;
+use crate::group::Group;
 use crate::idempotency::{self, Request};
 use crate::location::Location;
 use crate::migrate::{self, Service};
@@ -29,13 +30,14 @@ const SLOW: Duration = Duration::from_secs(1);
 /// A service's database. Clones share the connections.
 #[derive(Clone)]
 pub struct Db {
-    writer: Arc<Pool>,
+    // none if it was opened to look
+    writer: Option<Arc<Group>>,
     readers: Arc<Pool>,
 }
 
 /// What becomes of a transaction whose body succeeded.
 #[derive(Clone, Copy, PartialEq)]
-enum End {
+pub(crate) enum End {
     /// It stands. `named`: the body looks first whether it was here before, so that it may run again when nobody knows whether it committed.
     Commit {
         named: bool,
@@ -54,17 +56,14 @@ impl Db {
             Location::Dir(dir) => {
                 let path = migrate::prepare(dir, service)?;
                 let file = Source::File(path.clone());
-                let db = Self {
-                    writer: Pool::new(file.clone(), Role::Writer, 1),
-                    readers: Pool::new(file, Role::Reader, READERS),
-                };
-                db.writer.run(move |conn| migrate::run(conn?, service, &path)).await??;
-                Ok(db)
+                let writer = Pool::new(file.clone(), Role::Writer, 1);
+                writer.run(move |conn| migrate::run(conn?, service, &path)).await??;
+                Ok(Self { writer: Some(Group::new(writer)), readers: Pool::new(file, Role::Reader, READERS) })
             }
             Location::Server(server) => {
                 let database = Source::Database(my::prepare(server, service).await?);
                 Ok(Self {
-                    writer: Pool::new(database.clone(), Role::Writer, server.writers),
+                    writer: Some(Group::new(Pool::new(database.clone(), Role::Writer, 1))),
                     readers: Pool::new(database, Role::Reader, server.readers),
                 })
             }
@@ -81,7 +80,7 @@ impl Db {
             Location::Server(server) => Source::Database(my::named(server, service)),
         };
         let readers = Pool::new(source, Role::Reader, READERS);
-        Ok(Self { writer: readers.clone(), readers })
+        Ok(Self { writer: None, readers })
     }
 
     /// Runs `body` as one transaction and commits if it returns Ok. It is tried again when the database says that this may help, so
@@ -105,7 +104,10 @@ impl Db {
         E: From<Error> + Transient + Send + 'static,
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
-        run(&self.writer, name, end, body).await
+        let Some(group) = &self.writer else {
+            return Err(Error::internal("this database was opened to look").into());
+        };
+        retried(name, body, |body| group.run(end, body)).await
     }
 
     /// Like [`Db::transaction`], and undoes everything at the end: for `validate_only`.
@@ -125,7 +127,7 @@ impl Db {
         E: From<Error> + Transient + Send + 'static,
         F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
     {
-        run(&self.readers, name, End::Rollback, body).await
+        retried(name, body, |body| alone(&self.readers, body)).await
     }
 }
 
@@ -157,11 +159,10 @@ impl Db {
         };
         let whole = move |conn: &mut Conn| {
             let Some(request) = &request else { return body(conn) };
-            if let Some(answer) = idempotency::replay(conn, request)? {
+            // before the body, so that the same request at the same moment waits here and finds the answer
+            if let Some(answer) = idempotency::claim(conn, request, now_ms)? {
                 return Ok(serde_json::from_slice(&answer).map_err(Error::internal)?);
             }
-            // before the body, so that the same request at the same moment waits here and finds the answer
-            idempotency::claim(conn, request, now_ms)?;
             let answer = body(conn)?;
             let kept = serde_json::to_vec(&answer).map_err(Error::internal)?;
             idempotency::answer(conn, request, &kept, now_ms)?;
@@ -171,25 +172,34 @@ impl Db {
     }
 }
 
-async fn run<T, E, F>(pool: &Arc<Pool>, name: Tx, end: End, mut body: F) -> Result<T, E>
+/// Runs a body in a transaction of its own that leaves nothing, and answers with the body, which may be wanted again.
+async fn alone<T, E, F>(pool: &Arc<Pool>, mut body: F) -> Result<(Result<T, E>, F)>
 where
     T: Send + 'static,
-    E: From<Error> + Transient + Send + 'static,
+    E: From<Error> + Send + 'static,
     F: FnMut(&mut Conn) -> Result<T, E> + Send + 'static,
 {
-    let start = Instant::now();
     let role = pool.role();
+    let ran = pool.run(move |conn| {
+        let result = match conn {
+            Ok(conn) => look(conn, role, &mut body),
+            Err(away) => Err(away.into()),
+        };
+        (result, body)
+    });
+    ran.await
+}
+
+/// Runs a body until it succeeds, fails for good, or the patience is over.
+async fn retried<T, E, F, R>(name: Tx, mut body: F, run: impl Fn(F) -> R) -> Result<T, E>
+where
+    E: From<Error> + Transient,
+    R: Future<Output = Result<(Result<T, E>, F)>>,
+{
+    let start = Instant::now();
     let mut attempt = 1;
     loop {
-        let (result, back) = pool
-            .run(move |conn| {
-                let result = match conn {
-                    Ok(conn) => once(conn, role, end, &mut body),
-                    Err(away) => Err(away.into()),
-                };
-                (result, body)
-            })
-            .await?;
+        let (result, back) = run(body).await?;
         body = back;
         match result {
             Err(error) if error.is_transient() && attempt < ATTEMPTS && start.elapsed() < PATIENCE => {
@@ -212,10 +222,9 @@ where
     }
 }
 
-fn once<T, E: From<Error>>(
+fn look<T, E: From<Error>>(
     conn: &mut Conn,
     role: Role,
-    end: End,
     body: &mut impl FnMut(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {
     conn.begin(role).map_err(Error::from)?;
@@ -226,26 +235,9 @@ fn once<T, E: From<Error>>(
         let _ = conn.rollback();
         return Err(why.into());
     }
-    match (result, end) {
-        (Ok(value), End::Commit { named }) => match conn.commit() {
-            Ok(()) => Ok(value),
-            Err(error) => {
-                let error = match Error::from(error) {
-                    Error::Unavailable(why) if conn.is_lost() && !named => Error::Uncertain(why),
-                    other => other,
-                };
-                // what the commit said matters more than whether the rollback after it worked: a connection that is
-                // still in a transaction is closed by the pool
-                let _ = conn.rollback();
-                Err(error.into())
-            }
-        },
-        (result, _) => {
-            let undone = conn.rollback();
-            if result.is_ok() {
-                undone.map_err(Error::from)?;
-            }
-            result
-        }
+    let undone = conn.rollback();
+    if result.is_ok() {
+        undone.map_err(Error::from)?;
     }
+    result
 }

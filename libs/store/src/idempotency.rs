@@ -1,6 +1,6 @@
 //! The same request twice acts once.
 //!
-//! [`Db::once`](crate::Db::once) looks for the request ([`replay`]), claims its name, does the deed and keeps the answer, all in one transaction, so that
+//! [`Db::once`](crate::Db::once) claims the request's name or finds its answer, does the deed and keeps the answer, all in one transaction, so that
 //! the answer is kept if and only if the deed was done. A `request_id` belongs to one principal and one method: two callers cannot collide or read each other's answers.
 
 use diesel::prelude::*;
@@ -71,15 +71,19 @@ const FORGOTTEN_AT_ONCE: i64 = 20;
 
 /// Keeps the answer, and forgets answers older than [`KEPT_MS`], a few at a time.
 pub fn record(conn: &mut Conn, request: &Request, response: &[u8], now_ms: i64) -> Result<()> {
-    claim(conn, request, now_ms)?;
-    answer(conn, request, response, now_ms)
+    match claim(conn, request, now_ms)? {
+        None => answer(conn, request, response, now_ms),
+        Some(_) => Err(Error::AlreadyExists { what: format!("request {}", request.id) }),
+    }
 }
 
-/// Takes the request's name: whoever else does the same request waits here until the end of the transaction.
+/// Takes the request's name, so that whoever else does the same request waits here until the end of the transaction; or gives the answer that the
+/// request got before.
 ///
 /// # Errors
-/// [`Error::Unavailable`], which has the transaction tried again, when the other one was faster: its answer is there then.
-pub(crate) fn claim(conn: &mut Conn, request: &Request, now_ms: i64) -> Result<()> {
+/// [`Error::RequestReused`] if the request was here with another body; [`Error::Unavailable`], which has the transaction tried again, when its
+/// answer was forgotten between two looks.
+pub(crate) fn claim(conn: &mut Conn, request: &Request, now_ms: i64) -> Result<Option<Vec<u8>>> {
     use idempotency::dsl;
     let row = (
         dsl::principal.eq(&request.principal),
@@ -89,9 +93,16 @@ pub(crate) fn claim(conn: &mut Conn, request: &Request, now_ms: i64) -> Result<(
         dsl::response.eq(&[][..]),
         dsl::created_ms.eq(now_ms),
     );
-    query!(conn, |c| diesel::insert_into(dsl::idempotency).values(row).execute(c))
-        .or_raced(|| format!("request {}", request.id))?;
-    Ok(())
+    let claimed = query!(conn, |c| diesel::insert_into(dsl::idempotency).values(row).execute(c))
+        .or_exists(|| format!("request {}", request.id));
+    match claimed {
+        Ok(_) => Ok(None),
+        Err(there @ Error::AlreadyExists { .. }) => match replay(conn, request)? {
+            Some(answer) => Ok(Some(answer)),
+            None => Err(Error::unavailable(there)),
+        },
+        Err(other) => Err(other),
+    }
 }
 
 /// Keeps the answer to a claimed request.

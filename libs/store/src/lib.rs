@@ -19,6 +19,7 @@
 mod conn;
 mod db;
 mod error;
+mod group;
 pub mod idempotency;
 pub mod job;
 mod location;

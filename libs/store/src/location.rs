@@ -28,7 +28,6 @@ pub struct Server {
     pub(crate) tls: Tls,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) tls_name: Option<String>,
-    pub(crate) writers: usize,
     pub(crate) readers: usize,
 }
 
@@ -135,7 +134,6 @@ fn server(url: &str) -> Result<Server> {
         tls: Tls::Preferred,
         ca: None,
         tls_name: None,
-        writers: POOL,
         readers: POOL,
     };
     let mut tls = None;
@@ -150,11 +148,10 @@ fn server(url: &str) -> Result<Server> {
             "tls_name" => server.tls_name = Some(value.to_owned()),
             "socket" => server.socket = Some(value.to_owned()),
             "password_file" => server.password_file = Some(value.into()),
-            "writers" => server.writers = size(key, value)?,
             "readers" => server.readers = size(key, value)?,
             _ => {
                 return Err(bad(format!(
-                    "{key} is no setting: there are tls, ca, tls_name, socket, password_file, writers, readers"
+                    "{key} is no setting: there are tls, ca, tls_name, socket, password_file, readers"
                 )));
             }
         }
@@ -209,10 +206,10 @@ mod tests {
 
     #[test]
     fn a_servers_address_says_all_of_it() {
-        let server = parsed("mysql://ann:p%40ss@db.lab:3307/crater?writers=3&readers=4");
+        let server = parsed("mysql://ann:p%40ss@db.lab:3307/crater?readers=4");
         assert_eq!((server.host.as_str(), server.port, server.prefix.as_str()), ("db.lab", 3307, "crater"));
         assert_eq!((server.user.as_str(), server.password.as_deref()), ("ann", Some("p@ss")));
-        assert_eq!((server.writers, server.readers, server.tls), (3, 4, Tls::Preferred));
+        assert_eq!((server.readers, server.tls), (4, Tls::Preferred));
         let server = parsed("mysql://ann@[::1]/crater?ca=/etc/db.pem");
         assert_eq!((server.host.as_str(), server.port, server.tls), ("::1", 3306, Tls::Verify));
         assert_eq!(server.ca, Some("/etc/db.pem".into()));
@@ -245,7 +242,7 @@ mod tests {
             ("mysql://ann@db/crater?tls", "tls has no value"),
             ("mysql://ann@db/crater?tls=required&ca=/ca.pem", "tls=verify"),
             ("mysql://ann@db/crater?tls=verify&socket=/run/db.sock", "socket"),
-            ("mysql://ann@db/crater?writers=0", "writers"),
+            ("mysql://ann@db/crater?readers=0", "readers"),
             ("mysql://ann@db/crater?readers=many", "readers"),
             ("mysql://ann@db/crater?sslmode=off", "sslmode"),
             ("mysql://ann:x@db/crater?password_file=/p", "password_file"),

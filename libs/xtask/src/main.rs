@@ -4,7 +4,7 @@ mod generate;
 mod layers;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -43,7 +43,9 @@ fn main() -> Result<()> {
     }
 }
 
+/// The clone that we stand in, not the one that this was compiled in: clones may share a target folder.
 fn root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.ancestors().nth(2).context("the workspace is two folders up")?.to_path_buf())
+    let here = std::env::current_dir()?;
+    let root = here.ancestors().find(|folder| folder.join("buf.yaml").is_file());
+    Ok(root.context("run this inside the project's folder")?.to_path_buf())
 }

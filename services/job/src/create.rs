@@ -75,7 +75,7 @@ impl App {
                 trace: trace.clone(),
             };
             let job = job::create(c, &new)?;
-            job::add_event(c, job.uid, now_ms, "Submitted", &format!("submitted by {who}"))?;
+            job::first_event(c, job.uid, now_ms, "Submitted", &format!("submitted by {who}"))?;
             Ok(job)
         };
         let created = if planted(Bug::AnswerBeforeCommit) {

@@ -14,6 +14,7 @@ mod config;
 mod create;
 mod feasible;
 mod grpc;
+mod heard;
 mod limits;
 mod log_lines;
 mod log_merge;

@@ -1,9 +1,10 @@
 //! What is: the watch on AIJobs brings every status into its row, its events and the open streams, and lets an AIJob go once its end
 //! is recorded.
 //!
-//! Level-triggered: any error ends the watch, and the next one begins with a list of everything.
+//! Level-triggered: any error ends the watch, and the next one begins with a list of everything. What lies between the watch and the tables is
+//! `heard.rs`'s.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crater_domain::{Error, JobUid};
@@ -21,10 +22,11 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::cluster::{Trouble, in_time};
+use crate::heard::{Heard, Next, Seen};
 use crate::status::{self, WAITING, happened, version};
 use crate::usage;
 
-/// Events that are taken into one transaction, if they are there.
+/// AIJobs that are taken into one transaction, if they are there.
 const BATCH: usize = 128;
 /// How long an AIJob that is deleted waits for the output of its Pods to be kept, and how often that is looked at.
 const OUTPUT_WITHIN: Duration = Duration::from_secs(30);
@@ -33,14 +35,6 @@ const OUTPUT_PAUSE: Duration = Duration::from_millis(100);
 const WRITES: usize = 8;
 /// Why a job goes on waiting makes an event no more often than this, in milliseconds.
 const WAITING_EVERY_MS: i64 = 30_000;
-
-/// An AIJob as it was heard of.
-#[derive(Debug)]
-struct Seen {
-    object: AIJob,
-    /// By a list, not by the watch.
-    listed: bool,
-}
 
 /// What is to be done with an AIJob.
 #[derive(Debug)]
@@ -61,43 +55,53 @@ struct Outcome {
 
 /// Follows the AIJobs of all namespaces.
 pub async fn run(app: &App) -> Result<(), Trouble> {
+    let heard = Heard::default();
+    tokio::select! {
+        ended = hear(app, &heard) => ended,
+        ended = write(app, &heard) => ended,
+    }
+}
+
+/// Reads the watch.
+async fn hear(app: &App, heard: &Heard<Listing>) -> Result<(), Trouble> {
     let api = Api::<AIJob>::all(app.client.clone());
-    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).ready_chunks(BATCH));
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
     let mut listed: Option<Listing> = None;
     let mut deaf = false;
-    while let Some(chunk) = events.next().await {
-        let mut batch: Vec<Seen> = Vec::new();
-        for event in chunk {
-            if planted(Bug::Ignored410) && ignored(&event, &mut deaf) {
-                continue;
+    while let Some(event) = events.next().await {
+        if planted(Bug::Ignored410) && ignored(&event, &mut deaf) {
+            continue;
+        }
+        match event? {
+            watcher::Event::Apply(object) => heard.seen(Seen { object, listed: false }),
+            watcher::Event::InitApply(object) => {
+                if let (Some(listing), Ok(uid)) = (&mut listed, object.spec.job_uid.parse()) {
+                    listing.found.insert(uid);
+                }
+                heard.seen(Seen { object, listed: true });
             }
-            match event? {
-                watcher::Event::Apply(object) => batch.push(Seen { object, listed: false }),
-                watcher::Event::InitApply(object) => {
-                    if let (Some(listing), Ok(uid)) = (&mut listed, object.spec.job_uid.parse()) {
-                        listing.found.insert(uid);
-                    }
-                    batch.push(Seen { object, listed: true });
-                }
-                // told before the list is asked for: what is expected of it is known from before it, too
-                watcher::Event::Init => listed = Some(Listing::begin(app).await?),
-                watcher::Event::InitDone => {
-                    record(app, std::mem::take(&mut batch)).await?;
-                    if let Some(listing) = listed.take() {
-                        listing.end(app).await?;
-                    }
-                }
-                watcher::Event::Delete(object) => {
-                    record(app, std::mem::take(&mut batch)).await?;
-                    if let (Ok(uid), Some(kube_uid)) = (object.spec.job_uid.parse(), object.uid()) {
-                        lost(app, uid, kube_uid).await?;
-                    }
+            // told before the list is asked for: what is expected of it is known from before it, too
+            watcher::Event::Init => listed = Some(Listing::begin(app).await?),
+            watcher::Event::InitDone => listed.take().into_iter().for_each(|listing| heard.listed(listing)),
+            watcher::Event::Delete(object) => heard.gone(object),
+        }
+    }
+    Ok(())
+}
+
+/// Brings what is heard into the tables.
+async fn write(app: &App, heard: &Heard<Listing>) -> Result<(), Trouble> {
+    loop {
+        match heard.next(BATCH).await {
+            Next::Seen(batch) => record(app, batch).await?,
+            Next::Listed(listing) => listing.end(app).await?,
+            Next::Gone(object) => {
+                if let (Ok(uid), Some(kube_uid)) = (object.spec.job_uid.parse(), object.uid()) {
+                    lost(app, uid, kube_uid).await?;
                 }
             }
         }
-        record(app, batch).await?;
     }
-    Ok(())
 }
 
 /// The bug of that name: neither the 410 nor the list that has to follow it is taken note of.
@@ -167,21 +171,12 @@ pub async fn lost(app: &App, uid: JobUid, kube_uid: String) -> Result<(), Troubl
 
 /// Brings the statuses into the rows, in one transaction, then does what follows from it in the cluster.
 async fn record(app: &App, batch: Vec<Seen>) -> Result<(), Trouble> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    // the newest of each object counts
-    let mut newest: HashMap<String, Seen> = HashMap::new();
-    for seen in batch {
-        newest.insert(seen.object.uid().unwrap_or_default(), seen);
-    }
-    let objects: Vec<Seen> = newest.into_values().collect();
     let now_ms = app.now_ms();
     let outcome = app
         .db
         .transaction::<_, Error, _>(Tx::ObserveJob, move |c| {
             let mut outcome = Outcome::default();
-            for seen in &objects {
+            for seen in &batch {
                 observe(c, seen, now_ms, &mut outcome)?;
             }
             Ok(outcome)

@@ -10,6 +10,7 @@ mod process;
 mod processes;
 mod session;
 mod system;
+mod tables;
 mod up;
 mod work;
 

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::process::{Process, program, until};
 use crate::session::PASSWORD;
@@ -30,7 +34,7 @@ struct Plan {
 }
 
 impl Processes {
-    /// Starts all and waits until each listens.
+    /// Starts all and waits until each serves.
     pub async fn start(nodes: &Path, time_scale: f64, database: Option<&str>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("crater-load-").tempdir()?;
         let log = |name: &str| folder.path().join(format!("{name}.log"));
@@ -79,11 +83,9 @@ impl Processes {
         }
         let port = |name| SERVICES.iter().position(|s| *s == name).map_or(0, |i| ports[i]);
         let (gateway, job) = (port("gateway"), port("job"));
-        for port in &ports {
-            until("every service to listen", Duration::from_secs(30), async || {
-                tokio::net::TcpStream::connect(("127.0.0.1", *port)).await.ok().map(drop)
-            })
-            .await?;
+        for (name, port) in SERVICES.into_iter().zip(&ports) {
+            let serves = async || serves(*port).await.then_some(());
+            until(&format!("{name} to serve"), Duration::from_secs(60), serves).await?;
         }
         Ok(Self { services, kubernetes, folder, gateway, job })
     }
@@ -126,6 +128,14 @@ impl Processes {
     pub fn all(&self) -> impl Iterator<Item = &Process> {
         self.services.iter().map(|(process, _)| process).chain([&self.kubernetes])
     }
+}
+
+/// Whether a service says that all of it is well.
+async fn serves(port: u16) -> bool {
+    let Ok(endpoint) = Endpoint::from_shared(format!("http://127.0.0.1:{port}")) else { return false };
+    let Ok(channel) = endpoint.connect().await else { return false };
+    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+    answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
 }
 
 fn key_path(folder: &TempDir) -> String {

@@ -1,5 +1,7 @@
 //! Before a set of victims is taken: who can be spared, and where those go that must find another place.
 
+use std::collections::BTreeMap;
+
 use super::{Ground, MOVES, Move, SPARED_BY_SEARCH, Victim};
 use crate::model::{NodeIx, Placement};
 use crate::place::{Part, Try, Want, place, redo, undo};
@@ -97,16 +99,21 @@ impl Ground<'_> {
         }
         let mut moves: Vec<Move> = Vec::new();
         let mut stuck = None;
-        'victims: for victim in must() {
-            let mut anchor = None;
-            for piece in [victim.piece].into_iter().chain(victim.along.iter().copied()) {
-                let Some(found) = self.rehouse(piece, anchor) else {
-                    stuck = Some(victim.piece);
-                    break 'victims;
-                };
-                anchor = anchor.or(found.placements.first().map(|place| place.node));
-                moves.push(found);
+        // gangs first: what is above one goes where it went
+        let pieces = must().flat_map(|victim| victim.pieces().map(|piece| (piece, victim.piece)));
+        let mut pieces: Vec<(PieceIx, PieceIx)> = pieces.collect();
+        pieces.sort_by_key(|(piece, _)| self.work.pieces[*piece].surplus);
+        let mut anchors: BTreeMap<usize, NodeIx> = BTreeMap::new();
+        for (piece, victim) in pieces {
+            let job = self.work.pieces[piece].job;
+            let Some(found) = self.rehouse(piece, anchors.get(&job).copied()) else {
+                stuck = Some(victim);
+                break;
+            };
+            if let Some(first) = found.placements.first() {
+                anchors.entry(job).or_insert(first.node);
             }
+            moves.push(found);
         }
         for found in &moves {
             undo(self.rooms, &found.want, View::Soon, &found.placements);
@@ -135,7 +142,7 @@ impl Ground<'_> {
         }
         let want = Want { parts };
         let pool = self.shapes.pool(job);
-        let anchor = anchor.or(self.work.has[job].anchor());
+        let anchor = anchor.or(self.work.has(job).anchor());
         let pin = if pool.bound() { anchor.and_then(|node| pool.value(node)) } else { None };
         let asker = self.work.asker(self.snapshot, self.tree, job);
         for choice in pool.choices(&want.largest()) {

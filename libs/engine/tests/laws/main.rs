@@ -5,6 +5,7 @@ mod audit;
 mod cases;
 mod shares;
 mod sim;
+mod streams;
 
 use std::collections::BTreeSet;
 

@@ -31,14 +31,32 @@ fn event((_, sequence, time_ms, reason, message): Row) -> Event {
     Event { sequence, time_ms, reason, message }
 }
 
+/// Adds the first event to a job that this transaction makes.
+pub fn first_event(conn: &mut Conn, job: JobUid, time_ms: i64, reason: &str, message: &str) -> Result<()> {
+    put(conn, &job.to_string(), (1, time_ms, reason, message))
+}
+
 /// Adds an event to a job whose row this transaction changes too, which keeps two from taking the same number.
 pub fn add_event(conn: &mut Conn, job: JobUid, time_ms: i64, reason: &str, message: &str) -> Result<()> {
     let job = job.to_string();
     let mine = job_events::table.filter(job_events::job.eq(&job));
     let last: Option<i64> = query!(conn, |c| mine.select(diesel::dsl::max(job_events::sequence)).first(c))?;
     let sequence = last.unwrap_or(0) + 1;
+    put(conn, &job, (sequence, time_ms, reason, message))?;
+    if sequence > KEPT {
+        let old = mine_before(&job, sequence - KEPT);
+        query!(conn, |c| diesel::delete(old).execute(c))?;
+    }
+    Ok(())
+}
+
+fn put(
+    conn: &mut Conn,
+    job: &str,
+    (sequence, time_ms, reason, message): (i64, i64, &str, &str),
+) -> Result<()> {
     let row = (
-        job_events::job.eq(&job),
+        job_events::job.eq(job),
         job_events::sequence.eq(sequence),
         job_events::time_ms.eq(time_ms),
         job_events::reason.eq(reason),
@@ -46,10 +64,6 @@ pub fn add_event(conn: &mut Conn, job: JobUid, time_ms: i64, reason: &str, messa
     );
     query!(conn, |c| diesel::insert_into(job_events::table).values(row).execute(c))
         .or_raced(|| format!("event {sequence} of job {job}"))?;
-    if sequence > KEPT {
-        let old = mine_before(&job, sequence - KEPT);
-        query!(conn, |c| diesel::delete(old).execute(c))?;
-    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ mod row;
 mod schema;
 mod usage;
 
-pub use events::{Event, add_event, clear_events, events, last_event};
+pub use events::{Event, add_event, clear_events, events, first_event, last_event};
 pub use filter::{Filter, Span};
 pub use labels::fill_in;
 pub use list::{By, Key, Order, Page, Visible, keys, load};

@@ -10,7 +10,7 @@ use super::filter::class_word;
 use super::labels;
 use super::list::Visible;
 use super::schema::{account_rows, jobs, listed, new_jobs};
-use crate::conn::{Conn, query};
+use crate::conn::{Conn, locked, query};
 use crate::error::OrExists;
 use crate::{Error, Result, revision};
 
@@ -226,10 +226,9 @@ pub(super) fn job(row: Row) -> Result<Job> {
 
 /// Takes the account's row: whoever adds a job to its queue waits here until the end of the transaction.
 pub fn lock_account(conn: &mut Conn, account: &AccountId) -> Result<()> {
-    let row = account_rows::table.find(account.as_str());
-    let next = account_rows::locked.eq(account_rows::locked + 1);
-    let found = query!(conn, |c| diesel::update(row).set(next).execute(c))?;
-    if found == 0 {
+    let row = account_rows::table.find(account.as_str()).select(account_rows::locked);
+    let found: Option<i64> = locked!(conn, row).optional()?;
+    if found.is_none() {
         let new = (account_rows::account.eq(account.as_str()), account_rows::locked.eq(1));
         query!(conn, |c| diesel::insert_into(account_rows::table).values(new).execute(c))
             .or_raced(|| format!("the row of {}", account.resource_name()))?;

@@ -111,6 +111,55 @@ async fn a_body_that_panics_is_rolled_back_and_the_door_stays_open(house: House)
 }
 
 on_both! {
+async fn those_who_wait_for_the_writer_stand_or_fall_each_alone(house: House) {
+    let db = open(&house).await;
+    let (entered_tx, mut entered) = tokio::sync::mpsc::channel(1);
+    let (go, wait) = mpsc::channel::<()>();
+    let first = tokio::spawn({
+        let db = db.clone();
+        let body = move |c: &mut crater_store::Conn| {
+            idempotency::record(c, &request(1, b"body"), b"answer", 0)?;
+            entered_tx.blocking_send(()).unwrap();
+            wait.recv().unwrap();
+            Ok::<_, Error>(())
+        };
+        async move { db.transaction(Tx::Bootstrap, body).await }
+    });
+    entered.recv().await.unwrap();
+    // SQLite's one writer is taken: the others wait, and go together
+    let others: Vec<_> = (2..12)
+        .map(|n| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                let body = move |c: &mut crater_store::Conn| {
+                    idempotency::record(c, &request(n, b"body"), b"answer", 0)?;
+                    match n % 4 {
+                        0 => Err(Error::NotFound("it".into())),
+                        1 => panic!("a bug"),
+                        _ => Ok(()),
+                    }
+                };
+                let rehearsed = n % 4 == 2;
+                if rehearsed { db.rehearse(Tx::Bootstrap, body).await } else { db.transaction(Tx::Bootstrap, body).await }
+            })
+        })
+        .collect();
+    go.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    for (n, other) in (2..12).zip(others) {
+        let result = other.await.unwrap();
+        match n % 4 {
+            0 => assert!(matches!(result, Err(Error::NotFound(_))), "{n}: {result:?}"),
+            1 => assert!(matches!(result, Err(Error::Internal(_))), "{n}: {result:?}"),
+            _ => result.unwrap(),
+        }
+        assert_eq!(recorded(&db, n).await, n % 4 == 3, "{n}");
+    }
+    assert!(recorded(&db, 1).await);
+}
+}
+
+on_both! {
 async fn a_transient_refusal_is_tried_again_and_not_for_ever(house: House) {
     let db = open(&house).await;
     let mut tries = 0;

@@ -56,29 +56,35 @@ fn touch(c: &mut Conn, name: &str) -> Result<(), Error> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadlock_is_broken_and_the_loser_runs_again() {
-    let db = open(&MariaDb::shared().fresh_url()).await;
+    let url = MariaDb::shared().fresh_url();
+    // two processes, as it were: one writes on one connection
+    let (db, second) = (open(&url).await, open(&url).await);
     for name in ["ann", "bob"] {
         db.transaction(Tx::CreateUser, move |c| create(c, name)).await.unwrap();
     }
     // each holds one row before either asks for the other's: only a deadlock can come of it
     let (ann_held, ann_is_held) = mpsc::channel();
     let (bob_held, bob_is_held) = mpsc::channel();
-    let cross =
-        |mine: &'static str, other: &'static str, held: mpsc::Sender<()>, wait: mpsc::Receiver<()>| {
-            let mut tries = 0;
-            db.transaction(Tx::UpdateUser, move |c| {
-                tries += 1;
-                touch(c, mine)?;
-                if tries == 1 {
-                    held.send(()).unwrap();
-                    wait.recv().unwrap();
-                }
-                touch(c, other)?;
-                Ok::<_, Error>(tries)
-            })
-        };
-    let one = cross("ann", "bob", ann_held, bob_is_held);
-    let two = cross("bob", "ann", bob_held, ann_is_held);
+    let cross = |db: Db,
+                 mine: &'static str,
+                 other: &'static str,
+                 held: mpsc::Sender<()>,
+                 wait: mpsc::Receiver<()>| async move {
+        let mut tries = 0;
+        db.transaction(Tx::UpdateUser, move |c| {
+            tries += 1;
+            touch(c, mine)?;
+            if tries == 1 {
+                held.send(()).unwrap();
+                wait.recv().unwrap();
+            }
+            touch(c, other)?;
+            Ok::<_, Error>(tries)
+        })
+        .await
+    };
+    let one = cross(db.clone(), "ann", "bob", ann_held, bob_is_held);
+    let two = cross(second, "bob", "ann", bob_held, ann_is_held);
     let (one, two) = tokio::join!(one, two);
     let mut tries = [one.unwrap(), two.unwrap()];
     tries.sort_unstable();
@@ -87,17 +93,20 @@ async fn a_deadlock_is_broken_and_the_loser_runs_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_swallows_a_deadlock_is_not_committed_in_half() {
-    let db = open(&MariaDb::shared().fresh_url()).await;
+    let url = MariaDb::shared().fresh_url();
+    // two processes, as it were: one writes on one connection
+    let (db, second) = (open(&url).await, open(&url).await);
     for name in ["ann", "bob"] {
         db.transaction(Tx::CreateUser, move |c| create(c, name)).await.unwrap();
     }
     let (ann_held, ann_is_held) = mpsc::channel();
     let (bob_held, bob_is_held) = mpsc::channel();
-    let cross = |n: u128,
+    let cross = |db: Db,
+                 n: u128,
                  mine: &'static str,
                  other: &'static str,
                  held: mpsc::Sender<()>,
-                 wait: mpsc::Receiver<()>| {
+                 wait: mpsc::Receiver<()>| async move {
         let mut tries = 0;
         db.transaction(Tx::UpdateUser, move |c| {
             tries += 1;
@@ -112,10 +121,11 @@ async fn a_body_that_swallows_a_deadlock_is_not_committed_in_half() {
             let _ = idempotency::record(c, &request(20 + n), b"after", 0);
             Ok::<_, Error>(())
         })
+        .await
     };
     let (one, two) = tokio::join!(
-        cross(1, "ann", "bob", ann_held, bob_is_held),
-        cross(2, "bob", "ann", bob_held, ann_is_held)
+        cross(db.clone(), 1, "ann", "bob", ann_held, bob_is_held),
+        cross(second, 2, "bob", "ann", bob_held, ann_is_held)
     );
     one.unwrap();
     two.unwrap();

@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 4;
 /// Measures and prints a table.
 pub async fn run(common: Common) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let system = System::start(Kind::Up, &cluster(&folder, 1)?, 1.0, common.database_url.as_deref()).await?;
+    let system = System::start(Kind::Up, &cluster(&folder, 1)?, 1.0, common.tables.url()).await?;
     let admin = Session::sign_in(&system.url, "admin", CONNECTIONS).await?;
     let echo = Echo::start(CONNECTIONS)?;
     let (mut mesh, mut bare) = (Side::default(), Side::default());
@@ -34,12 +34,8 @@ pub async fn run(common: Common) -> Result<()> {
         bare.add(&echo.turn(common.clients, common.seconds).await?);
         admin.renew(false).await?;
     }
-    println!("CreateJob through the gateway, {} clients, {}", common.clients, database(&common));
+    println!("CreateJob through the gateway, {} clients, {}", common.clients, common.tables.name());
     println!("{HEAD}\n{}\n{}", mesh.row("CreateJob"), bare.row("bare echo"));
     println!("CreateJob / echo: {}", mesh.ratio(&bare));
     Ok(())
-}
-
-pub(super) fn database(common: &Common) -> &'static str {
-    if common.database_url.is_some() { "MariaDB" } else { "SQLite" }
 }

@@ -17,8 +17,7 @@ const CONNECTIONS: usize = 4;
 /// Measures and prints a table: at `clients` callers at once, and with one, where nothing queues.
 pub async fn run(common: Common) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let system =
-        System::start(Kind::Processes, &cluster(&folder, 1)?, 1.0, common.database_url.as_deref()).await?;
+    let system = System::start(Kind::Processes, &cluster(&folder, 1)?, 1.0, common.tables.url()).await?;
     let through = Session::sign_in(&system.url, "admin", CONNECTIONS).await?;
     let direct = through.at(&system.job_url()?, CONNECTIONS)?;
     let made =

@@ -14,6 +14,7 @@ use super::cluster;
 use crate::process::until;
 use crate::session::{Session, retryable};
 use crate::system::{Kind, System};
+use crate::tables::Tables;
 use crate::work::small_job;
 
 /// What can be set.
@@ -31,9 +32,9 @@ pub struct Args {
     /// Seconds of the cluster's time in one second: a kubelet takes 0.3 s of it to start a Pod
     #[arg(long, default_value_t = 60.0)]
     time_scale: f64,
-    /// Another database than SQLite: mysql://…
-    #[arg(long)]
-    database_url: Option<String>,
+    /// Where the tables are
+    #[command(flatten)]
+    tables: Tables,
 }
 
 const CONNECTIONS: usize = 8;
@@ -55,13 +56,8 @@ type Seen = Arc<Mutex<HashMap<String, Instant>>>;
 
 async fn one(args: &Args, rate: f64) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let system = System::start(
-        Kind::Up,
-        &cluster(&folder, args.nodes)?,
-        args.time_scale,
-        args.database_url.as_deref(),
-    )
-    .await?;
+    let system =
+        System::start(Kind::Up, &cluster(&folder, args.nodes)?, args.time_scale, args.tables.url()).await?;
     let admin = Session::sign_in(&system.url, "admin", CONNECTIONS).await?;
     let seen: Seen = Arc::default();
     let watching = tokio::spawn(watch(admin.clone(), seen.clone()));

@@ -38,15 +38,14 @@ pub async fn run(args: Args) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("crater-load-").tempdir()?;
     let db = folder.path().join("data").join("db");
     std::fs::create_dir_all(&db)?;
-    let location = match &common.database_url {
+    let location = match common.tables.url() {
         Some(url) => url.parse()?,
         None => Location::from(db.clone()),
     };
     let begun = Instant::now();
     fill(&location, args.jobs).await?;
     println!("{} jobs made in {:.0} s{}", args.jobs, begun.elapsed().as_secs_f64(), size(&db));
-    let system =
-        System::resume(folder, |folder| cluster(folder, 1), 1.0, common.database_url.as_deref()).await?;
+    let system = System::resume(folder, |folder| cluster(folder, 1), 1.0, common.tables.url()).await?;
     let admin = Session::sign_in(&system.url, "admin", CONNECTIONS).await?;
     let echo = Echo::start(CONNECTIONS)?;
     let everything =
@@ -68,12 +67,7 @@ pub async fn run(args: Args) -> Result<()> {
             of(JobFilter { labels: [("run".to_owned(), "7".to_owned())].into(), ..JobFilter::default() }),
         ),
     ];
-    println!(
-        "ListJobs, 100 of {}, {} clients, {}",
-        args.jobs,
-        common.clients,
-        super::create::database(common)
-    );
+    println!("ListJobs, 100 of {}, {} clients, {}", args.jobs, common.clients, common.tables.name());
     println!("{HEAD}");
     for (name, request) in queries {
         let (mut mesh, mut alone, mut bare) = (Side::default(), Side::default(), Side::default());

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::tables::Tables;
 pub use rounds::Echo;
 
 /// Which measurement.
@@ -42,9 +43,9 @@ pub struct Common {
     /// Calls at once
     #[arg(long, default_value_t = 64)]
     pub clients: usize,
-    /// Another database than SQLite: mysql://…
-    #[arg(long)]
-    pub database_url: Option<String>,
+    /// Where the tables are
+    #[command(flatten)]
+    pub tables: Tables,
 }
 
 /// Runs one.

@@ -14,6 +14,7 @@ use super::cluster;
 use crate::process::until;
 use crate::session::Session;
 use crate::system::{Kind, System};
+use crate::tables::Tables;
 use crate::work::small_job;
 
 /// What can be set.
@@ -28,9 +29,9 @@ pub struct Args {
     /// Seconds of submitting
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
-    /// Another database than SQLite: mysql://…
-    #[arg(long)]
-    database_url: Option<String>,
+    /// Where the tables are
+    #[command(flatten)]
+    tables: Tables,
 }
 
 /// A connection carries at most 128 streams.
@@ -39,7 +40,7 @@ const PER_CONNECTION: usize = 100;
 /// Opens them, submits, and tells what they heard, how late, and what it cost.
 pub async fn run(args: Args) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let system = System::start(Kind::Up, &cluster(&folder, 50)?, 60.0, args.database_url.as_deref()).await?;
+    let system = System::start(Kind::Up, &cluster(&folder, 50)?, 60.0, args.tables.url()).await?;
     for streams in [1, args.streams] {
         let admin = Session::sign_in(&system.url, "admin", streams.div_ceil(PER_CONNECTION) + 1).await?;
         let (open, heard) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 use crate::process::until;
 use crate::session::{Session, retryable};
 use crate::system::{Kind, System};
+use crate::tables::Tables;
 use follow::Followed;
 use trace::Recording;
 
@@ -38,9 +39,9 @@ pub struct Args {
     /// How the mesh runs
     #[arg(long, value_enum, default_value = "up")]
     mesh: Kind,
-    /// Another database than SQLite: mysql://…
-    #[arg(long)]
-    database_url: Option<String>,
+    /// Where the tables are
+    #[command(flatten)]
+    tables: Tables,
     /// Only the first so many tasks
     #[arg(long)]
     tasks: Option<usize>,
@@ -93,7 +94,7 @@ pub async fn run(args: Args) -> Result<()> {
         args.longest,
         args.kill_every
     );
-    let system = System::start(args.mesh, &nodes, args.time_scale, args.database_url.as_deref()).await?;
+    let system = System::start(args.mesh, &nodes, args.time_scale, args.tables.url()).await?;
     let url = system.url.clone();
     let admin = Session::sign_in(&url, "admin", 4).await?;
     let accounts: Vec<String> = (0..args.accounts.max(1)).map(|i| format!("lab-{i:02}")).collect();
@@ -101,7 +102,7 @@ pub async fn run(args: Args) -> Result<()> {
         make_account(&admin, account).await?;
     }
     std::fs::File::create(&acks)?;
-    let auditor = args.audit.then(|| system.audit(&acks, args.database_url.as_deref())).transpose()?;
+    let auditor = args.audit.then(|| system.audit(&acks, args.tables.url())).transpose()?;
     let system = Arc::new(Mutex::new(system));
     let followed = Arc::new(Followed::default());
     let watching = tokio::spawn(follow::follow(admin.clone(), followed.clone()));

@@ -123,9 +123,10 @@ function Filters({ wanted, want, filtered }: { wanted: Wanted; want: (change: Pa
 
 interface TypedProps { label: string; hint?: string; value: string; testid: string; type: (text: string) => void }
 
-/** A text that is taken over when the typing rests. */
+/** A text that is taken over when the typing rests, or at once when the reader goes elsewhere or presses Enter. */
 export function Typed({ label, hint, value, testid, type }: TypedProps) {
   const [text, setText] = useState(value);
+  const take = () => text.trim().toLowerCase() !== value.toLowerCase() && type(text);
   useEffect(() => {
     if (text.trim().toLowerCase() !== value.toLowerCase()) setText(value);
   }, [value]);
@@ -145,6 +146,8 @@ export function Typed({ label, hint, value, testid, type }: TypedProps) {
       autocomplete="off"
       data-testid={testid}
       onInput={(event) => setText(event.currentTarget.value)}
+      onBlur={take}
+      onKeyDown={(event) => event.key === "Enter" && take()}
     />
   );
 }

@@ -28,6 +28,7 @@ test("every filter is sent, kept in the address, and cleared with one press", as
   await at("filter-since").selectOption("day");
   await page.getByRole("button", { name: "Running" }).click();
   await page.waitForURL(/state=running/);
+  // what was typed counts once the reader has gone on to the next field
   await row("train").waitFor();
   assert.deepEqual(here.query(), { state: "running", account: "vision", user: "alice", class: "guaranteed", label: "project=x", text: "rai", since: "day" });
   const asked = here.calls("ListJobs").at(-1) as ListJobsRequest;

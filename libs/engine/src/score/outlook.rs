@@ -1,0 +1,169 @@
+//! What a placement costs in the end: the GPU that the expected mix of tasks will not be able to use because of it.
+//!
+//! [`Outlook`] looks at one node: at rests of devices that no task fits, at GPUs for which CPU or memory will be short, and at broken
+//! sets of whole devices. [`crate::score::scarcity`] looks at the cluster: at kinds of nodes that others need more. Both
+//! in integers. What the rules were weighed by is told in the README of this folder.
+
+use super::Ask;
+use super::Spare;
+use crate::model::WHOLE_GPU;
+
+/// One whole GPU as the length of a table.
+const WHOLE: usize = 1000;
+/// A rest of a device is filled with the best of so many arrivals.
+const DRAWS: u32 = 4;
+/// The needs for which a node is judged, percent of the mean need of a device: tasks differ, so the loss sets in gradually.
+const NEEDS: [i64; 5] = [40, 70, 100, 130, 160];
+/// Weights in percent of a milli-GPU lost for certain.
+const OF_REST: i64 = 100;
+/// A GPU without CPU may still find a task that wants little.
+const OF_STRANDED: i64 = 50;
+/// Single tasks fill what broken sets leave, mostly.
+const OF_BROKEN: i64 = 10;
+/// Differences below this are not worth leaving the first node for, milli-GPU: ties go to the lower rank, and so nodes are
+/// filled one after the other.
+pub const STEP: i64 = 80;
+
+/// Amounts are cut off here, so that no product overflows.
+const MOST: i64 = i64::MAX / 1000;
+
+/// How much of one resource a device's tasks need, on the average over the mix.
+#[derive(Clone, Copy, Debug, Default)]
+struct Need {
+    /// Amounts are shifted so that products fit.
+    shift: u32,
+    /// For one whole device, shifted; 0 if the mix needs none.
+    per_device: i64,
+}
+
+impl Need {
+    fn new(total: i128, milli: i128) -> Self {
+        let per_device = (total * i128::from(WHOLE_GPU)).checked_div(milli).unwrap_or(0).max(0);
+        let shift = (128 - per_device.leading_zeros()).saturating_sub(24);
+        Self { shift, per_device: i64::try_from(per_device >> shift).unwrap_or(i64::MAX) }
+    }
+
+    /// The milli-GPU that `amount` lasts for, at the mean need.
+    #[inline]
+    fn lasts(self, amount: i64) -> i64 {
+        let amount = (amount >> self.shift).clamp(0, MOST / WHOLE_GPU);
+        (amount * WHOLE_GPU).checked_div(self.per_device).unwrap_or(MOST)
+    }
+}
+
+/// What to expect of a node, given the mix of tasks.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    /// By the milli-GPU free of a device: how much of it no task will use.
+    rest: Vec<i64>,
+    cpu: Need,
+    memory: Need,
+    /// Tasks of several devices: how many, and their part of all GPU wanted, in thousandths.
+    sets: Vec<(i64, i64)>,
+}
+
+impl Outlook {
+    /// For a mix of shapes, with how many tasks have each.
+    pub fn new(mix: &[(Ask, u32)]) -> Self {
+        let (mut cpu, mut memory, mut milli) = (0_i128, 0_i128, 0_i128);
+        let mut shares: Vec<(i64, u32)> = Vec::new();
+        let mut sets: Vec<(i64, i128)> = Vec::new();
+        for (ask, count) in mix.iter().filter(|(ask, _)| ask.devices > 0) {
+            let wanted = i128::from(ask.total()) * i128::from(*count);
+            cpu += i128::from(ask.cpu) * i128::from(*count);
+            memory += i128::from(ask.memory) * i128::from(*count);
+            milli += wanted;
+            if ask.is_share() {
+                shares.push((ask.milli, *count));
+            } else if ask.devices > 1 {
+                match sets.iter_mut().find(|(devices, _)| *devices == i64::from(ask.devices)) {
+                    Some((_, sum)) => *sum += wanted,
+                    None => sets.push((i64::from(ask.devices), wanted)),
+                }
+            }
+        }
+        let thousandths = |part: i128| i64::try_from(part * 1000 / milli.max(1)).unwrap_or(1000);
+        Self {
+            rest: rests(&shares),
+            cpu: Need::new(cpu, milli),
+            memory: Need::new(memory, milli),
+            sets: sets.into_iter().map(|(devices, part)| (devices, thousandths(part))).collect(),
+        }
+    }
+
+    /// The milli-GPU of a device with so much free that no task is expected to use.
+    #[inline]
+    pub fn rest(&self, free: i64) -> i64 {
+        let at = usize::try_from(free.clamp(0, WHOLE_GPU)).unwrap_or(0);
+        self.rest.get(at).copied().unwrap_or(0)
+    }
+
+    /// The milli-GPU of a node that tasks are expected to use, CPU and memory left aside.
+    pub fn useful(&self, gpus: &[i64]) -> i64 {
+        gpus.iter().map(|free| free.max(&0) - self.rest(*free)).sum()
+    }
+
+    /// What of a node is expected to be lost, in hundredths of a milli-GPU.
+    #[inline]
+    fn lost(&self, spare: &Spare<'_>, change: impl Fn(usize, i64) -> i64) -> i64 {
+        let (mut rest, mut useful, mut idle) = (0, 0, 0);
+        for (device, free) in spare.gpus.iter().enumerate() {
+            let free = change(device, *free).max(0);
+            let lost = self.rest(free);
+            rest += lost;
+            useful += free - lost;
+            idle += i64::from(free >= WHOLE_GPU);
+        }
+        let lasts = self.cpu.lasts(spare.cpu).min(self.memory.lasts(spare.memory)) * 100;
+        let stranded: i64 = NEEDS.iter().map(|need| (useful - lasts / need).max(0)).sum();
+        let broken: i64 = self.sets.iter().map(|(devices, part)| idle % devices * part).sum();
+        OF_REST * rest + OF_STRANDED * stranded / (NEEDS.len() as i64) + OF_BROKEN * broken
+    }
+
+    /// How much more of a node will be lost if `ask` goes there: a share on the tightest device, whole devices the first that are
+    /// idle. Hundredths of a milli-GPU, below 0 if the node is better off. `ask` must fit.
+    pub fn loss(&self, spare: &Spare<'_>, ask: &Ask) -> i64 {
+        let before = self.lost(spare, |_, free| free);
+        let after = Spare { cpu: spare.cpu - ask.cpu, memory: spare.memory - ask.memory, ..*spare };
+        let taken = if ask.is_share() {
+            let tightest = spare.tightest(ask.milli);
+            self.lost(&after, |device, free| if Some(device) == tightest { free - ask.milli } else { free })
+        } else {
+            let last = spare.whole(ask.devices).last();
+            self.lost(&after, |device, free| {
+                if free >= WHOLE_GPU && last.is_some_and(|last| device <= last) { 0 } else { free }
+            })
+        };
+        taken - before
+    }
+}
+
+/// For each amount free of a device below a whole one: the least rest that the best of [`DRAWS`] shares, drawn from those that
+/// fit, leads to, on the average.
+fn rests(shares: &[(i64, u32)]) -> Vec<i64> {
+    let total: u64 = shares.iter().map(|(_, count)| u64::from(*count)).sum();
+    // fourth powers of counts up to 2²⁴ fit with room to spare
+    let shift = (64 - total.leading_zeros()).saturating_sub(24);
+    let mut rest = vec![0; WHOLE + 1];
+    for free in 0..WHOLE {
+        let left = |milli: i64| usize::try_from(milli).ok().and_then(|milli| free.checked_sub(milli));
+        let mut ends: Vec<(i64, u128)> = shares
+            .iter()
+            .filter_map(|(milli, count)| Some((*rest.get(left(*milli)?)?, u128::from(*count >> shift))))
+            .collect();
+        ends.sort_unstable();
+        let all: u128 = ends.iter().map(|(_, count)| count).sum();
+        if all == 0 {
+            rest[free] = free as i64;
+            continue;
+        }
+        let (mut worse, mut sum) = (all, 0);
+        for (end, count) in ends {
+            let before = worse.pow(DRAWS);
+            worse -= count;
+            sum += end.unsigned_abs() as u128 * (before - worse.pow(DRAWS));
+        }
+        rest[free] = i64::try_from(sum / all.pow(DRAWS)).unwrap_or(0);
+    }
+    rest
+}

@@ -1,0 +1,127 @@
+//! Which kinds of nodes are scarce: prices from how the expected tasks would spread over what is left.
+//!
+//! A task that can go anywhere should not take the GPU that another cannot do without. The expected demand, as much as there is room
+//! for, is poured over the kinds of nodes it fits on, so that all are loaded as evenly as the tasks allow (water-filling). Kinds
+//! whose load stays above 1 are wanted more than there is of them and get a price; those below get a negative one.
+
+use std::collections::BTreeMap;
+
+use super::outlook::{Outlook, STEP};
+use super::{Ask, Spare};
+
+/// Loads and prices are in thousandths.
+const ONE: i64 = 1000;
+/// The excess of load at which a GPU's price is its whole worth: giving it to a task that has a choice then loses
+/// another for certain. Below that the price grows by the square, since small excesses may be chance.
+const CERTAIN: i64 = 250;
+/// Sweeps over the classes of demand; each is poured anew, given the others.
+const SWEEPS: usize = 4;
+
+/// Demand that fits on the same kinds of nodes.
+#[derive(Clone, Debug)]
+struct Class {
+    /// Ascending.
+    kinds: Vec<usize>,
+    /// Milli-GPU, in any scale common to all classes.
+    weight: i64,
+}
+
+/// The prices of kinds of nodes. A kind is what nodes are that are equal when empty.
+#[derive(Clone, Debug)]
+pub struct Scarcity {
+    classes: Vec<Class>,
+    prices: Vec<i64>,
+}
+
+impl Scarcity {
+    /// For kinds of nodes, given empty, and a mix of tasks. A task of which a share of a device remains unused counts with that.
+    pub fn new(kinds: &[Spare<'_>], mix: &[(Ask, u32)], outlook: &Outlook) -> Self {
+        let mut demand: BTreeMap<Vec<usize>, i64> = BTreeMap::new();
+        for (ask, count) in mix.iter().filter(|(ask, _)| ask.devices > 0) {
+            let on: Vec<usize> =
+                (0..).zip(kinds).filter(|(_, kind)| kind.fits(ask)).map(|(kind, _)| kind).collect();
+            let beside = if ask.is_share() { outlook.rest(crate::model::WHOLE_GPU - ask.milli) } else { 0 };
+            *demand.entry(on).or_default() += (ask.total() + beside) * i64::from(*count);
+        }
+        let mut classes: Vec<Class> = demand
+            .into_iter()
+            .filter(|(kinds, _)| !kinds.is_empty())
+            .map(|(kinds, weight)| Class { kinds, weight })
+            .collect();
+        // those with the least choice first
+        let room = |class: &Class| {
+            class.kinds.iter().filter_map(|kind| kinds.get(*kind)).map(Spare::total).sum::<i64>()
+        };
+        classes.sort_by_key(room);
+        Self { classes, prices: vec![0; kinds.len()] }
+    }
+
+    /// Sets the prices for what is left of each kind that tasks are expected to use, milli-GPU.
+    pub fn update(&mut self, left: &[i64]) {
+        let loads = self.loads(left);
+        self.prices = loads
+            .into_iter()
+            .map(|load| {
+                let excess = load - ONE;
+                excess.signum() * (excess.saturating_mul(excess) * ONE / (CERTAIN * CERTAIN)).min(ONE)
+            })
+            .collect();
+    }
+
+    /// The load of each kind, thousandths, when as much arrives as is left.
+    fn loads(&self, left: &[i64]) -> Vec<i64> {
+        let total: i128 = left.iter().map(|milli| i128::from(*milli)).sum();
+        let weight: i128 = self.classes.iter().map(|class| i128::from(class.weight)).sum();
+        let mut poured: Vec<Vec<i64>> = self.classes.iter().map(|class| vec![0; class.kinds.len()]).collect();
+        let mut loads = vec![0_i64; left.len()];
+        for _ in 0..SWEEPS {
+            for (class, parts) in self.classes.iter().zip(&mut poured) {
+                for (kind, part) in class.kinds.iter().zip(parts.iter_mut()) {
+                    loads[*kind] -= std::mem::take(part);
+                }
+                let amount = i128::from(class.weight) * total / weight.max(1);
+                pour(amount, &class.kinds, left, &mut loads, parts);
+            }
+        }
+        loads.iter().zip(left).map(|(load, left)| load.saturating_mul(ONE) / left.max(&1)).collect()
+    }
+
+    /// The price of a kind: what a GPU there is worth more than elsewhere, thousandths of it, −1000 to 1000.
+    #[inline]
+    pub fn price(&self, kind: usize) -> i64 {
+        self.prices.get(kind).copied().unwrap_or(0)
+    }
+
+    /// The cost of placing `ask` on a node of this kind in steps of [`STEP`] milli-GPU, given the node's
+    /// [`loss`](Outlook::loss); less is better, and between equals the lower rank.
+    #[inline]
+    pub fn cost(&self, kind: usize, loss: i64, ask: &Ask) -> i64 {
+        let step = 100 * STEP;
+        (loss + self.price(kind) * ask.total() / (ONE / 100) + step / 2).div_euclid(step)
+    }
+}
+
+/// Pours `amount` over `kinds` up to one level of load.
+fn pour(amount: i128, kinds: &[usize], left: &[i64], loads: &mut [i64], parts: &mut [i64]) {
+    /// Levels are in millionths.
+    const FINE: i128 = 1_000_000;
+    let level_of = |kind: usize, loads: &[i64]| i128::from(loads[kind]) * FINE / i128::from(left[kind]);
+    let mut lowest: Vec<(usize, usize)> =
+        kinds.iter().copied().enumerate().filter(|(_, kind)| left[*kind] > 0).collect();
+    lowest.sort_by_key(|(_, kind)| (level_of(*kind, loads), *kind));
+    let (mut load, mut room, mut level) = (0, 0, 0);
+    for (at, (_, kind)) in lowest.iter().enumerate() {
+        load += i128::from(loads[*kind]);
+        room += i128::from(left[*kind]);
+        level = (amount + load) * FINE / room;
+        if lowest.get(at + 1).is_some_and(|(_, next)| level <= level_of(*next, loads)) {
+            break;
+        }
+    }
+    for (at, kind) in lowest {
+        let full = i64::try_from(level * i128::from(left[kind]) / FINE).unwrap_or(i64::MAX);
+        let part = (full - loads[kind]).max(0);
+        parts[at] = part;
+        loads[kind] += part;
+    }
+}

@@ -1,0 +1,190 @@
+//! What everybody who waits is told, from the state in which a cycle ended; only what is asked for is worked out.
+
+use std::collections::BTreeMap;
+
+use crate::cycle::{Blocked, Decided};
+use crate::explain::{no_room, short_of};
+use crate::feasible::Feasible;
+use crate::model::{Class, JobIx, Millis, NodeIx, Preemptible, Snapshot, Verdict};
+use crate::queue::{Ground, Lines, Queue};
+use crate::reason::Reason;
+use crate::room::Rooms;
+use crate::shapes::Shapes;
+use crate::tree::{Bound, Tree};
+use crate::work::Work;
+use crate::world::World;
+
+/// What was worked out already.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Why there is no room, by shape.
+    room: Vec<Option<Reason>>,
+    /// Replicas taken back in this cycle, by node.
+    going: Option<BTreeMap<NodeIx, u32>>,
+    /// In whose favour something is kept, in order.
+    kept_for: Option<Vec<JobIx>>,
+}
+
+/// Tells about one plan.
+pub(crate) struct Teller<'a> {
+    s: &'a Snapshot,
+    shapes: &'a Shapes,
+    lines: &'a Lines,
+    tree: &'a Tree,
+    rooms: &'a mut Rooms,
+    work: &'a Work,
+    feasible: &'a mut Feasible,
+    decided: &'a Decided,
+    told: &'a mut Told,
+}
+
+impl<'a> Teller<'a> {
+    pub fn new(world: &'a mut World<'_>, decided: &'a Decided, told: &'a mut Told) -> Self {
+        let World { s, shapes, tree, rooms, work, lines, feasible, .. } = world;
+        told.room.resize(shapes.len(), None);
+        Self { s, shapes, lines, tree, rooms, work, feasible, decided, told }
+    }
+
+    /// Every job that waits, in the order in which jobs go.
+    pub fn all(&mut self) -> Vec<Verdict> {
+        let mut told = vec![false; self.s.jobs.len()];
+        let mut order: Vec<usize> = Vec::new();
+        let mut next = |job: usize| {
+            if !std::mem::replace(&mut told[job], true) {
+                order.push(job);
+            }
+        };
+        self.decided.plan.holds.iter().for_each(|hold| next(hold.job.at()));
+        let ground = Ground { snapshot: self.s, shapes: self.shapes, tree: self.tree, lines: self.lines };
+        for class in [Class::Guaranteed, Class::BestEffort] {
+            let mut nobody = |turn: crate::queue::Turn| turn.growth;
+            let mut queue = Queue::new(ground, class, nobody);
+            while let Some(turn) = queue.next() {
+                next(turn.job);
+                queue.done(ground, turn);
+                queue.refresh(ground, turn.line, &mut nobody);
+            }
+        }
+        (0..self.s.jobs.len()).for_each(next);
+        let mut verdicts: Vec<Verdict> = Vec::new();
+        let mut after = None;
+        for job in order {
+            let Some((reasons, expected_start)) = self.of(job) else { continue };
+            let position = u32::try_from(verdicts.len() + 1).unwrap_or(u32::MAX);
+            let job = JobIx::of(job);
+            verdicts.push(Verdict { job, position, after: after.replace(job), reasons, expected_start });
+        }
+        verdicts
+    }
+
+    /// What keeps one job, and when it is expected to start; `None`: it does not wait.
+    pub fn of(&mut self, job: usize) -> Option<(Vec<Reason>, Option<Millis>)> {
+        if self.silent(job) {
+            return None;
+        }
+        let holds = &self.decided.plan.holds;
+        if let Ok(at) = holds.binary_search_by_key(&job, |hold| hold.job.at()) {
+            return Some((self.promised(job, holds[at].placements.iter().map(|place| place.node)), None));
+        }
+        let kept = self.decided.kept.iter().find(|kept| kept.job == job);
+        if let Some(kept) = kept {
+            // its own room is not in its way
+            kept.lend(self.rooms);
+            let want = self.work.missing(self.s, job, false);
+            let short = short_of(self.s, self.shapes.pool(job), self.rooms, job, &want);
+            kept.charge(self.rooms);
+            return Some((vec![short, Reason::Reserved { expected_start: kept.start }], kept.start));
+        }
+        let reason = match self.blocked(job) {
+            Blocked::Limit(bound) => limit(bound),
+            Blocked::MayNotBorrow => Reason::MayNotBorrow { account: self.s.jobs[job].account },
+            Blocked::Past(reason) | Blocked::Never(reason) => reason,
+            Blocked::Room => self.room_reason(job),
+        };
+        Some((vec![reason], None))
+    }
+
+    /// Runs, gets something, is only just being revoked, or wants nothing: no verdict.
+    fn silent(&self, job: usize) -> bool {
+        let has = self.work.has(job);
+        let revocations = &self.decided.plan.revocations;
+        has.runs()
+            || revocations.binary_search_by_key(&job, |revocation| revocation.job.at()).is_ok()
+            || (self.s.jobs[job].closed && has.going() == 0)
+    }
+
+    fn promised(&mut self, job: usize, nodes: impl Iterator<Item = NodeIx>) -> Vec<Reason> {
+        let revocations = &self.decided.plan.revocations;
+        let now_going = self.told.going.get_or_insert_with(|| {
+            let mut going = BTreeMap::new();
+            for replica in revocations.iter().flat_map(|revocation| &revocation.replicas) {
+                *going.entry(replica.node).or_insert(0) += 1;
+            }
+            going
+        });
+        let mut nodes: Vec<NodeIx> = nodes.collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let here = |node: &NodeIx| self.work.going_on[node.at()] + now_going.get(node).copied().unwrap_or(0);
+        let going: u32 = nodes.iter().map(here).sum();
+        // its room may be there, and only the limit of jobs not yet
+        let of = &self.s.jobs[job];
+        let full = if going == 0 { self.tree.full(self.tree.leaf(of.account, of.user)) } else { None };
+        let mut reasons = vec![full.map_or(Reason::RoomIsComing { going }, limit)];
+        reasons.extend(self.work.own_past(job));
+        reasons
+    }
+
+    /// The first thing in a job's way.
+    fn blocked(&mut self, job: usize) -> Blocked {
+        let of = &self.s.jobs[job];
+        if of.closed {
+            return Blocked::Past(Reason::Closed);
+        }
+        if let Some(past) = self.work.own_past(job) {
+            return Blocked::Past(past);
+        }
+        let shape = self.shapes.of(job);
+        if let Err(reason) = self.feasible.judge(self.s, self.shapes, shape) {
+            return Blocked::Never(Reason::Infeasible(reason.clone()));
+        }
+        let ask = &self.shapes.asks[self.shapes.ask(job, 0)];
+        let asker = self.work.asker(self.s, self.tree, job);
+        let line = self.tree.line(of.account);
+        let own = if self.tree.is_account(line) { line } else { self.tree.parent(line) };
+        let never = of.preemptible == Preemptible::Never && of.class == Class::Guaranteed;
+        let mut first = None;
+        for (_, demands) in &ask.options {
+            if never && !self.tree.covers(own, demands) {
+                first.get_or_insert(Blocked::MayNotBorrow);
+                continue;
+            }
+            match self.tree.bound(asker, demands, false) {
+                Some(bound) => first.get_or_insert(Blocked::Limit(bound)),
+                None => return Blocked::Room,
+            };
+        }
+        first.unwrap_or(Blocked::Room)
+    }
+
+    fn room_reason(&mut self, job: usize) -> Reason {
+        let shape = self.shapes.of(job);
+        if let Some(known) = &self.told.room[shape] {
+            return known.clone();
+        }
+        let plan = &self.decided.plan;
+        let kept_for = self.told.kept_for.get_or_insert_with(|| {
+            let reserved = plan.reservations.iter().map(|reservation| reservation.job);
+            reserved.chain(plan.holds.iter().map(|hold| hold.job)).collect()
+        });
+        let want = self.work.missing(self.s, job, false);
+        let reason = no_room(self.s, self.shapes.pool(job), self.rooms, job, &want, kept_for);
+        self.told.room[shape] = Some(reason.clone());
+        reason
+    }
+}
+
+fn limit(bound: Bound) -> Reason {
+    let Bound { holder, resource, used, wanted, limit, .. } = bound;
+    Reason::Limit { holder, resource, used, wanted, limit }
+}

@@ -1,0 +1,129 @@
+//! An engine that is told what changed decides as one that begins anew.
+
+use std::collections::BTreeMap;
+
+use crater_engine::{Change, Engine, Holding, JobIx, NodeIx, Snapshot, decide};
+use proptest::prelude::*;
+
+use crate::audit::audit;
+use crate::cases::case;
+
+type Replica = (JobIx, u16, u32);
+
+fn by_replica(s: &Snapshot) -> BTreeMap<Replica, &Holding> {
+    s.holdings.iter().map(|held| ((held.job, held.role, held.replica), held)).collect()
+}
+
+/// What makes `new` of `old`.
+fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
+    let mut changes = vec![Change::Time { now: new.now, cycle: new.cycle }];
+    for (ix, job) in new.jobs.iter().enumerate() {
+        if old.jobs.get(ix) != Some(job) {
+            changes.push(Change::Job(JobIx::of(ix), job.clone()));
+        }
+    }
+    for (ix, node) in new.nodes.iter().enumerate() {
+        if old.nodes[ix] != *node {
+            changes.push(Change::Node(NodeIx::of(ix), node.clone()));
+        }
+    }
+    let (was, is) = (by_replica(old), by_replica(new));
+    for ((job, role, replica), held) in &was {
+        match is.get(&(*job, *role, *replica)) {
+            None => changes.push(Change::Released { job: *job, role: *role, replica: *replica }),
+            Some(now) if now.going != held.going => {
+                changes.push(Change::Going { job: *job, role: *role, replica: *replica });
+            }
+            Some(_) => {}
+        }
+    }
+    changes.extend(
+        is.iter().filter(|(key, _)| !was.contains_key(key)).map(|(_, held)| Change::Held((*held).clone())),
+    );
+    if old.holds != new.holds {
+        changes.push(Change::Holds(new.holds.clone()));
+    }
+    changes
+}
+
+proptest! {
+    #![proptest_config(crate::config())]
+
+    #[test]
+    fn an_engine_that_follows_changes_decides_as_one_that_begins_anew(case in case()) {
+        let mut sim = crate::sim::Sim::new(&case);
+        let mut last = sim.snapshot.clone();
+        let mut engine = Engine::new(last.clone()).unwrap();
+        for event in &case.events {
+            sim.happen(event);
+            engine.apply(changes(&last, &sim.snapshot)).unwrap();
+            last = sim.snapshot.clone();
+            let mut plan = engine.decide();
+            // asked for one by one, and together, verdicts are the same
+            let each: Vec<_> = (0..last.jobs.len()).filter_map(|job| engine.verdict(JobIx::of(job))).collect();
+            plan.verdicts = engine.verdicts();
+            sim.decide();
+            prop_assert_eq!(&plan, &sim.plan);
+            prop_assert_eq!(plan.counts.waiting as usize, plan.verdicts.len());
+            prop_assert_eq!(each.len(), plan.verdicts.len());
+            for one in each {
+                let same = plan.verdicts.iter().any(|all| (all.job, &all.reasons) == (one.job, &one.reasons));
+                prop_assert!(same, "{:?} is not among the verdicts", one);
+            }
+            sim.carry_out(false);
+        }
+    }
+
+    #[test]
+    fn ordinals_of_jobs_that_are_gone_are_used_again(case in case()) {
+        let mut engine = Engine::new(case.start.clone()).unwrap();
+        let mut now = 1_000_000;
+        let mut free: Vec<JobIx> = Vec::new();
+        let mut next = 0;
+        let mut jobs = case.jobs.iter().cycle();
+        for cycle in 0..40u64 {
+            now += 100_000;
+            let mut changes = vec![Change::Time { now, cycle }];
+            if let Some(job) = jobs.next() {
+                let ix = free.pop().unwrap_or_else(|| { next += 1; JobIx(next - 1) });
+                let mut job = job.clone();
+                (job.submitted, job.queued_since) = (now, now);
+                changes.push(Change::Job(ix, job));
+            }
+            engine.apply(changes).unwrap();
+            let mut plan = engine.decide();
+            plan.verdicts = engine.verdicts();
+            let s = engine.snapshot();
+            prop_assert_eq!(&plan, &decide(&s).unwrap());
+            audit(&s, &plan);
+            let mut changes = vec![Change::Holds(plan.holds.clone())];
+            for revocation in &plan.revocations {
+                for r in &revocation.replicas {
+                    changes.push(Change::Released { job: revocation.job, role: r.role, replica: r.replica });
+                }
+            }
+            for grant in &plan.grants {
+                for place in &grant.placements {
+                    let each = s.jobs[grant.job.at()].request.roles[usize::from(place.role)].each;
+                    changes.push(Change::Held(Holding {
+                        job: grant.job, role: place.role, replica: place.replica, node: place.node, each,
+                        gpus: place.gpus.clone(), started: now, going: false,
+                    }));
+                }
+            }
+            engine.apply(changes).unwrap();
+            // every third cycle the oldest job that runs ends
+            let s = engine.snapshot();
+            if let (0, Some(first)) = (cycle % 3, s.holdings.first()) {
+                let job = first.job;
+                let held = s.holdings.iter().filter(|held| held.job == job);
+                let mut over: Vec<Change> =
+                    held.map(|h| Change::Released { job, role: h.role, replica: h.replica }).collect();
+                let holds = s.holds.iter().filter(|hold| hold.job != job).cloned().collect();
+                over.extend([Change::Holds(holds), Change::Gone(job)]);
+                engine.apply(over).unwrap();
+                free.push(job);
+            }
+        }
+    }
+}
