@@ -1,18 +1,27 @@
 //! `crater replay`: its arguments and what it prints. The program mounts [`Args`] and calls [`run`].
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
 use crate::input::InputError;
 use crate::placement::command as placement;
+use crate::time::{ListFormat, command as time};
 
 /// Which kind of recorded workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Placement: tasks arrive one by one and stay, until the cluster is full.
     Openb,
+    /// Time: a list of jobs as Muri's simulator reads it.
+    Muri,
+    /// Time: a list of jobs of ElasticFlow.
+    Elasticflow,
+    /// Time: a list of jobs of Helios.
+    Helios,
+    /// Time: a cluster and jobs of one's own (YAML), through the engine itself.
+    Jobs,
 }
 
 /// How results are printed.
@@ -29,8 +38,12 @@ pub enum Output {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// What was recorded.
-    #[arg(long, value_enum)]
-    pub format: Kind,
+    #[arg(long, value_enum, required_unless_present = "recording")]
+    pub format: Option<Kind>,
+    /// Decide a scheduler's recorded cycles again, and say where a plan differs. With `--policy SETTING=VALUE,…`: under other
+    /// settings.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "workload", "nodes", "compare", "plot"])]
+    pub recording: Option<PathBuf>,
     /// The nodes: a file (openb), or how many (the others).
     #[arg(long, value_name = "FILE|N")]
     pub nodes: Option<String>,
@@ -52,6 +65,9 @@ pub struct Args {
     /// Of `openb`.
     #[command(flatten)]
     pub placement: placement::PlacementArgs,
+    /// Of the others.
+    #[command(flatten)]
+    pub time: time::TimeArgs,
 }
 
 impl Args {
@@ -78,14 +94,39 @@ impl Args {
 /// Runs the command: results to `out`, faults and progress to `err`. The exit code is 0, or 2 for bad input, after
 /// which nothing was printed to `out` and no file was changed.
 pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> std::io::Result<u8> {
+    if let Some(file) = &args.recording {
+        return run_recording(args, file, out, err);
+    }
     let outcome = match args.format {
-        Kind::Openb => placement::run(args, err),
+        None => Err(InputError::in_option("--format", "needed")),
+        Some(Kind::Openb) => placement::run(args, err),
+        Some(Kind::Jobs) => time::run_jobs(args, err),
+        Some(Kind::Muri) => time::run(args, ListFormat::Muri, err),
+        Some(Kind::Elasticflow) => time::run(args, ListFormat::Elasticflow, err),
+        Some(Kind::Helios) => time::run(args, ListFormat::Helios, err),
     };
     match outcome {
         Ok(text) => {
             out.write_all(text.as_bytes())?;
             out.flush()?;
             Ok(0)
+        }
+        Err(error) => {
+            writeln!(err, "{error}")?;
+            Ok(2)
+        }
+    }
+}
+
+/// Exit code 0 when every plan came out as recorded, 1 when one did not.
+fn run_recording(args: &Args, file: &Path, out: &mut dyn Write, err: &mut dyn Write) -> std::io::Result<u8> {
+    let settings = Some(args.policy.as_str()).filter(|policy| *policy != "crater");
+    match crate::recording::run(file, settings, args.output == Output::Json) {
+        Ok((text, same)) => {
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+            // other settings are meant to decide otherwise
+            Ok(u8::from(!same && settings.is_none()))
         }
         Err(error) => {
             writeln!(err, "{error}")?;

@@ -1,8 +1,8 @@
 //! Small worlds with a known right answer: load, run until nothing changes, judge.
 
-mod error;
-mod format;
-mod world;
+pub(crate) mod error;
+pub(crate) mod format;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::io::Write;

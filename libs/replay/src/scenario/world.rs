@@ -227,7 +227,7 @@ impl World {
         Ok(amounts)
     }
 
-    fn submit(&mut self, spec: &JobSpec, at: &str) -> Result<(), Fault> {
+    pub(crate) fn submit(&mut self, spec: &JobSpec, at: &str) -> Result<(), Fault> {
         let fault = |field: &str, why: String| Err(Fault::new(format!("{at}.{field}"), why));
         if self.jobs.get(&spec.name).is_some() {
             return fault("name", format!("job {} is there twice", spec.name));
@@ -394,6 +394,19 @@ impl World {
 
     pub(crate) fn known_job(&self, name: &str, at: &str) -> Result<JobIx, Fault> {
         self.jobs.get(name).map(JobIx).ok_or_else(|| Fault::new(at, format!("there is no job {name}")))
+    }
+
+    /// Numbers the GPU models as another world does that has seen all jobs.
+    pub(crate) fn know_models(&mut self, other: &Self) {
+        self.models = other.models.clone();
+        self.snapshot.models = u32::try_from(self.models.names.len()).unwrap_or(u32::MAX);
+    }
+
+    /// A job has ended; what it held is free.
+    pub(crate) fn close_named(&mut self, name: &str) {
+        if let Some(job) = self.jobs.get(name) {
+            self.close(JobIx(job));
+        }
     }
 
     fn close(&mut self, job: JobIx) {

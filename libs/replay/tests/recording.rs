@@ -1,0 +1,137 @@
+//! Recordings are decided again, plan by plan.
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write;
+use std::sync::Arc;
+
+use crater_engine::{
+    Account, AccountIx, Amounts, Class, Holding, Job, ModelIx, Node, Plan, Preemptible, Request, Role, Shape,
+    Snapshot, decide,
+};
+use crater_replay::recording::{Recorder, redo};
+
+/// A few cycles of two accounts on three nodes, carried out at once.
+fn record() -> Vec<u8> {
+    let node =
+        Node { cpu: 1000, memory: 1000, gpus: 4, model: Some(ModelIx(0)), open: true, ..Node::default() };
+    let account =
+        |gpu| Account { guaranteed: Amounts { gpu: Some(gpu), ..Amounts::default() }, ..Account::default() };
+    let mut snapshot = Snapshot {
+        models: 1,
+        nodes: vec![node; 3],
+        accounts: vec![account(4000), account(8000)],
+        ..Snapshot::default()
+    };
+    let mut recorder = Recorder::new(Vec::new()).unwrap();
+    for cycle in 0..12u32 {
+        snapshot.cycle += 1;
+        snapshot.now += 100_000;
+        let each = Shape { cpu: 1, memory: 1, gpu: 1000 * i64::from(1 + cycle % 3) };
+        let replicas = 1 + cycle % 2;
+        snapshot.jobs.push(Job {
+            account: AccountIx(cycle / 6),
+            user: None,
+            class: Class::Guaranteed,
+            priority: 0,
+            submitted: snapshot.now,
+            queued_since: snapshot.now,
+            expected_ms: None,
+            preemptible: Preemptible::WhenBorrowing,
+            closed: false,
+            request: Arc::new(Request {
+                roles: vec![Role { each, replicas, min: replicas }],
+                ..Request::default()
+            }),
+        });
+        let plan = decide(&snapshot).unwrap();
+        recorder.cycle(&snapshot, &plan).unwrap();
+        carry_out(&mut snapshot, &plan);
+    }
+    recorder.into_inner()
+}
+
+fn carry_out(snapshot: &mut Snapshot, plan: &Plan) {
+    for revocation in &plan.revocations {
+        let gone = |held: &Holding| held.job == revocation.job;
+        snapshot.holdings.retain(|held| !gone(held));
+    }
+    for grant in &plan.grants {
+        for place in &grant.placements {
+            snapshot.holdings.push(Holding {
+                job: grant.job,
+                role: place.role,
+                replica: place.replica,
+                node: place.node,
+                each: snapshot.jobs[grant.job.at()].request.roles[0].each,
+                gpus: place.gpus.clone(),
+                started: snapshot.now,
+                going: false,
+            });
+        }
+    }
+    snapshot.holds.clone_from(&plan.holds);
+}
+
+fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+#[test]
+fn every_plan_comes_out_as_recorded_plain_and_packed() {
+    let recorded = record();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&recorded).unwrap();
+    for bytes in [recorded, packed.finish().unwrap()] {
+        let redone = redo(file(&bytes).path(), None).unwrap();
+        assert_eq!((redone.cycles, redone.different, &redone.first), (12, 0, &None));
+        assert!(
+            redone.grants.0 > 0 && redone.revoked.0 > 0 && redone.grants.0 == redone.grants.1,
+            "{redone:?}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_that_was_tampered_with_is_found_by_cycle_and_place() {
+    let text = String::from_utf8(record()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let changed = lines[3].replacen("\"grants\":[{\"job\":2", "\"grants\":[{\"job\":1", 1);
+    assert_ne!(changed, lines[3]);
+    let text = text.replace(lines[3], &changed);
+    let redone = redo(file(text.as_bytes()).path(), None).unwrap();
+    let (cycle, what) = redone.first.unwrap();
+    assert_eq!((redone.different, cycle), (1, 3));
+    assert!(what.contains("plan.grants[0].job: recorded 1, now 2"), "{what}");
+}
+
+#[test]
+fn other_settings_are_tried_on_the_same_inputs() {
+    let recorded = file(&record());
+    let redone = redo(recorded.path(), Some("protection_ms=100000000")).unwrap();
+    assert_eq!(redone.cycles, 12);
+    let error = redo(recorded.path(), Some("colour=red")).unwrap_err().to_string();
+    assert!(error.contains("colour"), "{error}");
+}
+
+#[test]
+fn what_is_no_recording_is_refused_by_line() {
+    let text = String::from_utf8(record()).unwrap();
+    let without = |n: usize| {
+        let kept: Vec<&str> =
+            text.lines().enumerate().filter(|(i, _)| *i != n).map(|(_, line)| line).collect();
+        kept.join("\n")
+    };
+    let cases = [
+        (String::new(), "header".to_owned()),
+        (text.replacen("1}", "2}", 1), ":1: crater_recording: version 2".to_owned()),
+        (without(0), ":1: this is no header".to_owned()),
+        (without(1), ":2: jobs keeps entries".to_owned()),
+        (text[..text.len() - 20].to_owned(), ":13: EOF".to_owned()),
+    ];
+    for (text, says) in cases {
+        let error = redo(file(text.as_bytes()).path(), None).unwrap_err().to_string();
+        assert!(error.contains(&says) && error.lines().count() == 1, "{says}: {error}");
+    }
+}
