@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use crater_replay::command::{Args, run};
+use crater_replay::command::{Args, Output, run};
 
 const NODES: &str = "sn,cpu_milli,memory_mib,gpu,model\nb,8000,1000,2,T4\na,4000,1000,1,P100\n";
 const TASKS: &str = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n\
@@ -16,6 +16,14 @@ const ORDER: &str = "seed,kind,values\n7,pods,0 1 2 0\n7,nodes,1 0\n";
 struct Program {
     #[command(flatten)]
     args: Args,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// The arguments as a program reads them that has the flag of the output.
+fn parse<I: IntoIterator<Item: Into<std::ffi::OsString> + Clone>>(line: I) -> Args {
+    let Program { args, output } = Program::try_parse_from(line).unwrap();
+    Args { output, ..args }
 }
 
 struct Files {
@@ -47,9 +55,9 @@ impl Files {
             line.extend([option.to_owned(), file(name)]);
         }
         line.extend(more.iter().map(|word| (*word).to_owned()));
-        let program = Program::try_parse_from(line).unwrap();
+        let args = parse(line);
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(&program.args, &mut out, &mut err).unwrap();
+        let code = run(&args, &mut out, &mut err).unwrap();
         let folder = format!("{}/", self.folder.path().display());
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap().replace(&folder, ""))
     }
@@ -215,9 +223,9 @@ fn an_order_is_drawn_where_none_is_given() {
     let print = |seed: &str| {
         let (nodes, tasks) = (file("nodes.csv"), file("tasks.csv"));
         let line = ["replay", "--format", "openb", "--nodes", &nodes, "--workload", &tasks, "--seed", seed];
-        let program = Program::try_parse_from(line.iter().chain(&["--output", "json"])).unwrap();
+        let args = parse(line.iter().chain(&["--output", "json"]));
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        assert_eq!(run(&program.args, &mut out, &mut err).unwrap(), 0);
+        assert_eq!(run(&args, &mut out, &mut err).unwrap(), 0);
         let outcome: serde_json::Value = serde_json::from_slice(&out).unwrap();
         (outcome["allocated_percent"].clone(), outcome["placed"].clone())
     };

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crater_engine::predict::{Predictor, Traits};
-use crater_replay::command::{Args, run};
+use crater_replay::command::{Args, Output, run};
 use crater_replay::time::{ListFormat, Nodes, Policy, Report, Workload, load, replay};
 
 fn traces() -> Option<PathBuf> {
@@ -75,6 +75,8 @@ fn who_is_told_nothing_decides_the_same_whatever_was_said() {
 struct Program {
     #[command(flatten)]
     args: Args,
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
 }
 
 /// Runs `crater replay` on a file of this text; `FILE` in the arguments stands for it.
@@ -83,9 +85,9 @@ fn command(name: &str, text: &str, args: &str) -> (u8, String, String) {
     let file = folder.path().join(name);
     std::fs::write(&file, text).unwrap();
     let args = args.split(' ').map(|arg| arg.replace("FILE", file.to_str().unwrap()));
-    let program: Program = clap::Parser::parse_from(std::iter::once("replay".to_owned()).chain(args));
+    let Program { args, output } = clap::Parser::parse_from(std::iter::once("replay".to_owned()).chain(args));
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = run(&program.args, &mut out, &mut err).unwrap();
+    let code = run(&Args { output, ..args }, &mut out, &mut err).unwrap();
     (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
