@@ -159,6 +159,7 @@ impl Conn {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
 fn save<C: Connection>(c: &mut C) -> QueryResult<()> {
     C::TransactionManager::begin_transaction(c)
 }

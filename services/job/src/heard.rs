@@ -32,7 +32,7 @@ pub enum Next<L> {
 
 #[derive(Debug)]
 enum Item<L> {
-    Seen(Seen),
+    Seen(Box<Seen>),
     Gone(Box<AIJob>),
     Listed(L),
 }
@@ -103,8 +103,8 @@ impl<L> Queue<L> {
         let last = self.first + self.items.len();
         let at = *self.waiting.entry(uid).or_insert(last);
         match self.items.get_mut(at - self.first) {
-            Some(item) => *item = Item::Seen(seen),
-            None => self.items.push_back(Item::Seen(seen)),
+            Some(item) => *item = Item::Seen(Box::new(seen)),
+            None => self.items.push_back(Item::Seen(Box::new(seen))),
         }
     }
 
@@ -119,14 +119,14 @@ impl<L> Queue<L> {
         while batch.len() < most && matches!(self.items.front(), Some(Item::Seen(_))) {
             if let Some(Item::Seen(seen)) = self.pop() {
                 self.waiting.remove(&seen.object.uid().unwrap_or_default());
-                batch.push(seen);
+                batch.push(*seen);
             }
         }
         if !batch.is_empty() {
             return Some(Next::Seen(batch));
         }
         Some(match self.pop()? {
-            Item::Seen(seen) => Next::Seen(vec![seen]),
+            Item::Seen(seen) => Next::Seen(vec![*seen]),
             Item::Gone(object) => Next::Gone(object),
             Item::Listed(listing) => Next::Listed(listing),
         })
