@@ -21,6 +21,7 @@ mod played;
 mod program;
 mod quota;
 mod raw;
+mod record;
 mod refusals;
 mod sessions;
 mod tokens;

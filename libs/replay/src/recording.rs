@@ -1,10 +1,9 @@
-//! Recordings of a scheduler's inputs: written cycle by cycle, and decided anew.
+//! Recordings of a scheduler's inputs, decided anew.
 //!
 //! A file has JSON, one value a line, plain or as gzip: a header with the version, then a frame for each cycle (see
 //! [`crater_engine::recording`]).
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::Path;
 
 use crater_engine::recording::{Frame, Header, VERSION};
@@ -12,46 +11,6 @@ use crater_engine::{Plan, Settings, Snapshot, decide};
 use serde::Serialize;
 
 use crate::input::{InputError, read_text};
-
-/// Writes a recording, a line at a time; whole lines reach the writer, so that what was cut off ends between two cycles.
-#[derive(Debug)]
-pub struct Recorder<W: Write> {
-    to: W,
-    before: Snapshot,
-}
-
-impl<W: Write> Recorder<W> {
-    /// Begins a recording.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn new(mut to: W) -> std::io::Result<Self> {
-        write_line(&mut to, &Header::default())?;
-        Ok(Self { to, before: Snapshot::default() })
-    }
-
-    /// Adds a cycle.
-    ///
-    /// # Errors
-    /// When it cannot be written; the recording is of no use behind that.
-    pub fn cycle(&mut self, snapshot: &Snapshot, plan: &Plan) -> std::io::Result<()> {
-        write_line(&mut self.to, &Frame::between(&self.before, snapshot, plan))?;
-        self.before.clone_from(snapshot);
-        Ok(())
-    }
-
-    /// The writer, to end a compressed stream.
-    pub fn into_inner(self) -> W {
-        self.to
-    }
-}
-
-fn write_line(to: &mut impl Write, what: &impl Serialize) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(what)?;
-    line.push(b'\n');
-    to.write_all(&line)?;
-    to.flush()
-}
 
 /// What came of deciding a recording again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -73,6 +32,10 @@ pub struct Redone {
 /// # Errors
 /// A file that cannot be read, by line.
 pub fn redo(path: &Path, settings: Option<&str>) -> Result<Redone, InputError> {
+    if let Some(changes) = settings {
+        // what is no setting is told of even where there is no cycle to try it on
+        changed(Settings::default(), changes)?;
+    }
     let text = read_text(path)?;
     let fault = |line: usize, what: String| InputError::in_file(path, what).at_line(line as u64);
     let mut lines = text.lines().zip(1usize..).filter(|(line, _)| !line.is_empty());

@@ -4,11 +4,12 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use crater_engine::recording::{Frame, Header};
 use crater_engine::{
     Account, AccountIx, Amounts, Class, Holding, Job, ModelIx, Node, Plan, Preemptible, Request, Role, Shape,
     Snapshot, decide,
 };
-use crater_replay::recording::{Recorder, redo};
+use crater_replay::recording::redo;
 
 /// A few cycles of two accounts on three nodes, carried out at once.
 fn record() -> Vec<u8> {
@@ -22,7 +23,8 @@ fn record() -> Vec<u8> {
         accounts: vec![account(4000), account(8000)],
         ..Snapshot::default()
     };
-    let mut recorder = Recorder::new(Vec::new()).unwrap();
+    let mut text = serde_json::to_string(&Header::default()).unwrap();
+    let mut before = Snapshot::default();
     for cycle in 0..12u32 {
         snapshot.cycle += 1;
         snapshot.now += 100_000;
@@ -44,10 +46,13 @@ fn record() -> Vec<u8> {
             }),
         });
         let plan = decide(&snapshot).unwrap();
-        recorder.cycle(&snapshot, &plan).unwrap();
+        text.push('\n');
+        text += &serde_json::to_string(&Frame::between(&before, &snapshot, &plan)).unwrap();
+        before.clone_from(&snapshot);
         carry_out(&mut snapshot, &plan);
     }
-    recorder.into_inner()
+    text.push('\n');
+    text.into_bytes()
 }
 
 fn carry_out(snapshot: &mut Snapshot, plan: &Plan) {

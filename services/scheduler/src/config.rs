@@ -29,6 +29,8 @@ pub struct Config {
     pub consolidate: bool,
     /// Whether best-effort jobs count against limits, too.
     pub best_effort_limited: bool,
+    /// Where every cycle's input and decision is recorded, for `crater replay --recording`. It grows without bound: it is for looking into things.
+    pub record: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -43,6 +45,7 @@ impl Default for Config {
             protection_seconds: 60,
             consolidate: true,
             best_effort_limited: false,
+            record: None,
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The loop: when something is new, and now and then without that, look at everything, decide, say why, write.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crater_engine::{Settings, decide};
+use crater_engine::{Plan, Settings, Snapshot, decide};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
 use crate::frame::Promise;
 use crate::reasons::verdicts;
+use crate::record::Recorder;
 use crate::shared::Shared;
 use crate::snapshot::{Beside, frame};
 use crate::writer::Writer;
@@ -30,7 +31,12 @@ struct Memory {
 }
 
 /// Runs until it is dropped.
-pub async fn run(shared: Arc<Shared>, writer: Arc<Writer>, settings: Settings) -> Result<(), String> {
+pub async fn run(
+    shared: Arc<Shared>,
+    writer: Arc<Writer>,
+    settings: Settings,
+    recorder: Arc<Mutex<Option<Recorder>>>,
+) -> Result<(), String> {
     let mut changes = shared.changes();
     let mut accounts = shared.directory.changes();
     let mut terms = shared.leader.changes();
@@ -48,7 +54,7 @@ pub async fn run(shared: Arc<Shared>, writer: Arc<Writer>, settings: Settings) -
         changes.mark_unchanged();
         accounts.mark_unchanged();
         terms.mark_unchanged();
-        let well = once(&shared, &writer, settings, &mut memory).await?;
+        let well = once(&shared, &writer, settings, &recorder, &mut memory).await?;
         if well {
             pause = FIRST_PAUSE;
         } else {
@@ -65,6 +71,7 @@ async fn once(
     shared: &Arc<Shared>,
     writer: &Writer,
     settings: Settings,
+    recorder: &Arc<Mutex<Option<Recorder>>>,
     memory: &mut Memory,
 ) -> Result<bool, String> {
     let Some(term) = shared.leader.term() else {
@@ -99,8 +106,10 @@ async fn once(
         };
         frame(&cache, &beside)
     };
+    let recorder = recorder.clone();
     let decided = tokio::task::spawn_blocking(move || {
         let plan = decide(&frame.snapshot).map_err(|error| format!("deciding on a snapshot: {error}"))?;
+        record(&recorder, &frame.snapshot, &plan);
         let verdicts = verdicts(&frame, &plan);
         Ok::<_, String>((frame, plan, verdicts))
     });
@@ -108,6 +117,14 @@ async fn once(
     memory.promises = frame.keep(&plan.holds);
     shared.say(verdicts);
     Ok(writer.carry_out(shared, &frame, &plan, term.epoch).await)
+}
+
+/// Adds to the recording, if there is one. Scheduling does not depend on it: what cannot be written ends it.
+fn record(recorder: &Mutex<Option<Recorder>>, snapshot: &Snapshot, plan: &Plan) {
+    let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(Err(error)) = recorder.as_mut().map(|recorder| recorder.cycle(snapshot, plan)) else { return };
+    tracing::error!(%error, "the recording ends here: it cannot be written");
+    *recorder = None;
 }
 
 /// Is enough known to decide on?

@@ -18,6 +18,7 @@ mod limits;
 mod nodes;
 mod page;
 mod reasons;
+mod record;
 mod service;
 mod setbacks;
 mod shared;

@@ -1,6 +1,7 @@
 //! Config → build → spawn. What a service meets from outside is handed in, so that many run side by side in one process.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crater_api::scheduling::v1::scheduling_service_server::SchedulingServiceServer;
@@ -14,6 +15,7 @@ use kube::Client;
 use crate::app::App;
 use crate::config::Config;
 use crate::grpc::Grpc;
+use crate::record::Recorder;
 use crate::shared::Shared;
 use crate::writer::Writer;
 use crate::{cycle, limits, status, stream, watches};
@@ -62,6 +64,16 @@ pub fn build(config: Config, deps: Deps) -> Result<SchedulerService> {
     Ok(SchedulerService { shared, deps, config, life, readiness: Readiness::new(NAME) })
 }
 
+/// Begins the recording.
+fn begin(path: &Path) -> Result<Recorder, crater_service::Error> {
+    let (recorder, file) = Recorder::create(path).map_err(|error| crater_service::Error::Setting {
+        key: "record",
+        why: format!("{}: {error}", path.display()),
+    })?;
+    tracing::info!(file = %file.display(), "recording every cycle");
+    Ok(recorder)
+}
+
 impl SchedulerService {
     /// What is still missing before it serves.
     pub fn readiness(&self) -> &Readiness {
@@ -95,11 +107,12 @@ impl SchedulerService {
             condition.ready();
             kept
         });
+        let recorder = Arc::new(Mutex::new(config.record.as_deref().map(begin).transpose()?));
         let (of, settings) = (shared.clone(), config.settings());
         let writer = Arc::new(Writer::new(cluster.clone()));
         supervise("allocation", &readiness, &loops, move |condition| {
             condition.ready();
-            cycle::run(of.clone(), writer.clone(), settings)
+            cycle::run(of.clone(), writer.clone(), settings, recorder.clone())
         });
         let (of, client) = (shared.clone(), cluster.clone());
         supervise("reasons", &readiness, &loops, move |condition| {

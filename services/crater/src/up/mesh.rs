@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -78,7 +79,7 @@ impl Mesh {
         let password = mount.user().await.context("the user service")?;
         mount.quota().await.context("the quota service")?;
         mount.job().await.context("the job service")?;
-        mount.scheduler().await.context("the scheduler")?;
+        mount.scheduler(args.record.clone()).await.context("the scheduler")?;
         mount.controller().await.context("the controller")?;
         mount.gateway(args, listener).await.context("the gateway")?;
         all_ready(&mount.wanted, shutdown).await?;
@@ -176,11 +177,12 @@ impl Mount<'_> {
         Ok(())
     }
 
-    async fn scheduler(&mut self) -> Result<()> {
+    async fn scheduler(&mut self, record: Option<PathBuf>) -> Result<()> {
         let mut deps = crater_scheduler::Deps::new(self.authority(), self.client.clone());
         deps.user = Some(Target::InProcess(self.user.clone()));
         deps.quota = Some(Target::InProcess(self.quota.clone()));
-        let service = crater_scheduler::build(crater_scheduler::Config::default(), deps)?;
+        let config = crater_scheduler::Config { record, ..crater_scheduler::Config::default() };
+        let service = crater_scheduler::build(config, deps)?;
         self.wanted.push(service.readiness().clone());
         self.running
             .push(service.spawn(Bind::InProcess(self.scheduling.clone()), self.shutdown.clone()).await?);

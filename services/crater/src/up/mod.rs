@@ -36,6 +36,9 @@ pub struct Args {
     /// How much faster than real time pretend Pods run
     #[arg(long, value_name = "X", default_value_t = 1.0, conflicts_with_all = ["kubeconfig", "run_local"], value_parser = time_scale)]
     pub time_scale: f64,
+    /// Record what the scheduler is given and decides in each cycle, for crater replay --recording
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Use the Kubernetes cluster of this file instead of the embedded one
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
