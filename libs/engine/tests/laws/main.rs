@@ -6,6 +6,7 @@ mod cases;
 mod shares;
 mod sim;
 mod streams;
+mod victims;
 
 use std::collections::BTreeSet;
 

@@ -22,6 +22,7 @@ fn job(account: usize, class: Class, priority: i32) -> Job {
         submitted: 0,
         queued_since: 0,
         expected_ms: None,
+        checkpointed: None,
         preemptible: Preemptible::WhenBorrowing,
         closed: false,
         request: Arc::new(Request { roles: vec![Role { each, replicas: 1, min: 1 }], ..Request::default() }),
