@@ -7,6 +7,7 @@ mod shares;
 mod sim;
 mod streams;
 mod victims;
+mod waits;
 
 use std::collections::BTreeSet;
 
