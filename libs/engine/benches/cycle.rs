@@ -1,5 +1,5 @@
 //! One cycle of each shape that schedulers are measured by: `cargo bench -p crater-engine`.
-#![allow(clippy::unwrap_used, clippy::disallowed_types, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_types, missing_docs)]
 
 #[path = "../tests/laws/audit.rs"]
 #[allow(dead_code)]
