@@ -1,5 +1,5 @@
 //! One cycle of each shape that schedulers are measured by: `cargo bench -p crater-engine`.
-#![allow(clippy::unwrap_used, clippy::disallowed_types, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_types, missing_docs)]
 
 #[path = "../tests/laws/audit.rs"]
 #[allow(dead_code)]
@@ -87,7 +87,7 @@ fn incremental(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_secs(3));
+    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5)).sample_size(10);
     targets = whole, incremental
 }
 criterion_main!(benches);

@@ -4,6 +4,8 @@
 //! everything is undone or what remains is the decision.
 
 mod glad;
+mod least;
+mod limits;
 mod proof;
 
 use std::collections::BTreeSet;
@@ -11,7 +13,6 @@ use std::collections::BTreeSet;
 use crate::model::{Class, NodeIx, Placement, RevokeCause, Shape, Snapshot, ValueIx};
 use crate::place::{Part, Try, Want, place_some, undo};
 use crate::pool::Choice;
-use crate::reason::Resource;
 use crate::rights::{Claim, Key, Loss, Right, key, may_take, movable, right};
 use crate::room::{Rooms, View};
 use crate::shapes::Shapes;
@@ -68,9 +69,18 @@ impl Victim {
     }
 }
 
-fn taken(placements: Vec<Placement>, victims: &[Victim], moves: Vec<Move>) -> Taken {
-    let flat = victims.iter().flat_map(|v| v.pieces().map(|piece| (piece, v.right.cause)));
-    Taken { placements, victims: flat.collect(), moves }
+/// A set of victims that suffices.
+struct Found {
+    placements: Vec<Placement>,
+    victims: Vec<Victim>,
+    moves: Vec<Move>,
+}
+
+impl Found {
+    fn taken(self) -> Taken {
+        let flat = self.victims.iter().flat_map(|v| v.pieces().map(|piece| (piece, v.right.cause)));
+        Taken { placements: self.placements, victims: flat.collect(), moves: self.moves }
+    }
 }
 
 /// Smaller is the better node to make room on: light losses, little work, few victims, those that are taken gladly.
@@ -229,26 +239,39 @@ impl Ground<'_> {
     ) -> Option<Taken> {
         let pool = self.shapes.pool(claim.job);
         let how = Try { pool, view: View::Soon, choice, pin };
-        let over_limit = self.tree.bound(self.asker(claim), &claim.demands, false).is_some();
-        if !over_limit && let Some((victim, node)) = self.gladly(claim, want, how) {
-            self.go(&victim);
-            let mut victims = vec![victim];
-            if let Some(placements) = self.put(want, node) {
-                let placements = self.spare(claim, want, how, &mut victims, placements);
-                if let Ok(moves) = self.stranded(claim, &victims, &placements) {
-                    return Some(taken(placements, &victims, moves));
-                }
-                undo(self.rooms, want, View::Soon, &placements);
+        let limited = self.tree.bound(self.asker(claim), &claim.demands, false).is_some();
+        let mut found = if limited { None } else { self.one(claim, want, how) };
+        if found.is_none() {
+            if !self.enough(claim, want, how) {
+                return None;
             }
-            self.back_to(&mut victims, 0);
+            found = self.several(claim, want, how, limited);
         }
-        if !self.enough(claim, want, how) {
-            return None;
+        self.least(claim, want, how, limited, found).map(Found::taken)
+    }
+
+    /// One piece that is taken gladly and suffices.
+    fn one(&mut self, claim: &Claim, want: &Want, how: Try<'_>) -> Option<Found> {
+        let (victim, node) = self.gladly(claim, want, how)?;
+        self.go(&victim);
+        let mut victims = vec![victim];
+        if let Some(placements) = self.put(want, node) {
+            let placements = self.spare(claim, want, how, &mut victims, placements);
+            if let Ok(moves) = self.stranded(claim, &victims, &placements) {
+                return Some(Found { placements, victims, moves });
+            }
+            undo(self.rooms, want, View::Soon, &placements);
         }
+        self.back_to(&mut victims, 0);
+        None
+    }
+
+    /// What is taken gladly, node by node.
+    fn several(&mut self, claim: &Claim, want: &Want, how: Try<'_>, limited: bool) -> Option<Found> {
         let mut banned: BTreeSet<PieceIx> = BTreeSet::new();
         for _ in 0..TRIES {
             let mut victims = Vec::new();
-            if over_limit && !self.relieve_limits(claim, &banned, &mut victims) {
+            if limited && !self.relieve_limits(claim, &banned, &mut victims) {
                 self.back_to(&mut victims, 0);
                 return None;
             }
@@ -258,7 +281,7 @@ impl Ground<'_> {
             };
             let placements = self.spare(claim, want, how, &mut victims, placements);
             match self.stranded(claim, &victims, &placements) {
-                Ok(moves) => return Some(taken(placements, &victims, moves)),
+                Ok(moves) => return Some(Found { placements, victims, moves }),
                 Err(stuck) => {
                     undo(self.rooms, want, View::Soon, &placements);
                     self.back_to(&mut victims, 0);
@@ -276,40 +299,6 @@ impl Ground<'_> {
         let gpus = self.rooms.devices(View::Soon, node, &part.each)?;
         self.rooms.take(View::Soon, node, &part.each, &gpus);
         Some(vec![Placement { role: part.role, replica, node, gpus }])
-    }
-
-    /// Takes pieces below the vertex whose limit binds until it no longer does.
-    fn relieve_limits(
-        &mut self,
-        claim: &Claim,
-        banned: &BTreeSet<PieceIx>,
-        victims: &mut Vec<Victim>,
-    ) -> bool {
-        let asker = self.asker(claim);
-        while let Some(bound) = self.tree.bound(asker, &claim.demands, false) {
-            if bound.wanted > bound.limit {
-                return false;
-            }
-            let below = (0..self.work.pieces.len()).filter(|ix| {
-                let piece = &self.work.pieces[*ix];
-                // a job runs on without what is above its gang
-                let helps = bound.resource != Resource::Jobs || !piece.surplus || !self.has_gang(piece.job);
-                piece.alive && helps && !banned.contains(ix) && self.tree.contains(bound.vertex, piece.leaf)
-            });
-            let choice = below
-                .filter_map(|ix| self.right(claim, ix, false).map(|right| (self.key(ix, &right), ix, right)))
-                .min_by_key(|(key, ix, _)| (*key, *ix));
-            let Some((_, ix, right)) = choice else { return false };
-            self.evict(victims, ix, right);
-        }
-        true
-    }
-
-    fn has_gang(&self, job: usize) -> bool {
-        self.work.has(job).pieces.iter().any(|ix| {
-            let piece = &self.work.pieces[*ix];
-            piece.alive && !piece.surplus
-        })
     }
 
     fn make_room(

@@ -257,6 +257,9 @@ pub struct Job {
     pub queued_since: Millis,
     /// How long its owner says that it runs, once started.
     pub expected_ms: Option<Millis>,
+    /// When it last wrote a checkpoint, as it reported: what it did until then is not lost if it is stopped.
+    #[serde(default)]
+    pub checkpointed: Option<Millis>,
     /// What its owner said about being stopped.
     pub preemptible: Preemptible,
     /// Wants nothing more (cancelled, or ending by itself); what it holds is only waited for.

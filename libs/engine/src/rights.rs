@@ -171,10 +171,18 @@ pub(crate) fn movable(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &P
     (stoppable && !outranked).then_some(right)
 }
 
+/// The work that is lost with a piece: its size by the time since it started, or since its job last reported a checkpoint.
+pub(crate) fn lost(snapshot: &Snapshot, piece: &Piece) -> i64 {
+    if piece.promised {
+        return 0;
+    }
+    let amount = piece.demands.iter().map(Demand::weight).fold(0, i64::saturating_add);
+    let since = snapshot.jobs[piece.job].checkpointed.map_or(piece.started, |at| at.max(piece.started));
+    snapshot.now.saturating_sub(since).max(0).saturating_mul(amount)
+}
+
 /// How gladly a piece is taken.
 pub(crate) fn key(snapshot: &Snapshot, tree: &Tree, right: &Right, piece: &Piece) -> Key {
-    let amount = piece.demands.iter().map(Demand::weight).fold(0, i64::saturating_add);
-    let ran = if piece.promised { 0 } else { (snapshot.now - piece.started).max(0) };
     let replica = piece.spots.iter().map(|spot| spot.replica).max().unwrap_or(0);
     let even = right.loss == Loss::Borrowed || right.loss == Loss::Uncovered;
     Key {
@@ -184,7 +192,7 @@ pub(crate) fn key(snapshot: &Snapshot, tree: &Tree, right: &Right, piece: &Piece
         leaf_share: Reverse(if even { tree.share(piece.leaf) } else { 0 }),
         priority: snapshot.jobs[piece.job].priority,
         gang: !piece.surplus,
-        lost_work: ran.saturating_mul(amount),
+        lost_work: lost(snapshot, piece),
         job: Reverse(piece.job),
         replica: Reverse(replica),
     }

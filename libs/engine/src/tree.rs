@@ -3,8 +3,15 @@
 //! Its vertices are a root, the accounts, the own queue of an account that has children too, and people with quota of
 //! their own. Every job sits in a leaf, so "the level at which two jobs part" always exists.
 
-use crate::model::{AccountIx, Amounts, ModelIx, NodeIx, Placement, Request, Shape, Snapshot, UserIx};
+mod demand;
+mod limits;
+mod shares;
+
+use crate::model::{AccountIx, Amounts, Snapshot, UserIx};
 use crate::reason::{Holder, Resource};
+
+use demand::sum;
+pub(crate) use demand::{Demand, demand_more, demand_of, model_at};
 
 /// Index of a vertex; 0 is the root.
 pub(crate) type Vertex = usize;
@@ -16,64 +23,6 @@ const MODELS: usize = 3;
 
 /// In what a share is counted.
 const SHARE: i128 = 1_000_000_000_000_000;
-
-/// What a piece of work asks of quota, on one model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Demand {
-    pub cpu: i64,
-    pub memory: i64,
-    pub gpu: i64,
-    pub model: Option<ModelIx>,
-}
-
-impl Demand {
-    pub fn add(&mut self, each: &Shape, times: i64) {
-        self.cpu += each.cpu.saturating_mul(times);
-        self.memory += each.memory.saturating_mul(times);
-        self.gpu += each.gpu.saturating_mul(times);
-    }
-
-    fn amounts(&self) -> impl Iterator<Item = (usize, i64)> {
-        let model = self.model.map(|m| (MODELS + m.at(), self.gpu));
-        [(CPU, self.cpu), (MEMORY, self.memory), (GPU, self.gpu)]
-            .into_iter()
-            .chain(model)
-            .filter(|(_, n)| *n > 0)
-    }
-
-    /// In the unit by which work is compared: milli-GPU, or milli-cores where there are none.
-    pub fn weight(&self) -> i64 {
-        if self.gpu > 0 { self.gpu } else { self.cpu }
-    }
-}
-
-/// Adds replicas to demands, one entry a model.
-pub(crate) fn demand_more(demands: &mut Vec<Demand>, each: &Shape, model: Option<ModelIx>) {
-    let model = if each.gpu > 0 { model } else { None };
-    let same = demands.iter_mut().find(|d| each.gpu == 0 || d.model == model);
-    match same {
-        Some(demand) => demand.add(each, 1),
-        None => {
-            let mut demand = Demand { model, ..Demand::default() };
-            demand.add(each, 1);
-            demands.push(demand);
-        }
-    }
-}
-
-/// What placements ask of quota.
-pub(crate) fn demand_of(snapshot: &Snapshot, request: &Request, placements: &[Placement]) -> Vec<Demand> {
-    let mut demands = Vec::new();
-    for placement in placements {
-        let each = &request.roles[usize::from(placement.role)].each;
-        demand_more(&mut demands, each, model_at(snapshot, placement.node));
-    }
-    demands
-}
-
-pub(crate) fn model_at(snapshot: &Snapshot, node: NodeIx) -> Option<ModelIx> {
-    snapshot.nodes[node.at()].model
-}
 
 /// Amounts by resource; `None` is not named.
 #[derive(Clone, Debug)]
@@ -509,57 +458,6 @@ impl Tree {
         self.entries[line].promises_to_people
     }
 
-    /// Does anything run beyond the guarantee of a vertex?
-    pub fn borrows(&self, vertex: Vertex) -> bool {
-        self.entries[vertex].borrowed.iter().any(|amount| *amount > 0)
-    }
-
-    /// How much more can be inside the guarantee of a vertex, at the most: of each model in milli-GPU, and milli-cores of work without.
-    pub fn uncovered(&self, vertex: Vertex) -> Reach {
-        let entry = &self.entries[vertex];
-        let left = |r: usize| entry.guaranteed.0[r].map(|promised| promised - entry.inside[r]);
-        let models = (MODELS..self.capacity.len()).map(|r| left(GPU).or(left(r)).unwrap_or(0));
-        // where no cpu is named, other names cover cpu work without bound
-        let cpu = if entry.promises { left(CPU).unwrap_or(i64::MAX) } else { 0 };
-        Reach { models: models.collect(), cpu }
-    }
-
-    /// How much more a vertex may borrow before its share is beyond `most`, which is given for work on each model, and without.
-    pub fn until(&self, vertex: Vertex, most: &[i64], without: i64) -> Reach {
-        let entry = &self.entries[vertex];
-        let left = |r: usize, most: i64| {
-            if most == i64::MIN {
-                return i64::MIN;
-            }
-            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
-            // shares are cut off, so a share of `most` reaches just below the next one
-            let all = ((i128::from(most) + 1) * weight - 1).div_euclid(SHARE);
-            i64::try_from(all).unwrap_or(i64::MAX).saturating_sub(entry.borrowed[r])
-        };
-        let models = most.iter().enumerate().map(|(model, most)| left(MODELS + model, *most));
-        Reach { models: models.collect(), cpu: left(CPU, without) }
-    }
-
-    /// The greatest dominant share a vertex can be left with when one of some pieces is taken, of which `least` is the least amount of each
-    /// resource; of one model alone, if one is given.
-    pub fn share_without(&self, vertex: Vertex, least: &[i64], model: Option<usize>) -> i64 {
-        let entry = &self.entries[vertex];
-        let counts = |r: &usize| *r != GPU && (*r < MODELS || model.is_none_or(|model| *r == MODELS + model));
-        let shares = (0..self.capacity.len()).filter(counts).map(|r| {
-            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
-            let left = i128::from(entry.borrowed[r] - least[r]);
-            i64::try_from(left * SHARE / weight).unwrap_or(i64::MAX)
-        });
-        shares.max().unwrap_or(0).max(0)
-    }
-
-    /// Lessens `least` to what a piece asks for, resource by resource.
-    pub fn lessen(&self, least: &mut [i64], demands: &[Demand]) {
-        for (r, least) in least.iter_mut().enumerate() {
-            *least = (*least).min(sum(demands, r));
-        }
-    }
-
     pub fn resources(&self) -> usize {
         self.capacity.len()
     }
@@ -571,144 +469,4 @@ impl Tree {
     pub fn children(&self, vertex: Vertex) -> &[Vertex] {
         &self.children[vertex]
     }
-
-    /// How much more milli-GPU the limits above a line allow guaranteed work, and whether one job more may run.
-    pub fn headroom(&self, line: Vertex, best_effort: bool) -> (i64, bool) {
-        let mut room = (i64::MAX, true);
-        for entry in self.path(line).map(|vertex| &self.entries[vertex]).filter(|entry| entry.limited) {
-            if let Some(limit) = entry.limit.0[GPU].filter(|_| !best_effort || self.best_effort_limited) {
-                room.0 = room.0.min(limit - entry.used[GPU]);
-            }
-            room.1 &= entry.jobs.limit.is_none_or(|limit| entry.jobs.stay + entry.jobs.promised < limit);
-        }
-        room
-    }
-
-    /// Charges one replica that is going (or, by `sign`, undoes that).
-    pub fn add_going(&mut self, leaf: Vertex, demand: Demand, best_effort: bool, sign: i64) {
-        if best_effort && !self.best_effort_limited {
-            return;
-        }
-        let mut at = leaf;
-        while at != 0 {
-            for (r, amount) in demand.amounts() {
-                self.entries[at].going[r] += sign * amount;
-            }
-            at = self.entries[at].parent;
-        }
-    }
-
-    /// A job counts otherwise than before.
-    pub fn recount(&mut self, leaf: Vertex, before: Counted, now: Counted) {
-        let mut at = leaf;
-        while at != 0 {
-            let entry = &mut self.entries[at];
-            for (counted, sign) in [(before, -1), (now, 1)] {
-                if let Some(count) = entry.jobs.of(counted) {
-                    *count += sign;
-                }
-            }
-            at = entry.parent;
-        }
-    }
-
-    /// The first limit, from the leaf up, that this would break. `going`: does what is being released still count?
-    pub fn bound(&self, asker: Asker, demands: &[Demand], going: bool) -> Option<Bound> {
-        let mut limited = self.path(asker.leaf).filter(|v| self.entries[*v].limited);
-        limited.find_map(|vertex| {
-            let unlimited = asker.best_effort && !self.best_effort_limited;
-            let amounts = if unlimited { None } else { self.amount_bound(vertex, demands, going) };
-            amounts.or_else(|| {
-                let jobs = self.entries[vertex].jobs;
-                let used = jobs.stay + jobs.promised + if going { jobs.going } else { 0 };
-                if asker.enters { self.jobs_bound(vertex, used) } else { None }
-            })
-        })
-    }
-
-    fn amount_bound(&self, vertex: Vertex, demands: &[Demand], going: bool) -> Option<Bound> {
-        let entry = &self.entries[vertex];
-        (0..self.capacity.len()).find_map(|r| {
-            let limit = entry.limit.0[r]?;
-            let wanted = sum(demands, r);
-            let used = entry.used[r] + if going { entry.going[r] } else { 0 };
-            let holder = entry.holder?;
-            let resource = match r {
-                CPU => Resource::Cpu,
-                MEMORY => Resource::Memory,
-                GPU => Resource::Gpu,
-                model => Resource::GpuModel(ModelIx::of(model - MODELS)),
-            };
-            let bound = Bound { vertex, holder, resource, used, wanted, limit };
-            (wanted > 0 && used + wanted > limit).then_some(bound)
-        })
-    }
-
-    fn jobs_bound(&self, vertex: Vertex, used: i64) -> Option<Bound> {
-        let entry = &self.entries[vertex];
-        let (limit, holder) = (entry.jobs.limit?, entry.holder?);
-        let bound = Bound { vertex, holder, resource: Resource::Jobs, used, wanted: 1, limit };
-        (used >= limit).then_some(bound)
-    }
-
-    /// The first limit of jobs that leaves no room for one more beside those that hold something now, promises apart.
-    pub fn full(&self, leaf: Vertex) -> Option<Bound> {
-        let mut limited = self.path(leaf).filter(|v| self.entries[*v].limited);
-        limited.find_map(|vertex| {
-            let jobs = self.entries[vertex].jobs;
-            self.jobs_bound(vertex, jobs.stay + jobs.going)
-        })
-    }
-
-    /// The dominant share of what is borrowed, by weight, in 10⁻¹⁵: the greatest weights still tell single GPUs apart.
-    pub fn share(&self, vertex: Vertex) -> i64 {
-        self.entries[vertex].share
-    }
-
-    /// The same with `demands` more (or less, by `sign`).
-    pub fn share_with(&self, vertex: Vertex, demands: &[Demand], sign: i64) -> i64 {
-        self.dominant(vertex, &self.entries[vertex].borrowed, demands, sign)
-    }
-
-    /// The same, of the resources alone that `of` asks for.
-    pub fn share_of(&self, vertex: Vertex, demands: &[Demand], sign: i64, of: &[Demand]) -> i64 {
-        let entry = &self.entries[vertex];
-        let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r) > 0);
-        let shares = kinds.map(|r| {
-            let used = i128::from(entry.borrowed[r] + sign * sum(demands, r));
-            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
-            i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
-        });
-        shares.max().unwrap_or(0).max(0)
-    }
-
-    /// The dominant share of what runs as best effort beside what is borrowed.
-    pub fn share_with_spare(&self, vertex: Vertex) -> i64 {
-        let entry = &self.entries[vertex];
-        entry.share.saturating_add(entry.spare_share)
-    }
-
-    fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {
-        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).filter_map(|r| {
-            let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r) };
-            if used == 0 {
-                return None;
-            }
-            let weight = i128::from(self.entries[vertex].weight) * i128::from(self.capacity[r].max(1));
-            Some(i64::try_from(i128::from(used) * SHARE / weight).unwrap_or(i64::MAX))
-        });
-        shares.max().unwrap_or(0).max(0)
-    }
-}
-
-fn sum(demands: &[Demand], r: usize) -> i64 {
-    demands
-        .iter()
-        .map(|d| match r {
-            CPU => d.cpu,
-            MEMORY => d.memory,
-            GPU => d.gpu,
-            model => d.model.filter(|m| MODELS + m.at() == model).map_or(0, |_| d.gpu),
-        })
-        .sum()
 }

@@ -1,15 +1,20 @@
 //! What runs and what is promised, in the pieces in which it can be taken back: a gang whole, or one replica above it.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+mod before;
+mod has;
+mod pieces;
+mod promise;
+mod wants;
 
-use crate::model::{Class, Hold, Holding, Millis, NodeIx, Placement, Preemptible, Shape, Snapshot};
-use crate::place::{Part, Want};
-use crate::pool::Choice;
-use crate::reason::Reason;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::model::{Class, Holding, Millis, NodeIx, Placement, Preemptible, Shape, Snapshot};
 use crate::room::{Rooms, View};
-use crate::shapes::Shapes;
-use crate::tree::{Asker, Charge, Counted, Demand, Tree, Vertex, demand_more, model_at};
+use crate::tree::{Asker, Charge, Counted, Demand, Tree, Vertex, model_at};
+
+pub(crate) use has::Has;
+use has::NOTHING;
 
 /// Index into [`Work::pieces`].
 pub(crate) type PieceIx = usize;
@@ -41,101 +46,6 @@ pub(crate) struct Piece {
     pub fresh: bool,
     pub alive: bool,
     pub started: Millis,
-}
-
-/// What a job has.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Has {
-    /// Replicas that stay, by role.
-    live: Vec<BTreeSet<u32>>,
-    /// Replicas that are promised, by role.
-    promised: Vec<BTreeSet<u32>>,
-    /// Replicas that are going, by role.
-    going: Vec<BTreeSet<u32>>,
-    /// A node that does not answer, on which a replica is going.
-    pub unconfirmed: Option<NodeIx>,
-    pub pieces: Vec<PieceIx>,
-    /// A node on which it runs, by which a topology domain is known.
-    node: Option<NodeIx>,
-    /// Something of it is taken back in this cycle.
-    revoked: bool,
-    /// How it is counted against limits of jobs now.
-    counted: Counted,
-}
-
-static NONE: BTreeSet<u32> = BTreeSet::new();
-
-static NOTHING: Has = Has {
-    live: Vec::new(),
-    promised: Vec::new(),
-    going: Vec::new(),
-    unconfirmed: None,
-    pieces: Vec::new(),
-    node: None,
-    revoked: false,
-    counted: Counted::Not,
-};
-
-impl Has {
-    fn blank(roles: usize) -> Self {
-        let blank = || vec![BTreeSet::new(); roles];
-        Self { live: blank(), promised: blank(), going: blank(), ..Self::default() }
-    }
-
-    /// Replicas of a role that stay.
-    pub fn live(&self, role: usize) -> &BTreeSet<u32> {
-        self.live.get(role).unwrap_or(&NONE)
-    }
-
-    fn promised(&self, role: usize) -> &BTreeSet<u32> {
-        self.promised.get(role).unwrap_or(&NONE)
-    }
-
-    fn going_of(&self, role: usize) -> &BTreeSet<u32> {
-        self.going.get(role).unwrap_or(&NONE)
-    }
-
-    pub fn runs(&self) -> bool {
-        self.live.iter().any(|replicas| !replicas.is_empty())
-    }
-
-    /// A node by which its topology domain is known, if anything runs or is promised.
-    pub fn anchor(&self) -> Option<NodeIx> {
-        self.node.filter(|_| self.runs() || self.is_promised())
-    }
-
-    pub fn is_promised(&self) -> bool {
-        self.promised.iter().any(|replicas| !replicas.is_empty())
-    }
-
-    pub fn going(&self) -> u32 {
-        u32::try_from(self.going.iter().map(BTreeSet::len).sum::<usize>()).unwrap_or(u32::MAX)
-    }
-
-    fn counts(&self) -> Counted {
-        if self.runs() {
-            Counted::Stays
-        } else if self.is_promised() {
-            Counted::Promised
-        } else if self.revoked || self.going.iter().any(|replicas| !replicas.is_empty()) {
-            Counted::Going
-        } else {
-            Counted::Not
-        }
-    }
-
-    /// Neither holds anything nor is anything promised to it or going.
-    pub fn is_nothing(&self) -> bool {
-        self.counts() == Counted::Not
-    }
-
-    /// May these replicas start, as far as the job's own former replicas are concerned?
-    pub fn clear_of_going(&self, mut replicas: impl Iterator<Item = (u16, u32)>) -> bool {
-        if !self.runs() {
-            return self.going() == 0;
-        }
-        replicas.all(|(role, replica)| !self.going_of(usize::from(role)).contains(&replica))
-    }
 }
 
 /// All pieces, and who has which.
@@ -363,115 +273,6 @@ impl Work {
         piece
     }
 
-    /// From now on what is changed can be put back.
-    pub fn begin(&mut self) {
-        self.before =
-            Before { kept: true, pieces: self.pieces.len(), running: self.running, ..Before::default() };
-    }
-
-    /// Puts everything back as it was at [`Work::begin`].
-    pub fn roll_back(&mut self, snapshot: &Snapshot) {
-        let before = std::mem::take(&mut self.before);
-        while self.pieces.len() > before.pieces {
-            // lists are undone in the order in which they grew
-            let Some(piece) = self.pieces.pop() else { break };
-            if piece.charge.best_effort {
-                self.spare[piece.leaf].pop();
-                self.spares -= 1;
-            } else {
-                self.of_leaf[piece.leaf].pop();
-            }
-            for node in nodes_of(&piece.spots) {
-                self.on_node[node.at()].pop();
-                self.settle_first_end(snapshot, node);
-            }
-        }
-        for ix in before.touched {
-            let piece = &mut self.pieces[ix];
-            (piece.alive, piece.fresh) = (true, false);
-        }
-        for (job, has) in before.jobs {
-            self.has[job] = has;
-        }
-        self.promised.clear();
-        self.running = before.running;
-    }
-
-    /// Makes pieces of a job's replicas: the gang as one, each above it by itself.
-    fn split(
-        &mut self,
-        snapshot: &Snapshot,
-        tree: &Tree,
-        job: usize,
-        spots: Vec<(Millis, Spot)>,
-        left: &mut [u32],
-        promised: bool,
-    ) {
-        let mut gang: Vec<Spot> = Vec::new();
-        let mut gang_started = Millis::MAX;
-        for (started, spot) in spots {
-            let left = &mut left[usize::from(spot.role)];
-            if *left > 0 {
-                *left -= 1;
-                gang_started = gang_started.min(started);
-                gang.push(spot);
-            } else {
-                self.push(snapshot, tree, job, vec![spot], started, (true, promised));
-            }
-        }
-        if !gang.is_empty() {
-            self.push(snapshot, tree, job, gang, gang_started, (false, promised));
-        }
-    }
-
-    fn push(
-        &mut self,
-        snapshot: &Snapshot,
-        tree: &Tree,
-        job: usize,
-        spots: Vec<Spot>,
-        started: Millis,
-        (surplus, promised): (bool, bool),
-    ) -> PieceIx {
-        let of = &snapshot.jobs[job];
-        let mut demands = Vec::new();
-        for spot in &spots {
-            demand_more(&mut demands, &spot.each, model_at(snapshot, spot.node));
-        }
-        let ix = self.pieces.len();
-        let leaf = tree.leaf(of.account, of.user);
-        if of.class == Class::BestEffort {
-            self.spare[leaf].push(ix);
-            self.spares += 1;
-        } else {
-            self.of_leaf[leaf].push(ix);
-        }
-        let end = of.expected_ms.map_or(Millis::MAX, |runs| started.saturating_add(runs));
-        for node in nodes_of(&spots) {
-            self.on_node[node.at()].push(ix);
-            let first = &mut self.first_end[node.at()];
-            *first = end.min(*first);
-        }
-        if promised {
-            self.promised.push(ix);
-        }
-        self.has_mut(job, of.request.roles.len()).pieces.push(ix);
-        self.pieces.push(Piece {
-            job,
-            leaf,
-            line: tree.line(of.account),
-            spots,
-            demands,
-            charge: Charge { inside: 0, best_effort: of.class == Class::BestEffort },
-            surplus,
-            promised,
-            fresh: false,
-            alive: true,
-            started,
-        });
-        ix
-    }
-
     /// Which pieces are inside the guarantee, at every level: what may not be preempted first, then gangs, by priority.
     fn classify(&mut self, snapshot: &Snapshot, tree: &mut Tree, mut order: Vec<PieceIx>) {
         order.sort_by_cached_key(|ix| {
@@ -499,79 +300,6 @@ impl Work {
                 }
                 tree.add_at(vertex, &piece.demands, piece.charge);
             }
-        }
-    }
-
-    /// Promises of the last cycle that still stand.
-    pub fn promise(&mut self, snapshot: &Snapshot, tree: &mut Tree, rooms: &mut Rooms, shapes: &Shapes) {
-        let mut holds: Vec<&Hold> = snapshot.holds.iter().collect();
-        holds.sort_by_key(|hold| (hold.since, hold.job));
-        for hold in holds {
-            self.promise_again(snapshot, tree, rooms, hold, shapes);
-        }
-    }
-
-    /// A promise of the last cycle stands while its room is there or coming, and limits allow it.
-    fn promise_again(
-        &mut self,
-        snapshot: &Snapshot,
-        tree: &mut Tree,
-        rooms: &mut Rooms,
-        hold: &Hold,
-        shapes: &Shapes,
-    ) {
-        let job = hold.job.at();
-        let of = &snapshot.jobs[job];
-        if of.closed || self.has(job).unconfirmed.is_some() || self.has(job).is_promised() {
-            return;
-        }
-        let mut spots = Vec::new();
-        let mut left = Vec::new();
-        for (index, role) in of.request.roles.iter().enumerate() {
-            let live = u32::try_from(self.has(job).live(index).len()).unwrap_or(u32::MAX);
-            left.push(role.min.saturating_sub(live));
-        }
-        let mut sorted = hold.placements.clone();
-        sorted.sort();
-        sorted.dedup_by_key(|p| (p.role, p.replica));
-        sorted.retain(|p| !self.has(job).live(usize::from(p.role)).contains(&p.replica));
-        let mut taken: Vec<Spot> = Vec::new();
-        let pool = shapes.pool(job);
-        for place in sorted {
-            let each = of.request.roles[usize::from(place.role)].each;
-            let gpus: i64 = place.gpus.iter().map(|(_, milli)| milli).sum();
-            let allowed = pool.nodes(&each, Choice::Mixed).binary_search(&place.node).is_ok();
-            let fits = allowed && gpus == each.gpu && rooms.has(View::Soon, place.node, &each, &place.gpus);
-            if !fits {
-                continue;
-            }
-            rooms.take(View::Soon, place.node, &each, &place.gpus);
-            let spot =
-                Spot { role: place.role, replica: place.replica, node: place.node, each, gpus: place.gpus };
-            taken.push(spot.clone());
-            spots.push((hold.since, spot));
-        }
-        let mut counts = vec![0u32; left.len()];
-        for spot in &taken {
-            counts[usize::from(spot.role)] += 1;
-        }
-        let whole = counts.iter().zip(&left).all(|(have, need)| have >= need);
-        let mut demands = Vec::new();
-        for spot in &taken {
-            demand_more(&mut demands, &spot.each, model_at(snapshot, spot.node));
-        }
-        let leaf = tree.leaf(of.account, of.user);
-        let asker = Asker { leaf, best_effort: of.class == Class::BestEffort, enters: !self.has(job).runs() };
-        if !whole || tree.bound(asker, &demands, false).is_some() {
-            for spot in &taken {
-                rooms.give(View::Soon, spot.node, &spot.each, &spot.gpus);
-            }
-            return;
-        }
-        let first = self.pieces.len();
-        self.split(snapshot, tree, job, spots, &mut left, true);
-        for ix in first..self.pieces.len() {
-            self.charge_new(tree, ix);
         }
     }
 
@@ -706,60 +434,6 @@ impl Work {
     pub fn surplus_of(&self, job: usize) -> Vec<PieceIx> {
         let pieces = self.has(job).pieces.iter().copied();
         pieces.filter(|ix| self.pieces[*ix].surplus && self.pieces[*ix].alive).collect()
-    }
-
-    /// Which role of a job grows next, if any can.
-    pub fn grows(&self, snapshot: &Snapshot, job: usize) -> Option<usize> {
-        let has = self.has(job);
-        let mut roles = snapshot.jobs[job].request.roles.iter().enumerate();
-        let taken = |role: usize| has.live(role).len() + has.promised(role).len();
-        roles.find(|(index, role)| taken(*index) < role.replicas as usize).map(|(index, _)| index)
-    }
-
-    /// Does a job lack anything of its gang?
-    pub fn lacks(&self, snapshot: &Snapshot, job: usize) -> bool {
-        let has = self.has(job);
-        let mut roles = snapshot.jobs[job].request.roles.iter().enumerate();
-        roles.any(|(ix, role)| has.live(ix).len() + has.promised(ix).len() < role.min as usize)
-    }
-
-    /// What a job lacks of its gang (which may be nothing), or one replica above it.
-    pub fn missing(&self, snapshot: &Snapshot, job: usize, growth: bool) -> Want {
-        let has = self.has(job);
-        let mut parts = Vec::new();
-        for (index, role) in snapshot.jobs[job].request.roles.iter().enumerate() {
-            let taken = has.live(index).len() + has.promised(index).len();
-            let goal = if growth { role.replicas } else { role.min } as usize;
-            let count = goal.saturating_sub(taken).min(if growth { 1 } else { usize::MAX });
-            if count == 0 {
-                continue;
-            }
-            let free = |r: &u32| !has.live(index).contains(r) && !has.promised(index).contains(r);
-            // replicas that are not going first: they can start at once
-            let (mut ready, going): (Vec<u32>, Vec<u32>) =
-                (0..role.replicas).filter(free).partition(|r| !has.going_of(index).contains(r));
-            ready.extend(going);
-            ready.truncate(count);
-            parts.push(Part {
-                role: u16::try_from(index).unwrap_or(u16::MAX),
-                each: role.each,
-                replicas: ready,
-            });
-            if growth {
-                break;
-            }
-        }
-        Want { parts }
-    }
-
-    /// Why a job's own past keeps it, if it does.
-    pub fn own_past(&self, job: usize) -> Option<Reason> {
-        let has = self.has(job);
-        match (has.unconfirmed, has.going()) {
-            (Some(node), _) => Some(Reason::NodeUnconfirmed { node }),
-            (None, going) if going > 0 => Some(Reason::StillEnding { going }),
-            _ => None,
-        }
     }
 }
 

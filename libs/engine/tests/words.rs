@@ -133,6 +133,7 @@ fn one_job() -> Snapshot {
             submitted: 0,
             queued_since: 0,
             expected_ms: None,
+            checkpointed: None,
             preemptible: Preemptible::WhenBorrowing,
             closed: false,
             request: Arc::new(request(1000, 1000, GI, 1)),

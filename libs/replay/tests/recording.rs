@@ -38,6 +38,7 @@ fn record() -> Vec<u8> {
             submitted: snapshot.now,
             queued_since: snapshot.now,
             expected_ms: None,
+            checkpointed: None,
             preemptible: Preemptible::WhenBorrowing,
             closed: false,
             request: Arc::new(Request {

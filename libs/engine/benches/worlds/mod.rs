@@ -53,6 +53,7 @@ fn job(account: u32, n: u32, request: &Arc<Request>) -> Job {
         submitted: i64::from(n),
         queued_since: i64::from(n),
         expected_ms: Some(3_600_000 + i64::from(n % 1000) * 60_000),
+        checkpointed: None,
         preemptible: Preemptible::WhenBorrowing,
         closed: false,
         request: request.clone(),
@@ -194,9 +195,9 @@ pub fn carry_out(s: &Snapshot, plan: &Plan) -> Vec<Change> {
     changes
 }
 
-/// Cycles until nothing moves.
+/// Cycles until nothing moves, and no more than so many.
 pub fn rest(engine: &mut Engine) {
-    loop {
+    for _ in 0..100 {
         let plan = engine.decide();
         if plan.grants.is_empty() && plan.revocations.is_empty() && plan.holds.is_empty() {
             return;
@@ -206,6 +207,7 @@ pub fn rest(engine: &mut Engine) {
         changes.push(Change::Time { now: s.now + 100_000, cycle: s.cycle + 1 });
         engine.apply(changes).unwrap();
     }
+    panic!("it does not come to rest");
 }
 
 /// An engine for a world in which nothing moves any more.

@@ -10,7 +10,7 @@ use super::{Ground, Victim};
 use crate::model::{NodeIx, Shape, WHOLE_GPU};
 use crate::place::{Try, Want, holds};
 use crate::pool::Choice;
-use crate::rights::{Claim, Key, Loss, Right, may_take};
+use crate::rights::{Claim, Key, Loss, Right, lost, may_take};
 use crate::room::View;
 use crate::tree::Vertex;
 use crate::work::PieceIx;
@@ -21,6 +21,8 @@ use crate::work::PieceIx;
 pub(crate) struct Orders {
     guaranteed: Vec<Option<Order>>,
     best_effort: Vec<Option<Order>>,
+    /// How many sets were tried in this cycle where each can be.
+    pub trials: u32,
 }
 
 /// The pieces of a leaf with something on each model.
@@ -158,10 +160,9 @@ impl Ground<'_> {
             let piece = &self.work.pieces[*ix];
             let along = if piece.surplus { Vec::new() } else { self.work.surplus_of(piece.job) };
             let all = along.into_iter().map(|ix| self.amount(ix)).fold(self.amount(*ix), i64::saturating_add);
-            let ran = if piece.promised { 0 } else { (self.snapshot.now - piece.started).max(0) };
             let replica = piece.spots.iter().map(|spot| spot.replica).max().unwrap_or(0);
             let priority = self.snapshot.jobs[piece.job].priority;
-            let lost = ran.saturating_mul(self.amount(*ix));
+            let lost = lost(self.snapshot, piece);
             (all, !piece.promised, priority, !piece.surplus, lost, Reverse(piece.job), Reverse(replica), *ix)
         };
         let mut keys: Vec<_> = list.iter().filter(|ix| !self.work.pieces[**ix].fresh).map(key).collect();

@@ -21,6 +21,7 @@ impl Ground<'_> {
         placed: Vec<Placement>,
     ) -> Vec<Placement> {
         let mut placed = placed;
+        self.apart(victims);
         let search = victims.len() <= SPARED_BY_SEARCH;
         for at in (0..victims.len()).rev() {
             if self.follows(victims, at) {
@@ -42,6 +43,26 @@ impl Ground<'_> {
             redo(self.rooms, want, View::Soon, &placed);
         }
         placed
+    }
+
+    /// Counts what is above a gang apart from it: it may go alone. Who moves stays together.
+    fn apart(&self, victims: &mut Vec<Victim>) {
+        let all = std::mem::take(victims).into_iter();
+        *victims = all
+            .flat_map(|victim| {
+                let Victim { piece, along, right } = victim;
+                let (mut apart, along): (Vec<PieceIx>, _) =
+                    if right.loss == Loss::Moved { (Vec::new(), along) } else { (along, Vec::new()) };
+                apart.push(piece);
+                let last = apart.len() - 1;
+                let one = move |(at, piece)| Victim {
+                    piece,
+                    along: if at == last { along.clone() } else { Vec::new() },
+                    right,
+                };
+                apart.into_iter().enumerate().map(one)
+            })
+            .collect();
     }
 
     /// A place on any of the models that the request allows, those of this try first.

@@ -104,6 +104,7 @@ fn job(accounts: usize) -> impl Strategy<Value = Job> {
             submitted: 0,
             queued_since: 0,
             expected_ms,
+            checkpointed: None,
             preemptible,
             closed: false,
             request: Arc::new(request),

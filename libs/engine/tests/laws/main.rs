@@ -6,6 +6,8 @@ mod cases;
 mod shares;
 mod sim;
 mod streams;
+mod victims;
+mod waits;
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
 //! Who ends up with how much, where nothing is lost to fragments: jobs of one GPU, accounts side by side.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crater_engine::{
@@ -22,6 +23,7 @@ fn job(account: usize, class: Class, priority: i32) -> Job {
         submitted: 0,
         queued_since: 0,
         expected_ms: None,
+        checkpointed: None,
         preemptible: Preemptible::WhenBorrowing,
         closed: false,
         request: Arc::new(Request { roles: vec![Role { each, replicas: 1, min: 1 }], ..Request::default() }),
@@ -116,6 +118,19 @@ proptest! {
                 prop_assert!(fair, "{has:?} of {wants:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_order_in_which_nodes_are_listed_changes_nobodys_luck(
+        (sizes, other) in vec(1u16..=4, 1..=4).prop_flat_map(|sizes| (Just(sizes.clone()), Just(sizes).prop_shuffle())),
+        promised in vec(0i64..=3, 3),
+        jobs in vec((0usize..3, -1i32..=1), 1..=24),
+    ) {
+        let accounts = || promised.iter().map(|gpus| guaranteed(*gpus)).collect::<Vec<_>>();
+        let jobs = || jobs.iter().map(|(account, priority)| job(*account, Class::Guaranteed, *priority)).collect();
+        let who = |sim: &Sim| sim.snapshot.holdings.iter().map(|held| held.job).collect::<BTreeSet<_>>();
+        let (one, two) = (play(&sizes, accounts(), jobs()), play(&other, accounts(), jobs()));
+        prop_assert_eq!(who(&one), who(&two));
     }
 
     #[test]

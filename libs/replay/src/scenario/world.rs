@@ -278,6 +278,7 @@ impl World {
             submitted,
             queued_since: submitted,
             expected_ms: None,
+            checkpointed: None,
             preemptible: match spec.preemptible {
                 None => Preemptible::WhenBorrowing,
                 Some(true) => Preemptible::Always,
