@@ -231,7 +231,7 @@ impl Cycle<'_> {
                         queue.done(self.ground(), turn);
                         if let Some(role) = self.elastic(turn.job) {
                             let ask = self.shapes.ask(turn.job, 1 + role);
-                            queue.grow(self.s, Turn { growth: true, new: false, ask, ..turn });
+                            queue.grow(self.ground(), Turn { growth: true, new: false, ask, ..turn });
                         }
                     }
                 }

@@ -357,6 +357,8 @@ fn nobody(account: AccountIx) -> Job {
         submitted: 0,
         queued_since: 0,
         expected_ms: None,
+        predicted_ms: None,
+        served: 0,
         preemptible: crate::model::Preemptible::WhenBorrowing,
         closed: true,
         request: std::sync::Arc::new(Request { roles: vec![role], ..Request::default() }),

@@ -51,7 +51,7 @@ impl<'a> World<'a> {
         let mut tree = Tree::new(s);
         let rooms = Rooms::new(s, &shapes.groups.of, shapes.groups.len());
         let work = Work::new(s, &mut tree);
-        let lines = Lines::new(tree.len());
+        let lines = Lines::new(s, tree.len());
         let (vacant, feasible) = (Vacant::default(), Feasible::default());
         let mut world = Self {
             s: snapshot,

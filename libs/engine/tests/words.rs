@@ -133,6 +133,8 @@ fn one_job() -> Snapshot {
             submitted: 0,
             queued_since: 0,
             expected_ms: None,
+            predicted_ms: None,
+            served: 0,
             preemptible: Preemptible::WhenBorrowing,
             closed: false,
             request: Arc::new(request(1000, 1000, GI, 1)),

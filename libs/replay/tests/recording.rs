@@ -36,6 +36,8 @@ fn record() -> Vec<u8> {
             submitted: snapshot.now,
             queued_since: snapshot.now,
             expected_ms: None,
+            predicted_ms: None,
+            served: 0,
             preemptible: Preemptible::WhenBorrowing,
             closed: false,
             request: Arc::new(Request {
@@ -111,8 +113,14 @@ fn other_settings_are_tried_on_the_same_inputs() {
     let recorded = file(&record());
     let redone = redo(recorded.path(), Some("protection_ms=100000000")).unwrap();
     assert_eq!(redone.cycles, 12);
-    let error = redo(recorded.path(), Some("colour=red")).unwrap_err().to_string();
-    assert!(error.contains("colour"), "{error}");
+    for (change, says) in [
+        ("colour=red", "\"colour\" is no setting; there are best_effort_limited, consolidate, order"),
+        ("order=sjf,consolidate=red", "consolidate: invalid type"),
+        ("order=longest", "order: unknown variant `longest`, expected one of `fifo`, `priority`"),
+    ] {
+        let error = redo(recorded.path(), Some(change)).unwrap_err().to_string();
+        assert!(error.contains(says) && error.lines().count() == 1, "{error}");
+    }
 }
 
 #[test]

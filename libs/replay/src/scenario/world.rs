@@ -278,6 +278,8 @@ impl World {
             submitted,
             queued_since: submitted,
             expected_ms: None,
+            predicted_ms: None,
+            served: 0,
             preemptible: match spec.preemptible {
                 None => Preemptible::WhenBorrowing,
                 Some(true) => Preemptible::Always,
