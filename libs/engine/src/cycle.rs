@@ -335,6 +335,9 @@ impl Cycle<'_> {
             }
             options.push((*choice, demands, bound.is_some()));
         }
+        if let Some(scorer) = self.rooms.scorer.as_ref().filter(|_| of.request.models.is_empty()) {
+            options.sort_by_key(|(choice, _, _)| scorer.dearness(pool, *choice, &want.largest()));
+        }
         let trial = Trial { want, pin, ask };
         for view in [View::Now, View::Soon] {
             if view == View::Now && !at_once {

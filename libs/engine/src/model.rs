@@ -93,6 +93,28 @@ pub struct Settings {
     /// In which order the jobs of one account go.
     #[serde(default)]
     pub order: Queueing,
+    /// Where replicas go among the nodes that have room.
+    #[serde(default)]
+    pub placement: Placing,
+}
+
+/// Where replicas go among the nodes that have room. All but `Spread` keep a gang on the fewest nodes and choose between those that hold
+/// equally many of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placing {
+    /// The node with the fewest GPUs free, a share on the fullest device: a seek. The others look at every node that has room.
+    #[default]
+    Pack,
+    /// The node on which the least stays unused, of CPU and GPUs together.
+    BestFit,
+    /// The emptiest node, each replica by itself, a share on the emptiest device.
+    Spread,
+    /// Where the least becomes of no use to the mix of jobs that wait and run ([`crate::score::exact::Expected`]).
+    Fragmentation,
+    /// Where the least is lost in the end, and what others need more is spared ([`crate::score::outlook`],
+    /// [`crate::score::scarcity`]).
+    Crater,
 }
 
 /// In which order the jobs of one account go. What is equal goes by submission, then by ordinal.
@@ -117,6 +139,7 @@ impl Default for Settings {
             consolidate: true,
             best_effort_limited: false,
             order: Queueing::default(),
+            placement: Placing::default(),
         }
     }
 }

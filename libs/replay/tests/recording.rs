@@ -124,6 +124,22 @@ fn other_settings_are_tried_on_the_same_inputs() {
 }
 
 #[test]
+fn policies_are_tried_and_recordings_from_before_them_are_read() {
+    let text = String::from_utf8(record()).unwrap();
+    for policy in ["order=sjf,placement=crater", "order=las,placement=fragmentation", "placement=best-fit"] {
+        assert_eq!(redo(file(text.as_bytes()).path(), Some(policy)).unwrap().cycles, 12);
+    }
+    let spread = redo(file(text.as_bytes()).path(), Some("placement=spread")).unwrap();
+    assert!(spread.different > 0, "{spread:?}");
+    let old =
+        [",\"order\":\"priority\"", ",\"placement\":\"pack\"", ",\"predicted_ms\":null", ",\"served\":0"]
+            .iter()
+            .fold(text.clone(), |text, new| text.replace(new, ""));
+    assert!(old.len() < text.len() && !old.contains("served") && !old.contains("placement\":\"pack"));
+    assert_eq!(redo(file(old.as_bytes()).path(), None).unwrap().different, 0);
+}
+
+#[test]
 fn what_is_no_recording_is_refused_by_line() {
     let text = String::from_utf8(record()).unwrap();
     let without = |n: usize| {

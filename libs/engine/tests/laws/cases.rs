@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Job, KeyIx, ModelIx, Node, Preemptible, Queueing, Request, Role,
-    Settings, Shape, Snapshot, Topology, User, UserIx, ValueIx,
+    Account, AccountIx, Amounts, Class, Job, KeyIx, ModelIx, Node, Placing, Preemptible, Queueing, Request,
+    Role, Settings, Shape, Snapshot, Topology, User, UserIx, ValueIx,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -130,9 +130,14 @@ fn event() -> impl Strategy<Value = Event> {
 fn settings() -> impl Strategy<Value = Settings> {
     let order =
         prop_oneof![Just(Queueing::Priority), Just(Queueing::Fifo), Just(Queueing::Sjf), Just(Queueing::Las)];
-    (any::<bool>(), order).prop_map(|(protect, order)| Settings {
+    let placement = prop_oneof![
+        2 => Just(Placing::Pack), 1 => Just(Placing::BestFit), 1 => Just(Placing::Spread),
+        1 => Just(Placing::Fragmentation), 1 => Just(Placing::Crater)
+    ];
+    (any::<bool>(), order, placement).prop_map(|(protect, order, placement)| Settings {
         protection_ms: if protect { 60_000 } else { 0 },
         order,
+        placement,
         ..Settings::default()
     })
 }
