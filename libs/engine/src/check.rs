@@ -55,6 +55,9 @@ impl Snapshot {
         if job.account.at() >= self.accounts.len() {
             return Err(out("jobs", i, "account"));
         }
+        if job.served < 0 {
+            return Err(invalid("jobs", i, "served", "must not be negative"));
+        }
         match job.user.map(|user| self.users.get(user.at())) {
             Some(None) => Err(out("jobs", i, "user")),
             Some(Some(u)) if u.account != job.account => {

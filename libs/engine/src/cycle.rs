@@ -231,7 +231,7 @@ impl Cycle<'_> {
                         queue.done(self.ground(), turn);
                         if let Some(role) = self.elastic(turn.job) {
                             let ask = self.shapes.ask(turn.job, 1 + role);
-                            queue.grow(self.s, Turn { growth: true, new: false, ask, ..turn });
+                            queue.grow(self.ground(), Turn { growth: true, new: false, ask, ..turn });
                         }
                     }
                 }
@@ -334,6 +334,9 @@ impl Cycle<'_> {
                 blocked.get_or_insert(Blocked::Limit(bound));
             }
             options.push((*choice, demands, bound.is_some()));
+        }
+        if let Some(scorer) = self.rooms.scorer.as_ref().filter(|_| of.request.models.is_empty()) {
+            options.sort_by_key(|(choice, _, _)| scorer.dearness(pool, *choice, &want.largest()));
         }
         let trial = Trial { want, pin, ask };
         for view in [View::Now, View::Soon] {

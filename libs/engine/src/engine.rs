@@ -358,6 +358,8 @@ fn nobody(account: AccountIx) -> Job {
         queued_since: 0,
         expected_ms: None,
         checkpointed: None,
+        predicted_ms: None,
+        served: 0,
         preemptible: crate::model::Preemptible::WhenBorrowing,
         closed: true,
         request: std::sync::Arc::new(Request { roles: vec![role], ..Request::default() }),

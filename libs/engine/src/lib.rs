@@ -25,6 +25,7 @@ pub mod recording;
 mod reserve;
 mod rights;
 mod room;
+mod scorer;
 mod shapes;
 mod tell;
 mod tree;

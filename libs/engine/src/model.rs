@@ -90,11 +90,57 @@ pub struct Settings {
     /// Does what runs as best effort count against limits too? (It never counts against guarantees, and always against
     /// [`Amounts::jobs`].)
     pub best_effort_limited: bool,
+    /// In which order the jobs of one account go.
+    #[serde(default)]
+    pub order: Queueing,
+    /// Where replicas go among the nodes that have room.
+    #[serde(default)]
+    pub placement: Placing,
+}
+
+/// Where replicas go among the nodes that have room. All but `Spread` keep a gang on the fewest nodes and choose between those that hold
+/// equally many of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placing {
+    /// The node with the fewest GPUs free, a share on the fullest device: a seek. The others look at every node that has room.
+    #[default]
+    Pack,
+    /// The node on which the least stays unused, of CPU and GPUs together.
+    BestFit,
+    /// The emptiest node, each replica by itself, a share on the emptiest device.
+    Spread,
+    /// Where the least becomes of no use to the mix of jobs that wait and run ([`crate::score::exact::Expected`]).
+    Fragmentation,
+    /// Where the least is lost in the end, and what others need more is spared ([`crate::score::outlook`],
+    /// [`crate::score::scarcity`]).
+    Crater,
+}
+
+/// In which order the jobs of one account go. What is equal goes by submission, then by ordinal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Queueing {
+    /// By submission alone.
+    Fifo,
+    /// By priority.
+    #[default]
+    Priority,
+    /// By priority, then by the least GPU-time that is expected, with ageing ([`Order::Sjf`](crate::order::Order::Sjf)).
+    Sjf,
+    /// By priority, then by least attained service in two levels ([`Order::Las`](crate::order::Order::Las)).
+    Las,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { protection_ms: 60_000, consolidate: true, best_effort_limited: false }
+        Self {
+            protection_ms: 60_000,
+            consolidate: true,
+            best_effort_limited: false,
+            order: Queueing::default(),
+            placement: Placing::default(),
+        }
     }
 }
 
@@ -260,6 +306,16 @@ pub struct Job {
     /// When it last wrote a checkpoint, as it reported: what it did until then is not lost if it is stopped.
     #[serde(default)]
     pub checkpointed: Option<Millis>,
+    /// How much longer the caller's predictor thinks that it runs, after what it was served: [`Prediction::cost`]. Only
+    /// [`Queueing::Sjf`] asks; without it goes what its owner said.
+    ///
+    /// [`Prediction::cost`]: crate::predict::Prediction::cost
+    #[serde(default)]
+    pub predicted_ms: Option<Millis>,
+    /// What it was served so far, in milli-GPU times milliseconds (work without GPUs counts as one milli-GPU). The caller adds to
+    /// it; what is held now is not looked at.
+    #[serde(default)]
+    pub served: i64,
     /// What its owner said about being stopped.
     pub preemptible: Preemptible,
     /// Wants nothing more (cancelled, or ending by itself); what it holds is only waited for.

@@ -66,6 +66,8 @@ pub struct Standing<'a> {
     pub gpu: i64,
     /// How long it may run.
     pub prediction: Option<&'a Prediction>,
+    /// How much longer it is expected to run, where that is known already and not to be asked of a prediction.
+    pub remaining: Option<Millis>,
 }
 
 /// Where a job stands in line; the smaller goes first. What is equal goes by ordinal.
@@ -119,7 +121,9 @@ fn level(tuning: &Tuning, pool_gpu: i64, job: &Standing<'_>) -> u8 {
 
 /// When a job that was submitted then is due: the later, the more work it is expected to be.
 fn aged(tuning: &Tuning, pool_gpu: i64, job: &Standing<'_>) -> i64 {
-    let cost = job.prediction.map_or(job.served, |prediction| prediction.cost(job.served));
+    let known = job.remaining.map(|remaining| remaining.max(1));
+    let cost = known.or_else(|| job.prediction.map(|prediction| prediction.cost(job.served)));
+    let cost = cost.unwrap_or(job.served);
     // who runs has its pause behind it
     let pause = if job.running { 0 } else { job.restart };
     let work = i128::from(cost.saturating_add(pause)) * i128::from(job.gpu.max(1));

@@ -1,4 +1,6 @@
-//! Where a gang goes: the fewest and tightest nodes of its pool.
+//! Where a gang goes: the fewest and tightest nodes of its pool, or those with the best scores.
+
+mod scored;
 
 use std::cmp::Reverse;
 
@@ -75,6 +77,17 @@ fn place_within(
     domain: Option<ValueIx>,
 ) -> Result<Vec<Placement>, u32> {
     let mut placed = Vec::new();
+    if let Some(scorer) = rooms.scorer.clone() {
+        for part in by_size(want) {
+            scored::fill(rooms, &scorer, part, how, domain, &mut placed);
+        }
+        if placed.len() == want.total() as usize {
+            return Ok(placed);
+        }
+        // roles that are in each other's way may yet fit tightly packed
+        undo(rooms, want, how.view, &placed);
+        placed.clear();
+    }
     let mut fit = 0;
     for part in by_size(want) {
         fit += fill(rooms, part, how, domain, &mut placed);

@@ -1,10 +1,12 @@
 //! Whose turn it is: below-guarantee first, then the least weighted dominant share of what is borrowed, level by level;
-//! inside an account by priority, then by submission.
+//! inside an account by priority, then by submission, or as [`crate::model::Settings::order`] says.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Class, Millis, Snapshot};
+use crate::model::{Class, Job, Millis, Queueing, Snapshot, WHOLE_GPU};
+use crate::order::{self, Order, Standing, Tuning};
+use crate::predict::{Prediction, Predictor, Traits};
 use crate::shapes::{AskIx, Shapes};
 use crate::tree::{Tree, Vertex};
 
@@ -38,23 +40,67 @@ struct Entry {
 }
 
 /// In what order turns of a line come.
-type Place = (bool, Reverse<i32>, Millis, u32);
+type Place = (bool, order::Rank, u32);
+
+/// By what the jobs of a line are ranked. As long as a job, the nodes and the settings stay what they are, so does its rank:
+/// time alone brings no line out of order.
+#[derive(Clone, Debug)]
+struct Ruler {
+    order: Order,
+    tuning: Tuning,
+    /// Milli-GPU of all nodes, open or not.
+    pool_gpu: i64,
+    /// What to think of a job of which nothing is known.
+    guess: Option<Prediction>,
+}
+
+impl Ruler {
+    fn new(snapshot: &Snapshot) -> Self {
+        let order = match snapshot.settings.order {
+            Queueing::Fifo => Order::Fifo,
+            Queueing::Priority => Order::Priority,
+            Queueing::Sjf => Order::Sjf,
+            Queueing::Las => Order::Las,
+        };
+        let gpus: i64 = snapshot.nodes.iter().map(|node| i64::from(node.gpus)).sum();
+        let guess = (order == Order::Sjf).then(|| Predictor::default().predict(&Traits::default()));
+        Self { order, tuning: Tuning::default(), pool_gpu: (gpus * WHOLE_GPU).max(1), guess }
+    }
+
+    fn rank(&self, job: &Job) -> order::Rank {
+        let mut standing =
+            Standing { priority: job.priority, submitted: job.submitted, ..Standing::default() };
+        if matches!(self.order, Order::Fifo | Order::Priority) {
+            return order::rank(self.order, &self.tuning, self.pool_gpu, &standing);
+        }
+        let roles = job.request.roles.iter();
+        standing.gpu = roles
+            .map(|role| role.each.gpu.saturating_mul(i64::from(role.replicas)))
+            .fold(0, i64::saturating_add);
+        standing.served = job.served / standing.gpu.max(1);
+        let told = job.expected_ms.filter(|all| *all > standing.served).map(|all| all - standing.served);
+        standing.remaining = job.predicted_ms.or(told);
+        standing.prediction = self.guess.as_ref().filter(|_| standing.remaining.is_none());
+        order::rank(self.order, &self.tuning, self.pool_gpu, &standing)
+    }
+
+    fn place(&self, snapshot: &Snapshot, entry: &Entry) -> Place {
+        (entry.growth, self.rank(&snapshot.jobs[entry.job as usize]), entry.job)
+    }
+}
 
 /// The turns of all lines, in order: what does not change from cycle to cycle.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lines {
+    ruler: Ruler,
     guaranteed: Vec<Vec<Entry>>,
     best_effort: Vec<Vec<Entry>>,
 }
 
-fn place(snapshot: &Snapshot, entry: &Entry) -> Place {
-    let job = &snapshot.jobs[entry.job as usize];
-    (entry.growth, Reverse(job.priority), job.submitted, entry.job)
-}
-
 impl Lines {
-    pub fn new(lines: usize) -> Self {
-        Self { guaranteed: vec![Vec::new(); lines], best_effort: vec![Vec::new(); lines] }
+    pub fn new(snapshot: &Snapshot, lines: usize) -> Self {
+        let none = vec![Vec::new(); lines];
+        Self { ruler: Ruler::new(snapshot), guaranteed: none.clone(), best_effort: none }
     }
 
     fn of(&self, class: Class) -> &[Vec<Entry>] {
@@ -78,26 +124,27 @@ impl Lines {
 
     /// Brings all lines in order.
     pub fn sort(&mut self, snapshot: &Snapshot) {
-        for line in self.guaranteed.iter_mut().chain(&mut self.best_effort) {
-            if !line.is_sorted_by_key(|entry| place(snapshot, entry)) {
-                line.sort_by_cached_key(|entry| place(snapshot, entry));
+        let Self { ruler, guaranteed, best_effort } = self;
+        for line in guaranteed.iter_mut().chain(best_effort) {
+            if !line.is_sorted_by_key(|entry| ruler.place(snapshot, entry)) {
+                line.sort_by_cached_key(|entry| ruler.place(snapshot, entry));
             }
         }
     }
 
     /// Adds a turn in its place.
     pub fn insert(&mut self, snapshot: &Snapshot, class: Class, turn: Turn) {
-        let new = place(snapshot, &entry(turn));
+        let new = self.ruler.place(snapshot, &entry(turn));
+        let at = self.of(class)[turn.line].partition_point(|other| self.ruler.place(snapshot, other) < new);
         let line = self.line(class, turn.line);
-        let at = line.partition_point(|other| place(snapshot, other) < new);
         line.insert(at, entry(turn));
     }
 
     /// Takes a job's turns out of a line; the snapshot must still know the job as it was.
     pub fn remove(&mut self, snapshot: &Snapshot, class: Class, turn: Turn) {
-        let old = place(snapshot, &entry(turn));
+        let old = self.ruler.place(snapshot, &entry(turn));
+        let at = self.of(class)[turn.line].partition_point(|other| self.ruler.place(snapshot, other) < old);
         let line = self.line(class, turn.line);
-        let at = line.partition_point(|other| place(snapshot, other) < old);
         if line.get(at).is_some_and(|found| found.job == entry(turn).job && found.growth == turn.growth) {
             line.remove(at);
         }
@@ -151,6 +198,10 @@ pub(crate) struct Ground<'a> {
 }
 
 impl Ground<'_> {
+    fn place(&self, entry: &Entry) -> Place {
+        self.lines.ruler.place(self.snapshot, entry)
+    }
+
     /// Would what the turn asks for be inside the guarantee of a vertex?
     fn owed(&self, vertex: Vertex, turn: Turn) -> bool {
         self.tree.promises(vertex)
@@ -205,7 +256,7 @@ impl Queue {
             let next = entry.turn(line);
             let passed = !self.done.is_empty() && self.done.contains(&(next.job, next.growth));
             if !passed && !skip(next) {
-                first = Some((place(ground.snapshot, entry), next));
+                first = Some((ground.place(entry), next));
                 break;
             }
             self.at[line] += 1;
@@ -242,7 +293,7 @@ impl Queue {
 
     /// Takes a turn out of its line.
     pub fn done(&mut self, ground: Ground<'_>, turn: Turn) {
-        if turn.growth && self.grown[turn.line].remove(&place(ground.snapshot, &entry(turn))).is_some() {
+        if turn.growth && self.grown[turn.line].remove(&ground.place(&entry(turn))).is_some() {
             return;
         }
         let next = ground.lines.of(self.class)[turn.line].get(self.at[turn.line]);
@@ -254,8 +305,8 @@ impl Queue {
     }
 
     /// A gang that was placed may grow, too.
-    pub fn grow(&mut self, snapshot: &Snapshot, turn: Turn) {
-        self.grown[turn.line].insert(place(snapshot, &entry(turn)), turn);
+    pub fn grow(&mut self, ground: Ground<'_>, turn: Turn) {
+        self.grown[turn.line].insert(ground.place(&entry(turn)), turn);
     }
 
     /// Ranks a line and all above it anew, after its use or its turns changed.

@@ -1,7 +1,10 @@
 //! How much room each node has, now and soon; the only place where amounts on nodes are added and taken.
 
+use std::sync::Arc;
+
 use crate::index::Index;
 use crate::model::{Holding, Node, NodeIx, Shape, Snapshot, WHOLE_GPU};
+use crate::scorer::Scorer;
 
 /// What is free on a node. Negative where more is held than there is (a node that shrank).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +106,8 @@ impl Room {
         u32::try_from(fit.max(0)).unwrap_or(most)
     }
 
-    fn devices(&self, each: &Shape) -> Option<Vec<(u16, i64)>> {
+    /// Devices for one replica: the fullest that takes a share, the first that are wholly free.
+    pub fn devices(&self, each: &Shape) -> Option<Vec<(u16, i64)>> {
         if (each.cpu > 0 && self.cpu < each.cpu) || (each.memory > 0 && self.memory < each.memory) {
             return None;
         }
@@ -162,6 +166,8 @@ pub(crate) struct Rooms {
     /// Only where `soon` differs from `now` somewhere.
     by_soon: Option<Vec<Index>>,
     before: Before,
+    /// By what nodes are told apart in this cycle, where the tightest is not simply the best.
+    pub scorer: Option<Arc<Scorer>>,
 }
 
 /// What nodes had free before they were touched, so that everything can be put back.
@@ -183,6 +189,7 @@ impl Rooms {
             by_now: Vec::new(),
             by_soon: None,
             before: Before::default(),
+            scorer: None,
         };
         all.by_now = all.index(&all.now, groups);
         all
@@ -206,7 +213,7 @@ impl Rooms {
         }
         let group = group.to_vec();
         let before = Before::default();
-        let mut all = Self { raw, soon, now, group, by_now: Vec::new(), by_soon: None, before };
+        let mut all = Self { raw, soon, now, group, by_now: Vec::new(), by_soon: None, before, scorer: None };
         all.by_now = all.index(&all.now, groups);
         if coming {
             all.part_views();

@@ -1,8 +1,9 @@
 //! How good a node is for a task: pure functions over what the node has free, shared by the live loop and the replays.
 //!
 //! [`published`]: the rules of other schedulers, as they were published. [`fragmentation`]: what a node's free GPUs are worth
-//! to the mix of tasks that is expected. [`outlook`] and [`scarcity`]: our own policy, `crater`.
+//! to the mix of tasks that is expected, and [`exact`] the same in integers. [`outlook`] and [`scarcity`]: our own policy, `crater`.
 
+pub mod exact;
 pub mod fragmentation;
 pub mod outlook;
 pub mod published;

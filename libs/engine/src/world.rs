@@ -1,6 +1,7 @@
 //! All that a cycle works on, derived from a snapshot.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::cycle::Cycle;
 use crate::cycle::Decided;
@@ -9,6 +10,7 @@ use crate::judge::Least;
 use crate::model::{Holding, Millis, Snapshot};
 use crate::queue::{Lines, Turn};
 use crate::room::{Room, Rooms};
+use crate::scorer::Scorer;
 use crate::shapes::Shapes;
 use crate::tree::{Tree, Vertex};
 use crate::work::Work;
@@ -51,7 +53,7 @@ impl<'a> World<'a> {
         let mut tree = Tree::new(s);
         let rooms = Rooms::new(s, &shapes.groups.of, shapes.groups.len());
         let work = Work::new(s, &mut tree);
-        let lines = Lines::new(tree.len());
+        let lines = Lines::new(s, tree.len());
         let (vacant, feasible) = (Vacant::default(), Feasible::default());
         let mut world = Self {
             s: snapshot,
@@ -108,6 +110,7 @@ impl<'a> World<'a> {
     pub fn decide(&mut self) -> Decided {
         self.rooms.begin();
         self.work.begin();
+        self.rooms.scorer = Scorer::new(&self.s, &self.shapes, &self.rooms).map(Arc::new);
         let idle = self.idle;
         Cycle::new(self).run(idle)
     }

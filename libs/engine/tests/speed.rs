@@ -40,6 +40,8 @@ fn world(nodes: u32, waiting: u32, full: bool, guaranteed: Option<i64>) -> Snaps
         queued_since: submitted,
         expected_ms: Some(3_600_000),
         checkpointed: None,
+        predicted_ms: None,
+        served: 0,
         preemptible: Preemptible::WhenBorrowing,
         closed: false,
         request: Arc::new(Request {

@@ -134,6 +134,8 @@ fn one_job() -> Snapshot {
             queued_since: 0,
             expected_ms: None,
             checkpointed: None,
+            predicted_ms: None,
+            served: 0,
             preemptible: Preemptible::WhenBorrowing,
             closed: false,
             request: Arc::new(request(1000, 1000, GI, 1)),

@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_enum, required_unless_present = "recording")]
     pub format: Option<Kind>,
     /// Decide a scheduler's recorded cycles again, and say where a plan differs. With `--policy SETTING=VALUE,…`: under other
-    /// settings.
+    /// settings, such as order=sjf,placement=crater.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "workload", "nodes", "compare", "plot"])]
     pub recording: Option<PathBuf>,
     /// The nodes: a file (openb), or how many (the others).

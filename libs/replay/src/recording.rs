@@ -80,7 +80,7 @@ fn revoked(plan: &Plan) -> u64 {
     plan.revocations.iter().map(|revocation| revocation.replicas.len() as u64).sum()
 }
 
-/// Settings with some of them changed: `protection_ms=0,consolidate=false`.
+/// Settings with some of them changed: `order=sjf,consolidate=false`.
 fn changed(settings: Settings, changes: &str) -> Result<Settings, InputError> {
     let option = |what: String| InputError::in_option("--policy", what);
     let mut value = serde_json::to_value(settings).map_err(|error| option(error.to_string()))?;
@@ -88,9 +88,15 @@ fn changed(settings: Settings, changes: &str) -> Result<Settings, InputError> {
         let Some((key, new)) = change.split_once('=') else {
             return Err(option(format!("{change:?} is not of the form SETTING=VALUE")));
         };
-        let Some(slot) = value.get_mut(key) else { return Err(option(format!("{key:?} is no setting"))) };
+        let known = value.as_object().map(|all| all.keys().cloned().collect::<Vec<_>>().join(", "));
+        let Some(slot) = value.get_mut(key) else {
+            return Err(option(format!("{key:?} is no setting; there are {}", known.unwrap_or_default())));
+        };
         // what is no number or truth is a name
         *slot = serde_json::from_str(new).unwrap_or_else(|_| new.into());
+        // one at a time, so that the fault has a name
+        let sound: Result<Settings, _> = serde_json::from_value(value.clone());
+        sound.map_err(|error| option(format!("{key}: {error}")))?;
     }
     serde_json::from_value(value).map_err(|error| option(error.to_string()))
 }

@@ -39,6 +39,8 @@ fn record() -> Vec<u8> {
             queued_since: snapshot.now,
             expected_ms: None,
             checkpointed: None,
+            predicted_ms: None,
+            served: 0,
             preemptible: Preemptible::WhenBorrowing,
             closed: false,
             request: Arc::new(Request {
@@ -117,8 +119,30 @@ fn other_settings_are_tried_on_the_same_inputs() {
     let recorded = file(&record());
     let redone = redo(recorded.path(), Some("protection_ms=100000000")).unwrap();
     assert_eq!(redone.cycles, 12);
-    let error = redo(recorded.path(), Some("colour=red")).unwrap_err().to_string();
-    assert!(error.contains("colour"), "{error}");
+    for (change, says) in [
+        ("colour=red", "\"colour\" is no setting; there are best_effort_limited, consolidate, order"),
+        ("order=sjf,consolidate=red", "consolidate: invalid type"),
+        ("order=longest", "order: unknown variant `longest`, expected one of `fifo`, `priority`"),
+    ] {
+        let error = redo(recorded.path(), Some(change)).unwrap_err().to_string();
+        assert!(error.contains(says) && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn policies_are_tried_and_recordings_from_before_them_are_read() {
+    let text = String::from_utf8(record()).unwrap();
+    for policy in ["order=sjf,placement=crater", "order=las,placement=fragmentation", "placement=best-fit"] {
+        assert_eq!(redo(file(text.as_bytes()).path(), Some(policy)).unwrap().cycles, 12);
+    }
+    let spread = redo(file(text.as_bytes()).path(), Some("placement=spread")).unwrap();
+    assert!(spread.different > 0, "{spread:?}");
+    let old =
+        [",\"order\":\"priority\"", ",\"placement\":\"pack\"", ",\"predicted_ms\":null", ",\"served\":0"]
+            .iter()
+            .fold(text.clone(), |text, new| text.replace(new, ""));
+    assert!(old.len() < text.len() && !old.contains("served") && !old.contains("placement\":\"pack"));
+    assert_eq!(redo(file(old.as_bytes()).path(), None).unwrap().different, 0);
 }
 
 #[test]

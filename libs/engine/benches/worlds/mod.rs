@@ -54,6 +54,8 @@ fn job(account: u32, n: u32, request: &Arc<Request>) -> Job {
         queued_since: i64::from(n),
         expected_ms: Some(3_600_000 + i64::from(n % 1000) * 60_000),
         checkpointed: None,
+        predicted_ms: None,
+        served: 0,
         preemptible: Preemptible::WhenBorrowing,
         closed: false,
         request: request.clone(),

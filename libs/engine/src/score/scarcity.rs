@@ -62,8 +62,8 @@ impl Scarcity {
         self.prices = loads
             .into_iter()
             .map(|load| {
-                let excess = load - ONE;
-                excess.signum() * (excess.saturating_mul(excess) * ONE / (CERTAIN * CERTAIN)).min(ONE)
+                let excess = (load - ONE).clamp(-CERTAIN, CERTAIN);
+                excess.signum() * (excess * excess * ONE / (CERTAIN * CERTAIN))
             })
             .collect();
     }

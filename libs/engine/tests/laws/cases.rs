@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Job, KeyIx, ModelIx, Node, Preemptible, Request, Role, Settings,
-    Shape, Snapshot, Topology, User, UserIx, ValueIx,
+    Account, AccountIx, Amounts, Class, Job, KeyIx, ModelIx, Node, Placing, Preemptible, Queueing, Request,
+    Role, Settings, Shape, Snapshot, Topology, User, UserIx, ValueIx,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -93,9 +93,12 @@ fn request() -> impl Strategy<Value = Request> {
 fn job(accounts: usize) -> impl Strategy<Value = Job> {
     let class = prop_oneof![3 => Just(Class::Guaranteed), 1 => Just(Class::BestEffort)];
     let preemptible = prop_oneof![4 => Just(Preemptible::WhenBorrowing), 2 => Just(Preemptible::Always), 1 => Just(Preemptible::Never)];
-    let expected = option::weighted(0.4, 1_000i64..600_000);
-    (0..accounts, option::weighted(0.3, Just(())), class, -1i32..=1, preemptible, expected, request())
-        .prop_map(|(account, user, class, priority, preemptible, expected_ms, request)| Job {
+    let length = || option::weighted(0.4, 1_000i64..600_000);
+    // at times more than any quantum
+    let served = prop_oneof![2 => Just(0), 1 => 0i64..20_000_000_000];
+    let times = (length(), length(), served);
+    (0..accounts, option::weighted(0.3, Just(())), class, -1i32..=1, preemptible, times, request()).prop_map(
+        |(account, user, class, priority, preemptible, (expected_ms, predicted_ms, served), request)| Job {
             account: AccountIx::of(account),
             // one user an account
             user: user.map(|()| UserIx::of(account)),
@@ -105,10 +108,13 @@ fn job(accounts: usize) -> impl Strategy<Value = Job> {
             queued_since: 0,
             expected_ms,
             checkpointed: None,
+            predicted_ms,
+            served,
             preemptible,
             closed: false,
             request: Arc::new(request),
-        })
+        },
+    )
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -122,6 +128,21 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn settings() -> impl Strategy<Value = Settings> {
+    let order =
+        prop_oneof![Just(Queueing::Priority), Just(Queueing::Fifo), Just(Queueing::Sjf), Just(Queueing::Las)];
+    let placement = prop_oneof![
+        2 => Just(Placing::Pack), 1 => Just(Placing::BestFit), 1 => Just(Placing::Spread),
+        1 => Just(Placing::Fragmentation), 1 => Just(Placing::Crater)
+    ];
+    (any::<bool>(), order, placement).prop_map(|(protect, order, placement)| Settings {
+        protection_ms: if protect { 60_000 } else { 0 },
+        order,
+        placement,
+        ..Settings::default()
+    })
+}
+
 fn accounts(count: usize) -> impl Strategy<Value = Vec<Account>> {
     (0..count).map(account).collect::<Vec<_>>()
 }
@@ -131,16 +152,14 @@ pub fn case() -> impl Strategy<Value = Case> {
     (1usize..=4)
         .prop_flat_map(|n| {
             let users = vec((amounts(2), limits(4)), n);
-            (vec(node(), 1..=6), accounts(n), users, vec(job(n), 1..=20), vec(event(), 5..=50), any::<bool>())
+            (vec(node(), 1..=6), accounts(n), users, vec(job(n), 1..=20), vec(event(), 5..=50), settings())
         })
-        .prop_map(|(nodes, accounts, users, jobs, events, protect)| {
+        .prop_map(|(nodes, accounts, users, jobs, events, settings)| {
             let users = users.into_iter().enumerate().map(|(account, (guaranteed, limit))| User {
                 account: AccountIx::of(account),
                 guaranteed,
                 limit,
             });
-            let settings =
-                Settings { protection_ms: if protect { 60_000 } else { 0 }, ..Settings::default() };
             let start = Snapshot {
                 models: 2,
                 nodes,

@@ -24,6 +24,8 @@ fn job(account: usize, class: Class, priority: i32) -> Job {
         queued_since: 0,
         expected_ms: None,
         checkpointed: None,
+        predicted_ms: None,
+        served: 0,
         preemptible: Preemptible::WhenBorrowing,
         closed: false,
         request: Arc::new(Request { roles: vec![Role { each, replicas: 1, min: 1 }], ..Request::default() }),

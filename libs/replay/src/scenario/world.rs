@@ -279,6 +279,8 @@ impl World {
             queued_since: submitted,
             expected_ms: None,
             checkpointed: None,
+            predicted_ms: None,
+            served: 0,
             preemptible: match spec.preemptible {
                 None => Preemptible::WhenBorrowing,
                 Some(true) => Preemptible::Always,

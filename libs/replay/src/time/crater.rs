@@ -72,6 +72,7 @@ impl Crater {
             restart: if seen.started { asked.restart } else { 0 },
             gpu: i64::from(asked.gpus) * 1000,
             prediction: Some(&known.prediction),
+            remaining: None,
         }
     }
 
