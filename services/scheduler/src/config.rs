@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crater_engine::Settings;
+use crater_engine::{Placing, Queueing, Settings};
 use crater_service::{ServerConfig, Target};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,11 @@ pub struct Config {
     pub consolidate: bool,
     /// Whether best-effort jobs count against limits, too.
     pub best_effort_limited: bool,
+    /// In which order the jobs of one account go: `fifo`, `priority`, or `sjf` (by priority, then the shortest GPU-time that owners expect, with
+    /// ageing).
+    pub order: Queueing,
+    /// Where replicas go among the nodes that have room: `pack`, `best-fit`, `spread`, `fragmentation` or `crater`.
+    pub placement: Placing,
     /// Where every cycle's input and decision is recorded, for `crater replay --recording`. It grows without bound: it is for looking into things.
     pub record: Option<PathBuf>,
 }
@@ -45,6 +50,8 @@ impl Default for Config {
             protection_seconds: 60,
             consolidate: true,
             best_effort_limited: false,
+            order: Queueing::default(),
+            placement: Placing::default(),
             record: None,
         }
     }
@@ -62,11 +69,24 @@ impl Config {
         }
     }
 
+    /// In which order the jobs of one account go.
+    ///
+    /// # Errors
+    /// `las`: the engine could, but what jobs were served in earlier runs is not kept here.
+    pub fn order(&self) -> Result<Queueing, &'static str> {
+        match self.order {
+            Queueing::Las => Err("must be fifo, priority or sjf"),
+            order => Ok(order),
+        }
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             protection_ms: i64::from(self.protection_seconds) * 1000,
             consolidate: self.consolidate,
             best_effort_limited: self.best_effort_limited,
+            order: self.order,
+            placement: self.placement,
         }
     }
 }

@@ -60,6 +60,7 @@ const NAME: &str = "scheduler";
 /// Puts it together; nothing is asked of the cluster yet.
 pub fn build(config: Config, deps: Deps) -> Result<SchedulerService> {
     let life = config.lease().map_err(|why| Error::field("lease_seconds", why))?;
+    config.order().map_err(|why| Error::field("order", why))?;
     let shared = Arc::new(Shared::new(deps.authority.directory().clone(), deps.clock.clone()));
     Ok(SchedulerService { shared, deps, config, life, readiness: Readiness::new(NAME) })
 }

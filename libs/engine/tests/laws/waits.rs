@@ -29,6 +29,8 @@ fn job(account: usize, now: i64, gpus: i64, replicas: u32, models: &[u32]) -> Jo
         queued_since: now,
         expected_ms: None,
         checkpointed: None,
+        predicted_ms: None,
+        served: 0,
         preemptible: Preemptible::WhenBorrowing,
         closed: false,
         request: Arc::new(Request {
