@@ -24,6 +24,7 @@ fn job(submitted: i64, gpu: i64) -> Job {
         submitted,
         queued_since: submitted,
         expected_ms: None,
+        checkpointed: None,
         predicted_ms: None,
         served: 0,
         preemptible: Preemptible::WhenBorrowing,

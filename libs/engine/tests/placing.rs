@@ -38,6 +38,7 @@ fn job(priority: i32, roles: Vec<Role>) -> Job {
         submitted: 0,
         queued_since: 0,
         expected_ms: None,
+        checkpointed: None,
         predicted_ms: None,
         served: 0,
         preemptible: Preemptible::WhenBorrowing,

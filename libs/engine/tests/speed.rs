@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Preemptible, Request,
-    Role, Shape, Snapshot, decide,
+    Account, AccountIx, Amounts, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Placing, Preemptible,
+    Request, Role, Settings, Shape, Snapshot, decide,
 };
 
 const GI: i64 = 1 << 30;
@@ -102,7 +102,15 @@ fn worked() -> Duration {
 #[test]
 #[ignore = "measures; run by hand in release"]
 fn one_cycle() {
+    let placed = |placement| {
+        let s = world(1523, 1000, false, None);
+        Snapshot { settings: Settings { placement, ..s.settings }, ..s }
+    };
     let cases = [
+        ("1,523 nodes, empty, best fit", placed(Placing::BestFit)),
+        ("1,523 nodes, empty, spread", placed(Placing::Spread)),
+        ("1,523 nodes, empty, fragmentation", placed(Placing::Fragmentation)),
+        ("1,523 nodes, empty, crater", placed(Placing::Crater)),
         ("1,523 nodes, empty", world(1523, 1000, false, None)),
         ("1,523 nodes, empty, three jobs an account", limited(world(1523, 1000, false, None), 3)),
         ("1,523 nodes, full", world(1523, 1000, true, None)),
