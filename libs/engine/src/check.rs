@@ -2,10 +2,37 @@
 
 use std::sync::Arc;
 
-use crate::model::{Amounts, Hold, Holding, Job, Request, Shape, Snapshot, SnapshotError, WHOLE_GPU};
+use crate::model::{Amounts, Hold, Holding, Job, Request, Shape, Snapshot, WHOLE_GPU};
 
 /// How deep the account tree may be.
 pub(crate) const MAX_DEPTH: u32 = 56;
+
+/// Why a snapshot cannot be decided on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// An ordinal that is not in the snapshot.
+    #[error("{list}[{index}].{field} is out of range")]
+    OutOfRange {
+        /// The list it is in.
+        list: &'static str,
+        /// Where in the list.
+        index: usize,
+        /// Which field.
+        field: &'static str,
+    },
+    /// A negative amount, a share of a GPU above one device, an empty role…
+    #[error("{list}[{index}].{field} is invalid: {why}")]
+    Invalid {
+        /// The list it is in.
+        list: &'static str,
+        /// Where in the list.
+        index: usize,
+        /// Which field.
+        field: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
 
 fn out(list: &'static str, index: usize, field: &'static str) -> SnapshotError {
     SnapshotError::OutOfRange { list, index, field }

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::check::SnapshotError;
 use crate::cycle::Decided;
 use crate::model::{
     Account, AccountIx, Hold, Holding, Job, JobIx, Millis, Node, NodeIx, Plan, Request, Role, Settings,
-    Shape, Snapshot, SnapshotError, User, UserIx, Verdict,
+    Shape, Snapshot, User, UserIx, Verdict,
 };
 use crate::tell::{Teller, Told};
 use crate::tree::Vertex;
@@ -351,18 +352,12 @@ fn nobody(account: AccountIx) -> Job {
     let role = Role { each: Shape::default(), replicas: 1, min: 1 };
     Job {
         account,
-        user: None,
         class: crate::model::Class::BestEffort,
-        priority: 0,
         submitted: 0,
         queued_since: 0,
-        expected_ms: None,
-        checkpointed: None,
-        predicted_ms: None,
-        served: 0,
-        preemptible: crate::model::Preemptible::WhenBorrowing,
         closed: true,
         request: std::sync::Arc::new(Request { roles: vec![role], ..Request::default() }),
+        ..Job::default()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Why there is no room for a job, found once for each shape.
 
-use crate::model::{JobIx, Shape, Snapshot};
+use std::collections::BTreeMap;
+
+use crate::model::{JobIx, NodeIx, Shape, Snapshot, WHOLE_GPU};
 use crate::place::{Misfit, Part, Try, Want, holds, place, room_for, undo};
 use crate::pool::{Choice, Pool};
 use crate::reason::{Reason, Resource};
@@ -85,8 +87,44 @@ pub(crate) fn short_of(
         fit: best.fit,
         need: want.total(),
         short: short.1,
+        missing_gpu: want.parts.iter().map(|part| missing_gpu(rooms, nodes, part)).sum(),
         candidates: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
         best: best_node,
         domain: snapshot.jobs[job].request.topology.filter(|t| t.required).map(|t| (t.key, best.domain)),
     }
+}
+
+/// Milli-GPU that must come free for a part at least: it takes the nodes (for a share: the devices) that lack least for one replica more.
+fn missing_gpu(rooms: &Rooms, nodes: &[NodeIx], part: &Part) -> i64 {
+    let each = part.each.gpu;
+    if each == 0 {
+        return 0;
+    }
+    let mut left = i64::try_from(part.replicas.len()).unwrap_or(i64::MAX);
+    // how many would be short of so much
+    let mut lacking: BTreeMap<i64, i64> = BTreeMap::new();
+    for node in nodes {
+        let room = rooms.room(View::Now, *node);
+        let whole = [room.whole() * WHOLE_GPU];
+        let (places, size) = if each < WHOLE_GPU {
+            (room.gpus.as_slice(), WHOLE_GPU)
+        } else {
+            (&whole[..], i64::try_from(room.gpus.len()).unwrap_or(0) * WHOLE_GPU)
+        };
+        for free in places.iter().map(|free| free.max(&0)) {
+            let (fit, most) = (free / each, size / each);
+            left -= fit.min(left);
+            if most > fit {
+                *lacking.entry(each - free % each).or_default() += 1;
+                *lacking.entry(each).or_default() += most - fit - 1;
+            }
+        }
+    }
+    let mut missing = 0;
+    for (lack, places) in lacking {
+        let take = places.min(left);
+        missing += take * lack;
+        left -= take;
+    }
+    missing
 }

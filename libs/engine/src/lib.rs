@@ -32,7 +32,7 @@ mod tree;
 mod work;
 mod world;
 
-pub use check::valid_gpu;
+pub use check::{SnapshotError, valid_gpu};
 pub use engine::{Change, Engine, decide};
 pub use feasible::check_feasible;
 pub use model::*;

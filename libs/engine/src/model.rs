@@ -19,7 +19,7 @@ pub const WHOLE_GPU: i64 = 1000;
 macro_rules! ordinal {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub u32);
 
@@ -77,6 +77,23 @@ pub struct Snapshot {
     pub holdings: Vec<Holding>,
     /// [`Plan::holds`] of the last cycle, as they came out. A new leader starts without; rights are found again.
     pub holds: Vec<Hold>,
+}
+
+impl Snapshot {
+    /// What a grant holds once it is carried out, from now on.
+    pub fn holdings_of<'a>(&'a self, grant: &'a Grant) -> impl Iterator<Item = Holding> + 'a {
+        let request = &self.jobs[grant.job.at()].request;
+        grant.placements.iter().map(move |place| Holding {
+            job: grant.job,
+            role: place.role,
+            replica: place.replica,
+            node: place.node,
+            each: request.roles[usize::from(place.role)].each,
+            gpus: place.gpus.clone(),
+            started: self.now,
+            going: false,
+        })
+    }
 }
 
 /// What an administrator may turn.
@@ -287,7 +304,7 @@ pub struct Request {
 }
 
 /// A job that wants to run, or holds something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// Whose queue it is in.
     pub account: AccountIx,
@@ -479,31 +496,4 @@ pub struct Plan {
     pub verdicts: Vec<Verdict>,
     /// Totals.
     pub counts: Counts,
-}
-
-/// Why a snapshot cannot be decided on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotError {
-    /// An ordinal that is not in the snapshot.
-    #[error("{list}[{index}].{field} is out of range")]
-    OutOfRange {
-        /// The list it is in.
-        list: &'static str,
-        /// Where in the list.
-        index: usize,
-        /// Which field.
-        field: &'static str,
-    },
-    /// A negative amount, a share of a GPU above one device, an empty role…
-    #[error("{list}[{index}].{field} is invalid: {why}")]
-    Invalid {
-        /// The list it is in.
-        list: &'static str,
-        /// Where in the list.
-        index: usize,
-        /// Which field.
-        field: &'static str,
-        /// What is wrong.
-        why: &'static str,
-    },
 }

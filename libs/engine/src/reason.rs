@@ -96,6 +96,9 @@ pub enum Reason {
         need: u32,
         /// What is short: giving more of this one would help most.
         short: Resource,
+        /// Milli-GPU that must come free at least, on the nodes where that is least, whatever else is short.
+        #[serde(default)]
+        missing_gpu: i64,
         /// Nodes that the job may use at all.
         candidates: u32,
         /// The node with the best fit, if any has room for one replica.
@@ -254,7 +257,7 @@ impl Reason {
                 "it may not be preempted, so it must fit the guarantee of account {}, which is used up",
                 names.account(*account)
             ),
-            Reason::NoRoom { fit, need, short, candidates, best, domain } => {
+            Reason::NoRoom { fit, need, short, missing_gpu: _, candidates, best, domain } => {
                 let place = match domain {
                     Some((key, Some(value))) => {
                         format!(" in one {} (best: {})", names.key(*key), names.value(*value))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crater_engine::predict::{Predictor, Traits};
 use crater_engine::{
-    Account, AccountIx, Change, Class, Engine, Job, JobIx, ModelIx, Node, Preemptible, Queueing, Request,
-    Role, Settings, Shape, Snapshot, decide,
+    Account, AccountIx, Change, Engine, Job, JobIx, ModelIx, Node, Queueing, Request, Role, Settings, Shape,
+    Snapshot, decide,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -18,18 +18,10 @@ fn job(submitted: i64, gpu: i64) -> Job {
     let each = Shape { cpu: 1, memory: 1, gpu };
     Job {
         account: AccountIx(0),
-        user: None,
-        class: Class::Guaranteed,
-        priority: 0,
         submitted,
         queued_since: submitted,
-        expected_ms: None,
-        checkpointed: None,
-        predicted_ms: None,
-        served: 0,
-        preemptible: Preemptible::WhenBorrowing,
-        closed: false,
         request: Arc::new(Request { roles: vec![Role { each, replicas: 1, min: 1 }], ..Request::default() }),
+        ..Job::default()
     }
 }
 

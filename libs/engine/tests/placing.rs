@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Class, Job, JobIx, ModelIx, Node, Placement, Placing, Preemptible, Request, Role,
-    Settings, Shape, Snapshot, decide,
+    Account, AccountIx, Job, JobIx, ModelIx, Node, Placement, Placing, Request, Role, Settings, Shape,
+    Snapshot, decide,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -32,18 +32,11 @@ fn role(gpu: i64, cpu: i64, replicas: u32) -> Role {
 fn job(priority: i32, roles: Vec<Role>) -> Job {
     Job {
         account: AccountIx(0),
-        user: None,
-        class: Class::Guaranteed,
         priority,
         submitted: 0,
         queued_since: 0,
-        expected_ms: None,
-        checkpointed: None,
-        predicted_ms: None,
-        served: 0,
-        preemptible: Preemptible::WhenBorrowing,
-        closed: false,
         request: Arc::new(Request { roles, ..Request::default() }),
+        ..Job::default()
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Placing, Preemptible,
-    Request, Role, Settings, Shape, Snapshot, decide,
+    Account, AccountIx, Amounts, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Placing, Request, Role,
+    Settings, Shape, Snapshot, decide,
 };
 
 const GI: i64 = 1 << 30;
@@ -33,17 +33,11 @@ fn world(nodes: u32, waiting: u32, full: bool, guaranteed: Option<i64>) -> Snaps
     };
     let job = |account: u32, class: Class, gpus: i64, cpu: i64, replicas: u32, submitted: i64| Job {
         account: AccountIx(account % 200),
-        user: None,
         class,
         priority: i32::try_from(account % 3).unwrap(),
         submitted,
         queued_since: submitted,
         expected_ms: Some(3_600_000),
-        checkpointed: None,
-        predicted_ms: None,
-        served: 0,
-        preemptible: Preemptible::WhenBorrowing,
-        closed: false,
         request: Arc::new(Request {
             roles: vec![Role {
                 each: Shape { cpu, memory: 8 * GI, gpu: gpus * 1000 },
@@ -52,6 +46,7 @@ fn world(nodes: u32, waiting: u32, full: bool, guaranteed: Option<i64>) -> Snaps
             }],
             ..Request::default()
         }),
+        ..Job::default()
     };
     if full {
         // two jobs of 4 GPUs a node, of the first 20 accounts
@@ -129,18 +124,8 @@ fn one_cycle() {
                 s.holdings.retain(|held| held.job != revocation.job);
             }
             for grant in &plan.grants {
-                for place in &grant.placements {
-                    s.holdings.push(Holding {
-                        job: grant.job,
-                        role: place.role,
-                        replica: place.replica,
-                        node: place.node,
-                        each: s.jobs[grant.job.at()].request.roles[0].each,
-                        gpus: place.gpus.clone(),
-                        started: s.now,
-                        going: false,
-                    });
-                }
+                let held: Vec<Holding> = s.holdings_of(grant).collect();
+                s.holdings.extend(held);
             }
             s.holds.clone_from(&plan.holds);
             s.now += 1000;

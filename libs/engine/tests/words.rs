@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Holding, Infeasible, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx,
-    Preemptible, Reason, Request, Resource, Role, Shape, Snapshot, SnapshotError, Topology, UserIx, ValueIx,
+    Account, AccountIx, Amounts, Holding, Infeasible, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx,
+    Reason, Request, Resource, Role, Shape, Snapshot, SnapshotError, Topology, UserIx, ValueIx,
     check_feasible, decide, valid_gpu,
 };
 
@@ -104,6 +104,7 @@ fn reasons_name_what_a_person_can_act_on() {
         fit: 2,
         need: 4,
         short: Resource::GpuModel(ModelIx(0)),
+        missing_gpu: 2000,
         candidates: 3,
         best: Some(NodeIx(1)),
         domain: Some((KeyIx(0), Some(ValueIx(0)))),
@@ -127,18 +128,10 @@ fn one_job() -> Snapshot {
         accounts: vec![Account::default()],
         jobs: vec![Job {
             account: AccountIx(0),
-            user: None,
-            class: Class::Guaranteed,
-            priority: 0,
             submitted: 0,
             queued_since: 0,
-            expected_ms: None,
-            checkpointed: None,
-            predicted_ms: None,
-            served: 0,
-            preemptible: Preemptible::WhenBorrowing,
-            closed: false,
             request: Arc::new(request(1000, 1000, GI, 1)),
+            ..Job::default()
         }],
         ..Snapshot::default()
     }
@@ -217,4 +210,40 @@ fn room_that_is_going_is_waited_for_and_nobody_else_is_taken() {
     assert_eq!(kept.grants.len(), 1);
     assert_eq!(kept.grants[0].placements[0].node, NodeIx(0));
     assert!(kept.holds.is_empty());
+}
+
+/// What a job of so many replicas lacks on nodes of four GPUs with so much of each device free.
+fn lacks(free: &[[i64; 4]], replicas: u32, gpu: i64) -> i64 {
+    let model = Some(ModelIx(0));
+    let node = |free: &[i64; 4]| Node {
+        cpu: 100_000,
+        memory: 100 * GI,
+        gpus: 4,
+        model,
+        open: true,
+        others_gpus: (0u16..).zip(free).map(|(device, free)| (device, 1000 - free)).collect(),
+        ..Node::default()
+    };
+    let mut s = Snapshot { nodes: free.iter().map(node).collect(), ..one_job() };
+    s.jobs[0].request = Arc::new(request(gpu, 1000, GI, replicas));
+    s.holdings.clear();
+    let verdicts = decide(&s).unwrap().verdicts;
+    let missing = verdicts.iter().map(|verdict| match verdict.reasons[0] {
+        Reason::NoRoom { missing_gpu, .. } => missing_gpu,
+        _ => -1,
+    });
+    missing.sum()
+}
+
+#[test]
+fn the_gpus_that_must_come_free_are_counted_where_least_are_lacking() {
+    let (free, half, taken) = ([1000; 4], [1000, 1000, 0, 0], [0; 4]);
+    assert_eq!(lacks(&[half, half], 2, 4000), 4000, "two on each");
+    assert_eq!(lacks(&[half, taken], 1, 4000), 2000, "where two are free already");
+    assert_eq!(lacks(&[free, taken], 2, 4000), 4000);
+    assert_eq!(lacks(&[half, half], 5, 1000), 1000);
+    // devices that are used in part are of no use to who wants whole ones, and of some to who wants shares
+    assert_eq!(lacks(&[[500; 4]], 1, 1000), 1000);
+    assert_eq!(lacks(&[[300, 100, 0, 0]], 1, 500), 200);
+    assert_eq!(lacks(&[[300, 100, 0, 0]], 2, 500), 600);
 }

@@ -3,9 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+mod traces;
+
+use std::path::Path;
 
 use crater_replay::placement::{COLUMNS, Mean, Options, Orders, Outcome, Policy, World, replay};
+
+use traces::traces;
 
 const LISTS: [&str; 9] = [
     "default",
@@ -26,20 +30,6 @@ const PUBLISHED: [(&str, Policy); 5] = [
     ("05-BestFit", Policy::BestFit),
     ("06-FGD", Policy::Fgd),
 ];
-
-fn traces() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
-    let folder = std::env::var_os("CRATER_TRACES").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        Some(folder)
-    } else {
-        println!(
-            "note: {} is absent; set CRATER_TRACES to the folder of recorded workloads",
-            folder.display()
-        );
-        None
-    }
-}
 
 fn world(traces: &Path, list: &str) -> (World, Orders) {
     let openb = traces.join("openb");

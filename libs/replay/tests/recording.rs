@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use crater_engine::recording::{Frame, Header};
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Holding, Job, ModelIx, Node, Plan, Preemptible, Request, Role, Shape,
-    Snapshot, decide,
+    Account, AccountIx, Amounts, Holding, Job, ModelIx, Node, Plan, Request, Role, Shape, Snapshot, decide,
 };
 use crater_replay::recording::redo;
 
@@ -32,21 +31,13 @@ fn record() -> Vec<u8> {
         let replicas = 1 + cycle % 2;
         snapshot.jobs.push(Job {
             account: AccountIx(cycle / 6),
-            user: None,
-            class: Class::Guaranteed,
-            priority: 0,
             submitted: snapshot.now,
             queued_since: snapshot.now,
-            expected_ms: None,
-            checkpointed: None,
-            predicted_ms: None,
-            served: 0,
-            preemptible: Preemptible::WhenBorrowing,
-            closed: false,
             request: Arc::new(Request {
                 roles: vec![Role { each, replicas, min: replicas }],
                 ..Request::default()
             }),
+            ..Job::default()
         });
         let plan = decide(&snapshot).unwrap();
         text.push('\n');
@@ -64,18 +55,8 @@ fn carry_out(snapshot: &mut Snapshot, plan: &Plan) {
         snapshot.holdings.retain(|held| !gone(held));
     }
     for grant in &plan.grants {
-        for place in &grant.placements {
-            snapshot.holdings.push(Holding {
-                job: grant.job,
-                role: place.role,
-                replica: place.replica,
-                node: place.node,
-                each: snapshot.jobs[grant.job.at()].request.roles[0].each,
-                gpus: place.gpus.clone(),
-                started: snapshot.now,
-                going: false,
-            });
-        }
+        let held: Vec<Holding> = snapshot.holdings_of(grant).collect();
+        snapshot.holdings.extend(held);
     }
     snapshot.holds.clone_from(&plan.holds);
 }

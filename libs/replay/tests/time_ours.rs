@@ -1,21 +1,13 @@
 //! What our own policies reach on the recorded lists, and the replay of one's own cluster.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+mod traces;
 
 use crater_engine::predict::{Predictor, Traits};
 use crater_replay::command::{Args, Output, run};
 use crater_replay::time::{ListFormat, Nodes, Policy, Report, Workload, load, replay};
 
-fn traces() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
-    let folder = std::env::var_os("CRATER_TRACES").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("note: {} is absent; set CRATER_TRACES to the folder of recorded workloads", folder.display());
-    None
-}
+use traces::traces;
 
 const HELIOS: &str = "helios/helios_venus_2vc_sept.csv";
 /// By the first three alone the quantum would be 500 s (of 200 to 800 s); the figures of the others were seen too when it was set.

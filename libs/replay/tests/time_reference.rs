@@ -1,20 +1,13 @@
 //! The time replay against the reference replay in Python and its figures.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+mod traces;
+
 use std::process::Command;
 
 use crater_replay::time::{ListFormat, Nodes, Policy, load, replay};
 
-fn traces() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
-    let folder = std::env::var_os("CRATER_TRACES").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("note: {} is absent; set CRATER_TRACES to the folder of recorded workloads", folder.display());
-    None
-}
+use traces::traces;
 
 /// (mean JCT, p50, p99, mean queueing, makespan in s; preemptions) of one policy.
 type Figures = (Policy, f64, f64, f64, f64, f64, u64);

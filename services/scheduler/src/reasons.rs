@@ -169,11 +169,11 @@ fn blocker(frame: &Frame, verdict: &Verdict, reason: &Reason) -> Blocker {
         }
         reason => reason.render(frame.snapshot.now, &names),
     };
-    if let Reason::NoRoom { fit, need, short: Resource::Gpu | Resource::GpuModel(_), .. } = reason {
-        let each = job.request.roles.iter().map(|role| role.each.gpu).max().unwrap_or(0);
-        let missing = i64::from(need.saturating_sub(*fit)).saturating_mul(each);
-        let at_most = if job.request.roles.len() > 1 { "at most " } else { "" };
-        let _ = write!(message, "; {at_most}{} must come free", more_gpus(missing));
+    if let Reason::NoRoom {
+        missing_gpu: missing @ 1.., short: Resource::Gpu | Resource::GpuModel(_), ..
+    } = reason
+    {
+        let _ = write!(message, "; at least {} must come free", more_gpus(*missing));
     }
     if let Reason::Limit { used, wanted, limit, resource: Resource::Gpu | Resource::GpuModel(_), .. } = reason
     {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crater_domain::{AccountId, JobState, Limits, QuotaSubject, ResourceKind, ServiceClass, UserId};
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, Node, NodeIx, Placement,
-    Preemptible, Request, Role, Settings, Shape, User, UserIx, ValueIx,
+    Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, Node, NodeIx, Placement, Request,
+    Role, Settings, Shape, User, UserIx, ValueIx,
 };
 use crater_k8s::aijob::{Phase, SUSPENDED};
 use crater_k8s::allocation::{Granted, NODE_DRAINED};
@@ -381,12 +381,9 @@ impl<'a> Build<'a> {
             submitted: spec.submitted_millis,
             queued_since: queued.unwrap_or(spec.submitted_millis),
             expected_ms: wanted.spec.expected_seconds.map(|s| s.saturating_mul(1000)),
-            checkpointed: None,
-            predicted_ms: None,
-            served: 0,
-            preemptible: Preemptible::default(),
             closed,
             request: wanted.request.clone(),
+            ..Job::default()
         };
         let ix = self.push(key, Some(entry.clone()), job);
         let leaves = closed || self.drains(given);
@@ -455,18 +452,12 @@ impl<'a> Build<'a> {
         let role = Role { each: Shape::default(), replicas: 1, min: 1 };
         let job = Job {
             account,
-            user: None,
             class: Class::BestEffort,
-            priority: 0,
             submitted: started,
             queued_since: started,
-            expected_ms: None,
-            checkpointed: None,
-            predicted_ms: None,
-            served: 0,
-            preemptible: Preemptible::default(),
             closed: true,
             request: Arc::new(Request { roles: vec![role], ..Request::default() }),
+            ..Job::default()
         };
         let ix = self.push(key, None, job);
         for held in given.iter().flat_map(|(_, of)| &of.held) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Change, Class, Engine, Holding, Job, JobIx, ModelIx, Node, NodeIx, Plan,
+    Account, AccountIx, Amounts, Change, Engine, Holding, Job, JobIx, ModelIx, Node, NodeIx, Plan,
     Preemptible, Request, Role, Shape, Snapshot,
 };
 
@@ -47,18 +47,12 @@ fn requests(sizes: &[(i64, u32)]) -> Vec<Arc<Request>> {
 fn job(account: u32, n: u32, request: &Arc<Request>) -> Job {
     Job {
         account: AccountIx(account),
-        user: None,
-        class: Class::Guaranteed,
         priority: i32::try_from(n / 7 % 3).unwrap(),
         submitted: i64::from(n),
         queued_since: i64::from(n),
         expected_ms: Some(3_600_000 + i64::from(n % 1000) * 60_000),
-        checkpointed: None,
-        predicted_ms: None,
-        served: 0,
-        preemptible: Preemptible::WhenBorrowing,
-        closed: false,
         request: request.clone(),
+        ..Job::default()
     }
 }
 

@@ -107,12 +107,11 @@ fn job(accounts: usize) -> impl Strategy<Value = Job> {
             submitted: 0,
             queued_since: 0,
             expected_ms,
-            checkpointed: None,
             predicted_ms,
             served,
             preemptible,
-            closed: false,
             request: Arc::new(request),
+            ..Job::default()
         },
     )
 }

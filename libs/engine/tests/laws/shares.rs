@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Job, ModelIx, Node, Preemptible, Request, Role, Settings, Shape,
-    Snapshot, WHOLE_GPU,
+    Account, AccountIx, Amounts, Class, Job, ModelIx, Node, Request, Role, Settings, Shape, Snapshot,
+    WHOLE_GPU,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -17,18 +17,12 @@ fn job(account: usize, class: Class, priority: i32) -> Job {
     let each = Shape { cpu: 100, memory: GI, gpu: WHOLE_GPU };
     Job {
         account: AccountIx::of(account),
-        user: None,
         class,
         priority,
         submitted: 0,
         queued_since: 0,
-        expected_ms: None,
-        checkpointed: None,
-        predicted_ms: None,
-        served: 0,
-        preemptible: Preemptible::WhenBorrowing,
-        closed: false,
         request: Arc::new(Request { roles: vec![Role { each, replicas: 1, min: 1 }], ..Request::default() }),
+        ..Job::default()
     }
 }
 

@@ -75,19 +75,8 @@ impl Sim {
             snapshot.jobs[revocation.job.at()].queued_since = snapshot.now;
         }
         for grant in &plan.grants {
-            for placement in &grant.placements {
-                let each = snapshot.jobs[grant.job.at()].request.roles[usize::from(placement.role)].each;
-                snapshot.holdings.push(Holding {
-                    job: grant.job,
-                    role: placement.role,
-                    replica: placement.replica,
-                    node: placement.node,
-                    each,
-                    gpus: placement.gpus.clone(),
-                    started: snapshot.now,
-                    going: false,
-                });
-            }
+            let held: Vec<Holding> = snapshot.holdings_of(grant).collect();
+            snapshot.holdings.extend(held);
         }
         let moved = !plan.grants.is_empty() || !plan.revocations.is_empty() || snapshot.holds != plan.holds;
         snapshot.holds.clone_from(&plan.holds);

@@ -103,13 +103,7 @@ proptest! {
                 }
             }
             for grant in &plan.grants {
-                for place in &grant.placements {
-                    let each = s.jobs[grant.job.at()].request.roles[usize::from(place.role)].each;
-                    changes.push(Change::Held(Holding {
-                        job: grant.job, role: place.role, replica: place.replica, node: place.node, each,
-                        gpus: place.gpus.clone(), started: now, going: false,
-                    }));
-                }
+                changes.extend(s.holdings_of(grant).map(Change::Held));
             }
             engine.apply(changes).unwrap();
             // every third cycle the oldest job that runs ends

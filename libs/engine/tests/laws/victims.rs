@@ -118,18 +118,14 @@ fn world(nodes: &[(u16, i64)], jobs: &[Running], gang: (i64, i64, u32)) -> (Snap
         s.holdings.extend(held);
         s.jobs.push(Job {
             account: AccountIx(one.account),
-            user: None,
             class: if one.best_effort { Class::BestEffort } else { Class::Guaranteed },
             priority: one.priority,
             submitted: NOW - one.ran,
             queued_since: NOW - one.ran,
-            expected_ms: None,
             checkpointed: one.checkpoint.map(|ago| NOW - ago),
-            predicted_ms: None,
-            served: 0,
             preemptible: Preemptible::Always,
-            closed: false,
             request,
+            ..Job::default()
         });
         // it wants no more than it has, so that nobody else has a turn
         let job = s.jobs.last_mut().unwrap();
@@ -143,18 +139,11 @@ fn world(nodes: &[(u16, i64)], jobs: &[Running], gang: (i64, i64, u32)) -> (Snap
     }
     s.jobs.push(Job {
         account: OWNER,
-        user: None,
-        class: Class::Guaranteed,
-        priority: 0,
         submitted: NOW,
         queued_since: NOW,
-        expected_ms: None,
-        checkpointed: None,
-        predicted_ms: None,
-        served: 0,
         preemptible: Preemptible::Always,
-        closed: false,
         request: request(gang.0, gang.1, gang.2, gang.2),
+        ..Job::default()
     });
     (s, pieces)
 }

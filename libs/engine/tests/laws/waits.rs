@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Preemptible, Request,
-    RevokeCause, Role, Settings, Shape, Snapshot, WHOLE_GPU, decide,
+    Account, AccountIx, Amounts, Holding, Job, JobIx, ModelIx, Node, NodeIx, Request, RevokeCause, Role,
+    Settings, Shape, Snapshot, WHOLE_GPU, decide,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,22 +22,14 @@ fn job(account: usize, now: i64, gpus: i64, replicas: u32, models: &[u32]) -> Jo
     let each = Shape { cpu: 100, memory: GI, gpu: gpus * WHOLE_GPU };
     Job {
         account: AccountIx::of(account),
-        user: None,
-        class: Class::Guaranteed,
-        priority: 0,
         submitted: now,
         queued_since: now,
-        expected_ms: None,
-        checkpointed: None,
-        predicted_ms: None,
-        served: 0,
-        preemptible: Preemptible::WhenBorrowing,
-        closed: false,
         request: Arc::new(Request {
             roles: vec![Role { each, replicas, min: replicas }],
             models: models.iter().map(|model| ModelIx(*model)).collect(),
             ..Request::default()
         }),
+        ..Job::default()
     }
 }
 

@@ -269,7 +269,6 @@ impl World {
         let job = JobIx(self.jobs.add(&spec.name));
         self.snapshot.jobs.push(Job {
             account: AccountIx(account),
-            user: None,
             class: match spec.class {
                 ClassSpec::Guaranteed => Class::Guaranteed,
                 ClassSpec::BestEffort => Class::BestEffort,
@@ -277,17 +276,13 @@ impl World {
             priority,
             submitted,
             queued_since: submitted,
-            expected_ms: None,
-            checkpointed: None,
-            predicted_ms: None,
-            served: 0,
             preemptible: match spec.preemptible {
                 None => Preemptible::WhenBorrowing,
                 Some(true) => Preemptible::Always,
                 Some(false) => Preemptible::Never,
             },
-            closed: false,
             request: Arc::new(request),
+            ..Job::default()
         });
         if spec.running_on.len() > spec.replicas as usize {
             return fault("running_on", "has more nodes than the job has replicas".into());
@@ -497,20 +492,8 @@ impl World {
     }
 
     fn grant(&mut self, grant: &Grant) {
-        for placement in &grant.placements {
-            let role =
-                self.snapshot.jobs[grant.job.0 as usize].request.roles[usize::from(placement.role)].each;
-            self.snapshot.holdings.push(Holding {
-                job: grant.job,
-                role: placement.role,
-                replica: placement.replica,
-                node: placement.node,
-                each: role,
-                gpus: placement.gpus.clone(),
-                started: self.snapshot.now,
-                going: false,
-            });
-        }
+        let held: Vec<Holding> = self.snapshot.holdings_of(grant).collect();
+        self.snapshot.holdings.extend(held);
     }
 
     /// The names of the nodes of a job's replicas, sorted.

@@ -1,6 +1,6 @@
 //! The clock of a time replay: whole-GPU gangs on one pool of identical nodes, in integer milliseconds.
 //!
-//! At one instant ends come before arrivals, and both before the decision. Work that is stopped keeps what it has computed and
+//! At one instant ends come before arrivals, and both before the decision. Moving to other nodes is free, as in the reference. Work that is stopped keeps what it has computed and
 //! pays its pause when it starts again.
 
 use crater_engine::Millis;
@@ -42,11 +42,6 @@ pub(super) trait Ranker {
     fn order(&mut self, view: &View<'_>) -> &[usize];
     /// After they were placed: when the order may change though nothing happens.
     fn settled(&mut self, view: &View<'_>) -> Option<Millis>;
-    /// Does a job that runs keep its nodes, and pay its pause if it must leave them? (Else it moves at no cost, as in the
-    /// reference.)
-    fn moves_cost(&self) -> bool {
-        false
-    }
 }
 
 /// Orders jobs by what is left of their true durations. The bounds, not a policy.
@@ -61,11 +56,12 @@ impl Oracle {
         Self { live: Vec::new(), service }
     }
 
-    fn order(&mut self, asked: &[Asked], left: &[Millis]) {
+    fn order(&mut self, asked: &[Asked], left: &[Millis]) -> &[usize] {
         // stable: equal jobs stay as they were
         self.live.sort_by_key(|job| {
             if self.service { left[*job] * Millis::from(asked[*job].gpus) } else { left[*job] }
         });
+        &self.live
     }
 }
 
@@ -100,7 +96,6 @@ struct State {
     left: Millis,
     hold: Millis,
     marked: Millis,
-    places: Places,
 }
 
 /// Called now and then with (jobs ended, jobs in all).
@@ -182,8 +177,7 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
     let mut fates = vec![Fate::default(); workload.len()];
     let mut progress = vec![Progress::default(); workload.len()];
     let mut left: Vec<Millis> = workload.truth.iter().map(|Truth(runs)| *runs).collect();
-    let mut states: Vec<State> =
-        left.iter().map(|left| State { left: *left, hold: 0, marked: 0, places: Places::new() }).collect();
+    let mut states: Vec<State> = left.iter().map(|left| State { left: *left, hold: 0, marked: 0 }).collect();
     let mut live: Vec<usize> = Vec::new();
     let mut ending: Vec<usize> = Vec::new();
     let (mut ends_at, mut wake) = (None, None);
@@ -223,32 +217,18 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
             }
         }
         let view = View { now, gpus, asked, progress: &progress };
-        let (order, moves_cost) = match &mut who {
-            Who::Blind(ranker) => {
-                let moves_cost = ranker.moves_cost();
-                (ranker.order(&view).to_vec(), moves_cost)
-            }
-            Who::Oracle(oracle) => {
-                oracle.order(asked, &left);
-                (oracle.live.clone(), false)
-            }
+        let order = match &mut who {
+            Who::Blind(ranker) => ranker.order(&view),
+            Who::Oracle(oracle) => oracle.order(asked, &left),
         };
         pool.reset();
-        for job in order {
+        for job in order.iter().copied() {
             let (state, seen, fate) = (&mut states[job], &mut progress[job], &mut fates[job]);
-            let stays = moves_cost && seen.running && pool.place_at(&state.places);
-            if stays {
-                continue;
-            }
             if pool.place(asked[job].gpus, &mut room) {
                 if !seen.running {
                     held.push((now, i64::from(asked[job].gpus)));
                     start(state, seen, fate, now, asked[job].restart);
-                } else if moves_cost {
-                    state.hold = asked[job].restart;
-                    fate.moved += 1;
                 }
-                std::mem::swap(&mut state.places, &mut room);
             } else if seen.running {
                 held.push((now, -i64::from(asked[job].gpus)));
                 seen.running = false;

@@ -1,4 +1,4 @@
-//! Our own policies: the engine's order and predictor, which the live scheduler uses too.
+//! Our own policies: the engine's order and predictor.
 
 use crater_engine::Millis;
 use crater_engine::order::{Order, Rank, Standing, Tuning, next_change, rank};

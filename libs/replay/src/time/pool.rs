@@ -54,15 +54,6 @@ impl Pool {
         true
     }
 
-    /// Takes just these GPUs, if all of them are free.
-    pub fn place_at(&mut self, places: &Places) -> bool {
-        if !places.iter().all(|(node, count)| self.free[*node as usize] >= *count) {
-            return false;
-        }
-        self.take(places);
-        true
-    }
-
     fn take(&mut self, places: &Places) {
         for (node, count) in places {
             self.free[*node as usize] -= count;
@@ -103,8 +94,7 @@ mod tests {
         assert!(pool.place(4, &mut at));
         assert_eq!(pool.total(), 0);
         pool.release(&at);
-        assert!(pool.place_at(&at));
-        assert!(!pool.place_at(&at));
+        assert_eq!(pool.total(), 4);
         assert!(pool.could_hold(24) && !pool.could_hold(25));
     }
 }

@@ -54,81 +54,64 @@ fn touch(c: &mut Conn, name: &str) -> Result<(), Error> {
     user::lock_user(c, &id(name)).map(|_| ())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadlock_is_broken_and_the_loser_runs_again() {
+/// Runs a body in two processes at once, as it were, one from ann's row to bob's and one from bob's to ann's. Where it calls `meet` each waits for the
+/// other: so each holds one row before either asks for the other's, and only a deadlock can come of it. Answers how often each ran.
+async fn cross(body: fn(&mut Conn, [&'static str; 2], &dyn Fn()) -> Result<(), Error>) -> (Db, [u32; 2]) {
     let url = MariaDb::shared().fresh_url();
-    // two processes, as it were: one writes on one connection
+    // one process writes on one connection
     let (db, second) = (open(&url).await, open(&url).await);
     for name in ["ann", "bob"] {
         db.transaction(Tx::CreateUser, move |c| create(c, name)).await.unwrap();
     }
-    // each holds one row before either asks for the other's: only a deadlock can come of it
+    let one = |db: Db, rows, held: mpsc::Sender<()>, wait: mpsc::Receiver<()>| async move {
+        let mut tries = 0;
+        let whole = move |c: &mut Conn| {
+            tries += 1;
+            let meet = || {
+                if tries == 1 {
+                    held.send(()).unwrap();
+                    wait.recv().unwrap();
+                }
+            };
+            body(c, rows, &meet)?;
+            Ok::<_, Error>(tries)
+        };
+        db.transaction(Tx::UpdateUser, whole).await.unwrap()
+    };
     let (ann_held, ann_is_held) = mpsc::channel();
     let (bob_held, bob_is_held) = mpsc::channel();
-    let cross = |db: Db,
-                 mine: &'static str,
-                 other: &'static str,
-                 held: mpsc::Sender<()>,
-                 wait: mpsc::Receiver<()>| async move {
-        let mut tries = 0;
-        db.transaction(Tx::UpdateUser, move |c| {
-            tries += 1;
-            touch(c, mine)?;
-            if tries == 1 {
-                held.send(()).unwrap();
-                wait.recv().unwrap();
-            }
-            touch(c, other)?;
-            Ok::<_, Error>(tries)
-        })
-        .await
-    };
-    let one = cross(db.clone(), "ann", "bob", ann_held, bob_is_held);
-    let two = cross(second, "bob", "ann", bob_held, ann_is_held);
-    let (one, two) = tokio::join!(one, two);
-    let mut tries = [one.unwrap(), two.unwrap()];
+    let (ann, bob) = tokio::join!(
+        one(db.clone(), ["ann", "bob"], ann_held, bob_is_held),
+        one(second, ["bob", "ann"], bob_held, ann_is_held)
+    );
+    (db, [ann, bob])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_is_broken_and_the_loser_runs_again() {
+    let (_, mut tries) = cross(|c, [mine, other], meet| {
+        touch(c, mine)?;
+        meet();
+        touch(c, other)
+    })
+    .await;
     tries.sort_unstable();
     assert_eq!(tries, [1, 2], "one wins, the other runs once more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_swallows_a_deadlock_is_not_committed_in_half() {
-    let url = MariaDb::shared().fresh_url();
-    // two processes, as it were: one writes on one connection
-    let (db, second) = (open(&url).await, open(&url).await);
-    for name in ["ann", "bob"] {
-        db.transaction(Tx::CreateUser, move |c| create(c, name)).await.unwrap();
-    }
-    let (ann_held, ann_is_held) = mpsc::channel();
-    let (bob_held, bob_is_held) = mpsc::channel();
-    let cross = |db: Db,
-                 n: u128,
-                 mine: &'static str,
-                 other: &'static str,
-                 held: mpsc::Sender<()>,
-                 wait: mpsc::Receiver<()>| async move {
-        let mut tries = 0;
-        db.transaction(Tx::UpdateUser, move |c| {
-            tries += 1;
-            idempotency::record(c, &request(10 + n), b"before", 0)?;
-            touch(c, mine)?;
-            if tries == 1 {
-                held.send(()).unwrap();
-                wait.recv().unwrap();
-            }
-            // a body that goes on as if nothing had been
-            let _ = touch(c, other);
-            let _ = idempotency::record(c, &request(20 + n), b"after", 0);
-            Ok::<_, Error>(())
-        })
-        .await
-    };
-    let (one, two) = tokio::join!(
-        cross(db.clone(), 1, "ann", "bob", ann_held, bob_is_held),
-        cross(second, 2, "bob", "ann", bob_held, ann_is_held)
-    );
-    one.unwrap();
-    two.unwrap();
+    let (db, _) = cross(|c, [mine, other], meet| {
+        let n = if mine == "ann" { 1 } else { 2 };
+        idempotency::record(c, &request(10 + n), b"before", 0)?;
+        touch(c, mine)?;
+        meet();
+        // a body that goes on as if nothing had been
+        let _ = touch(c, other);
+        let _ = idempotency::record(c, &request(20 + n), b"after", 0);
+        Ok(())
+    })
+    .await;
     for n in [11, 12, 21, 22] {
         assert!(recorded(&db, n).await.unwrap(), "{n} is half of a transaction");
     }
