@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::{ModelIx, Node, NodeIx, Placing, Request, Shape, Snapshot, WHOLE_GPU};
 use crate::pool::{Choice, Pool};
 use crate::room::{Room, Rooms, View};
-use crate::score::exact::{Expected, Span, left_over};
+use crate::score::exact::{Expected, Span, left_over, millionths};
 use crate::score::outlook::Outlook;
 use crate::score::scarcity::Scarcity;
 use crate::score::{Ask, Models, Spare};
@@ -111,10 +111,10 @@ impl Scorer {
         let astray = i64::from(each.gpu == 0 && !room.gpus.is_empty());
         match &self.rule {
             Rule::BestFit(span) => (astray, left_over(&spare, *span), 0),
-            Rule::Spread if each.gpu == 0 => (astray, -parts(after.cpu, site.cpu), 0),
+            Rule::Spread if each.gpu == 0 => (astray, -millionths(after.cpu, site.cpu), 0),
             Rule::Spread => {
                 let all = i64::try_from(after.gpus.len()).unwrap_or(i64::MAX / WHOLE_GPU) * WHOLE_GPU;
-                (-parts(after.milli(), all), -parts(after.cpu, site.cpu), 0)
+                (-millionths(after.milli(), all), -millionths(after.cpu, site.cpu), 0)
             }
             Rule::Fragmentation(expected) => {
                 let more = expected.wasted(&spare) - expected.wasted(&site.spare(room));
@@ -216,9 +216,4 @@ fn ask_of(each: &Shape, models: &[ModelIx], times: u32) -> Ask {
         milli,
         models: models.iter().fold(Models::default(), |all, model| all.with(model.0)),
     }
-}
-
-/// In millionths.
-fn parts(amount: i64, all: i64) -> i64 {
-    i64::try_from(i128::from(amount) * 1_000_000 / i128::from(all.max(1))).unwrap_or(i64::MAX / 4)
 }

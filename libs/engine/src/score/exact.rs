@@ -20,11 +20,13 @@ pub struct Span {
 
 /// Best fit: the CPU and the GPU of a node that stay unused, each in millionths of the largest node's. Less is better.
 pub fn left_over(after: &Spare<'_>, span: Span) -> i64 {
-    let part = |amount: i64, most: i64| {
-        let part = i128::from(amount) * 1_000_000 / i128::from(most.max(1));
-        i64::try_from(part).unwrap_or(i64::MAX / 4)
-    };
-    part(after.cpu, span.cpu) + part(after.total(), span.gpu)
+    millionths(after.cpu, span.cpu) + millionths(after.total(), span.gpu)
+}
+
+/// An amount in millionths of another.
+pub fn millionths(amount: i64, of: i64) -> i64 {
+    let part = i128::from(amount) * 1_000_000 / i128::from(of.max(1));
+    i64::try_from(part).unwrap_or(i64::MAX / 4)
 }
 
 /// The shapes that are expected, with how many tasks have each: the measure of Weng et al. (see [`super::fragmentation`]) without

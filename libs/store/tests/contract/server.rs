@@ -54,9 +54,12 @@ fn touch(c: &mut Conn, name: &str) -> Result<(), Error> {
     user::lock_user(c, &id(name)).map(|_| ())
 }
 
+/// From one row to the other; what it calls in between is told below.
+type Crossing = fn(&mut Conn, [&'static str; 2], &dyn Fn()) -> Result<(), Error>;
+
 /// Runs a body in two processes at once, as it were, one from ann's row to bob's and one from bob's to ann's. Where it calls `meet` each waits for the
 /// other: so each holds one row before either asks for the other's, and only a deadlock can come of it. Answers how often each ran.
-async fn cross(body: fn(&mut Conn, [&'static str; 2], &dyn Fn()) -> Result<(), Error>) -> (Db, [u32; 2]) {
+async fn cross(body: Crossing) -> (Db, [u32; 2]) {
     let url = MariaDb::shared().fresh_url();
     // one process writes on one connection
     let (db, second) = (open(&url).await, open(&url).await);
