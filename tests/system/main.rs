@@ -8,6 +8,7 @@ mod harness;
 
 mod collector;
 mod console;
+mod database;
 mod door;
 mod drain;
 mod gang;
