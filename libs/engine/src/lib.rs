@@ -29,6 +29,7 @@ mod scorer;
 mod shapes;
 mod tell;
 mod tree;
+pub mod whatif;
 mod work;
 mod world;
 
