@@ -17,9 +17,11 @@ use crate::cache::{Cache, Key};
 use crate::jobs::JobEntry;
 use crate::nodes;
 use crate::reasons::{Blocker, Told, Verdicts};
+use crate::remedies::Remedy;
 use crate::shared::Shared;
 use crate::stream::{self, Event};
 use crate::usage::{self, Held, Subject};
+use crate::whatif::{self, Answer, Question};
 
 /// How long a job that is not known is waited for: it may be news.
 const NEWS: Duration = Duration::from_secs(2);
@@ -164,6 +166,23 @@ impl App {
         }
     }
 
+    /// What would start a job that waits.
+    pub async fn remedies(&self, name: &JobName) -> Result<Vec<Remedy>> {
+        whatif::remedies(&self.shared, name).await
+    }
+
+    /// What would come of something that is not so.
+    pub async fn simulate(&self, caller: &Caller, question: Question) -> Result<Answer> {
+        if let Some(job) = &question.job {
+            self.must_see(caller, &job.account, "account", job.account.resource_name()).await?;
+        }
+        for (subject, _) in &question.quotas {
+            let account = &subject.account;
+            self.must_see(caller, account, "account", account.resource_name()).await?;
+        }
+        whatif::simulate(&self.shared, caller, question).await
+    }
+
     /// What accounts (all below them included) or users in them hold, all at one moment.
     pub fn usages(&self, subjects: &[Subject]) -> Vec<BTreeMap<ResourceKind, Held>> {
         let tree = self.shared.directory.account_tree();
@@ -232,7 +251,7 @@ fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, na
 }
 
 /// Consecutive replicas of a role on one node become one run.
-fn runs(mut single: Vec<Placement>) -> Vec<Placement> {
+pub fn runs(mut single: Vec<Placement>) -> Vec<Placement> {
     single.sort_by(|a, b| (&a.role, a.first_replica).cmp(&(&b.role, b.first_replica)));
     let mut out: Vec<Placement> = Vec::new();
     for next in single {

@@ -19,6 +19,7 @@ mod nodes;
 mod page;
 mod reasons;
 mod record;
+mod remedies;
 mod service;
 mod setbacks;
 mod shared;
@@ -27,6 +28,7 @@ mod status;
 mod stream;
 mod usage;
 mod watches;
+mod whatif;
 mod writer;
 
 pub use config::Config;

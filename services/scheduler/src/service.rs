@@ -61,7 +61,8 @@ const NAME: &str = "scheduler";
 pub fn build(config: Config, deps: Deps) -> Result<SchedulerService> {
     let life = config.lease().map_err(|why| Error::field("lease_seconds", why))?;
     config.order().map_err(|why| Error::field("order", why))?;
-    let shared = Arc::new(Shared::new(deps.authority.directory().clone(), deps.clock.clone()));
+    let shared =
+        Arc::new(Shared::new(deps.authority.directory().clone(), deps.clock.clone(), config.settings()));
     Ok(SchedulerService { shared, deps, config, life, readiness: Readiness::new(NAME) })
 }
 
@@ -109,11 +110,11 @@ impl SchedulerService {
             kept
         });
         let recorder = Arc::new(Mutex::new(config.record.as_deref().map(begin).transpose()?));
-        let (of, settings) = (shared.clone(), config.settings());
+        let of = shared.clone();
         let writer = Arc::new(Writer::new(cluster.clone()));
         supervise("allocation", &readiness, &loops, move |condition| {
             condition.ready();
-            cycle::run(of.clone(), writer.clone(), settings, recorder.clone())
+            cycle::run(of.clone(), writer.clone(), recorder.clone())
         });
         let (of, client) = (shared.clone(), cluster.clone());
         supervise("reasons", &readiness, &loops, move |condition| {
