@@ -27,3 +27,4 @@ mod refusals;
 mod sessions;
 mod tokens;
 mod trace;
+mod whatif;

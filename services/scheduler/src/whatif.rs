@@ -330,8 +330,11 @@ fn set_quota(frame: &mut Frame, subject: &QuotaSubject, limits: &Limits, models:
         }
     };
     for (kind, of) in limits {
-        set_amount(models, guaranteed, kind, of.guaranteed);
-        set_amount(models, limit, kind, of.limit);
+        for (amounts, value) in [(&mut *guaranteed, of.guaranteed), (&mut *limit, of.limit)] {
+            if value.is_some() {
+                set_amount(models, amounts, kind, value);
+            }
+        }
     }
     frame.models = models.names();
     frame.snapshot.models = u32::try_from(frame.models.len()).unwrap_or(u32::MAX);
