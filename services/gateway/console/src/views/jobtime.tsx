@@ -5,6 +5,7 @@ import type { ExplainJobResponse } from "../gen/crater/scheduling/v1/scheduling_
 import { locale, t } from "../i18n/index.js";
 import { now } from "../now.js";
 import { hasEnded } from "./parts.js";
+import { Remedies } from "./remedies.js";
 
 /** Submitted → waiting → running → ended, each with its moment and how long it took. */
 export function Timeline({ job }: { job: Job }) {
@@ -64,6 +65,7 @@ export function Why({ job, why }: { job: Job; why: ExplainJobResponse | null }) 
           ))}
         </ul>
       )}
+      <Remedies name={job.name} />
     </section>
   );
 }
