@@ -12,6 +12,7 @@ mod engine;
 mod evict;
 mod explain;
 mod feasible;
+pub mod forecast;
 mod index;
 mod judge;
 mod model;
