@@ -82,6 +82,13 @@ impl WhatIf {
         self.engine.verdict(job).map_or(Fate::Settled, Fate::Waits)
     }
 
+    /// Those that wait, in the order in which they go.
+    pub fn order(&mut self) -> Vec<JobIx> {
+        // a trial may have left the engine undecided
+        self.engine.decide();
+        self.engine.verdicts().into_iter().map(|verdict| verdict.job).collect()
+    }
+
     /// Who could start now but for the way it is, each change by itself: tried by deciding on it. Smallest first for the owner of the
     /// job, then what only an administrator can do. `go_on` is asked before each trial.
     pub fn remedies(&mut self, job: JobIx, scope: &Scope, go_on: &mut dyn FnMut() -> bool) -> Vec<Remedy> {

@@ -7,6 +7,7 @@ use crater_engine::{Plan, Snapshot, decide};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
+use crate::foresight::Decided;
 use crate::reasons::verdicts;
 use crate::record::Recorder;
 use crate::shared::Shared;
@@ -97,7 +98,10 @@ async fn once(
     let (frame, plan, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
     shared.promise(frame.keep(&plan.holds));
     shared.say(verdicts);
-    Ok(writer.carry_out(shared, &frame, &plan, term.epoch).await)
+    let decided = Arc::new(Decided { frame, plan });
+    let well = writer.carry_out(shared, &decided.frame, &decided.plan, term.epoch).await;
+    shared.leave(decided);
+    Ok(well)
 }
 
 /// Adds to the recording, if there is one. Scheduling does not depend on it: what cannot be written ends it.

@@ -11,6 +11,7 @@ use crater_api::scheduling::v1::watch_cluster_response::{self as watch, Event as
 use crater_api::status::OrStatus;
 use crater_auth::Caller;
 use crater_domain::{AccountId, Error, IdError, JobName, Parent, ResourceKind, UserId};
+use crater_engine::forecast::Forecast;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
@@ -264,6 +265,11 @@ fn entry(waiting: Waiting) -> pb::QueueEntry {
     }
 }
 
+fn forecast(of: Forecast) -> pb::Forecast {
+    let (p50_time, p90_time) = (Some(timestamp(of.p50)), Some(timestamp(of.p90)));
+    pb::Forecast { p50_time, p90_time, sure: of.sure }
+}
+
 fn placement(p: crater_k8s::allocation::Placement) -> pb::Placement {
     let millis = i32::try_from(p.gpu_millis).unwrap_or(i32::MAX);
     let gpus = p.gpus.into_iter().map(|indexes| pb::ReplicaGpus { indexes, millis }).collect();
@@ -281,5 +287,6 @@ fn answer(of: Explained) -> pb::ExplainJobResponse {
         message: of.message,
         placements: of.placements.into_iter().map(placement).collect(),
         remedies: Vec::new(),
+        forecast: of.forecast.map(forecast),
     }
 }

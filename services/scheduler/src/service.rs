@@ -18,7 +18,7 @@ use crate::grpc::Grpc;
 use crate::record::Recorder;
 use crate::shared::Shared;
 use crate::writer::Writer;
-use crate::{cycle, limits, status, stream, watches};
+use crate::{cycle, experience, foresight, limits, status, stream, watches};
 
 /// What the service meets from outside.
 pub struct Deps {
@@ -60,7 +60,6 @@ const NAME: &str = "scheduler";
 /// Puts it together; nothing is asked of the cluster yet.
 pub fn build(config: Config, deps: Deps) -> Result<SchedulerService> {
     let life = config.lease().map_err(|why| Error::field("lease_seconds", why))?;
-    config.order().map_err(|why| Error::field("order", why))?;
     let shared =
         Arc::new(Shared::new(deps.authority.directory().clone(), deps.clock.clone(), config.settings()));
     Ok(SchedulerService { shared, deps, config, life, readiness: Readiness::new(NAME) })
@@ -125,6 +124,16 @@ impl SchedulerService {
         supervise("board", &readiness, &loops, move |condition| {
             condition.ready();
             stream::keep_board(of.clone())
+        });
+        let of = shared.clone();
+        supervise("foresight", &readiness, &loops, move |condition| {
+            condition.ready();
+            foresight::run(of.clone())
+        });
+        let (of, client) = (shared.clone(), cluster.clone());
+        supervise("experience", &readiness, &loops, move |condition| {
+            condition.ready();
+            experience::keep(of.clone(), client.clone())
         });
         let app = App::new(shared.clone(), cluster.clone());
         let lease = EpochLease::new(cluster.clone(), SYSTEM_NAMESPACE, SCHEDULER_LEASE, holder, life, clock);

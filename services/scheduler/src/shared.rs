@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crater_api::convert::to_unix_millis;
 use crater_auth::Directory;
-use crater_engine::Settings;
+use crater_engine::{Queueing, Settings};
 use crater_k8s::lease::Clock;
 use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::cache::Cache;
+use crate::foresight::{Decided, Foresight};
 use crate::frame::{Frame, Promise};
 use crate::jobs::JobEntry;
 use crate::leader::Leader;
@@ -23,6 +24,8 @@ pub struct Shared {
     setbacks: Mutex<Setbacks>,
     promises: Mutex<Vec<Promise>>,
     settings: Settings,
+    decided: watch::Sender<Option<Arc<Decided>>>,
+    foresight: Mutex<Foresight>,
     /// Trials on copies of the cluster go one after the other, so that they leave most of the machine to the loop.
     pub trials: tokio::sync::Mutex<()>,
     verdicts: RwLock<Arc<Verdicts>>,
@@ -45,6 +48,8 @@ impl Shared {
             setbacks: Mutex::default(),
             promises: Mutex::default(),
             settings,
+            decided: watch::Sender::default(),
+            foresight: Mutex::default(),
             trials: tokio::sync::Mutex::default(),
             verdicts: RwLock::default(),
             leader: Leader::new(clock.clone()),
@@ -82,7 +87,27 @@ impl Shared {
             now_ms: self.now_ms(),
             cycle,
         };
-        frame(&cache, &beside)
+        let mut frame = frame(&cache, &beside);
+        drop((promises, cache, setbacks));
+        if self.settings.order == Queueing::Sjf {
+            self.foresight().predict(&mut frame);
+        }
+        frame
+    }
+
+    /// A cycle is decided: for those who follow.
+    pub fn leave(&self, decided: Arc<Decided>) {
+        self.decided.send_replace(Some(decided));
+    }
+
+    /// Follows what is decided; the last cycle, once there was one.
+    pub fn decided(&self) -> watch::Receiver<Option<Arc<Decided>>> {
+        self.decided.subscribe()
+    }
+
+    /// What was learned.
+    pub fn foresight(&self) -> MutexGuard<'_, Foresight> {
+        self.foresight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the last cycle promised.

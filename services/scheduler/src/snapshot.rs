@@ -366,6 +366,7 @@ impl<'a> Build<'a> {
             queued_since: queued.unwrap_or(spec.submitted_millis),
             expected_ms: wanted.spec.expected_seconds.map(|s| s.saturating_mul(1000)),
             closed,
+            served: entry.object.status.as_ref().map_or(0, |status| status.served(self.beside.now_ms)),
             request: wanted.request.clone(),
             ..Job::default()
         };

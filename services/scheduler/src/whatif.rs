@@ -8,6 +8,7 @@ use crater_auth::Caller;
 use crater_domain::{
     AccountId, Error, JobName, JobSpec, JobUid, Limits, QuotaSubject, Resources, Result, UserId,
 };
+use crater_engine::forecast::Forecast;
 use crater_engine::whatif::{Fate, Scope, WhatIf};
 use crater_engine::{
     AccountIx, Amounts, JobIx, KeyIx, Node, Placement, Plan, Snapshot, SnapshotError, User, UserIx, ValueIx,
@@ -92,6 +93,8 @@ pub struct Outcome {
     pub expected_start_ms: Option<i64>,
     /// What would start it.
     pub remedies: Vec<Remedy>,
+    /// When it would be likely to start, if it would wait.
+    pub forecast: Option<Forecast>,
 }
 
 /// What would come of it.
@@ -162,6 +165,9 @@ fn answer(shared: &Shared, sight: &Sight, question: &Question) -> Result<Answer>
         let ix = what.add(job.clone()).map_err(unsound)?;
         let fate = what.fate(ix);
         let mut of = told(&frame, entry, &fate);
+        if matches!(fate, Fate::Waits(_)) {
+            of.forecast = shared.foresight().tell(&frame, &what.order(), ix);
+        }
         if question.remedies && matches!(fate, Fate::Waits(_)) {
             of.remedies = look(&frame, entry, &mut what, ix);
         }
@@ -231,6 +237,7 @@ fn told(frame: &Frame, entry: &JobEntry, fate: &Fate) -> Outcome {
         message: String::new(),
         expected_start_ms: None,
         remedies: Vec::new(),
+        forecast: None,
     };
     match fate {
         Fate::Starts { placements, after } => {

@@ -201,3 +201,32 @@ async fn a_question_that_makes_no_sense_is_refused_by_its_field() {
         assert_eq!(house.simulate("ann", request).await.unwrap_err().code(), tonic::Code::NotFound);
     }
 }
+
+#[tokio::test]
+async fn who_waits_is_told_when_it_is_likely_to_start_by_what_ran_before() {
+    let house = House::new([node("n0", 1)]).await;
+    // twelve jobs of one name stem that each ran for a minute
+    for n in 0..12 {
+        let name = format!("train-{n}");
+        house.submit(&job(&name).gpus(1000)).await;
+        house.until("it is allocated", |all| all.iter().any(|a| a.spec.job == name)).await;
+        house.ran(&name, 60).await;
+        house.until("it is gone", |all| all.is_empty()).await;
+    }
+    house.submit(&job("train-12").gpus(1000)).await;
+    house.until("it is allocated", |all| all.len() == 1).await;
+    house.submit(&job("train-13").gpus(1000)).await;
+    house.explained("ann", "accounts/lab/jobs/train-13").await;
+    let told = house.explain("ann", "accounts/lab/jobs/train-13").await.unwrap();
+    let forecast = told.forecast.unwrap();
+    let (p50, p90) = (forecast.p50_time.unwrap(), forecast.p90_time.unwrap());
+    let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    // train-12 has a minute or so to go
+    assert!((now..now + 300).contains(&p50.seconds), "{} s", p50.seconds - now);
+    assert!(p90.seconds >= p50.seconds, "{forecast:?}");
+    // one that is thought of comes behind it
+    let thought = house.simulate("ann", ask(spec(1, 1000))).await.unwrap().job.unwrap();
+    assert!(thought.forecast.unwrap().p50_time.unwrap().seconds >= p50.seconds - 60);
+    // and who has what it needs is told nothing of the kind
+    assert!(house.explain("ann", "accounts/lab/jobs/train-12").await.unwrap().forecast.is_none());
+}

@@ -7,7 +7,7 @@ use crater_api::quota::v1::{Quota, ResourceQuota};
 use crater_api::scheduling::v1::{NodeGroup, SimulateRequest, SimulateResponse};
 use crater_domain::{parse_bytes, parse_cpu, parse_gpu};
 
-use super::why::{expected, places, remedies};
+use super::why::{expected, likely, places, remedies};
 use super::{Context, quota};
 use crate::cli::WhatIf;
 use crate::client::scheduling;
@@ -89,6 +89,7 @@ pub fn told(answer: &SimulateResponse, now: i64) -> String {
             text.push_str(&format!("  - {} ({})\n", plain(&blocker.message), plain(&blocker.reason)));
         }
         text.push_str(&expected(of.expected_start_time.as_ref(), now));
+        text.push_str(&likely(of.forecast.as_ref(), now));
         text.push_str(&places(&of.placements));
         text.push_str(&remedies(&of.remedies));
     }

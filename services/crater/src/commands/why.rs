@@ -2,7 +2,7 @@
 
 use crater_api::convert::unix_millis;
 use crater_api::job::v1::{Job, JobState};
-use crater_api::scheduling::v1::{ExplainJobRequest, ExplainJobResponse, Placement, Remedy};
+use crater_api::scheduling::v1::{ExplainJobRequest, ExplainJobResponse, Forecast, Placement, Remedy};
 
 use super::Context;
 use crate::cli::OneJob;
@@ -68,6 +68,7 @@ fn told(said: &ExplainJobResponse, now: i64) -> String {
         text.push_str(&format!("position in its account's queue: {}\n", said.position));
     }
     text.push_str(&expected(said.expected_start_time.as_ref(), now));
+    text.push_str(&likely(said.forecast.as_ref(), now));
     text.push_str(&places(&said.placements));
     text.push_str(&remedies(&said.remedies));
     text
@@ -79,6 +80,18 @@ pub fn expected(start: Option<&prost_types::Timestamp>, now: i64) -> String {
     let away = unix_millis(start).unwrap_or_default().saturating_sub(now);
     let away = if away > 0 { format!("in {}", span(away)) } else { "any moment".to_owned() };
     format!("expected to start: {} ({away})\n", moment(Some(start)))
+}
+
+/// When it is likely to start, on a line of its own.
+pub fn likely(forecast: Option<&Forecast>, now: i64) -> String {
+    let Some(of) = forecast else { return String::new() };
+    let away = |time: Option<&prost_types::Timestamp>| {
+        let away = time.and_then(unix_millis).unwrap_or_default().saturating_sub(now);
+        if away > 0 { format!("in {}", span(away)) } else { "any moment".to_owned() }
+    };
+    let (half, most) = (away(of.p50_time.as_ref()), away(of.p90_time.as_ref()));
+    let guess = if of.sure { "" } else { "; a guess, few jobs have been seen yet" };
+    format!("likely to start: {half} (p50), {most} (p90){guess}\n")
 }
 
 /// What would start it, each on a line.
@@ -133,13 +146,19 @@ mod tests {
             position: 3,
             blockers: vec![Blocker { reason: "NotEnoughGpus".into(), message: "2 GPUs short".into() }],
             expected_start_time: Some(prost_types::Timestamp { seconds: 90, nanos: 0 }),
+            forecast: Some(Forecast {
+                p50_time: Some(prost_types::Timestamp { seconds: 60, nanos: 0 }),
+                p90_time: Some(prost_types::Timestamp { seconds: 3630, nanos: 0 }),
+                sure: false,
+            }),
             remedies: vec![Remedy { message: "with 1 replica instead of 2".into(), ..Default::default() }],
             ..Default::default()
         };
         assert_eq!(
             told(&said, 30_000),
             "train waits for 2 more A100\n  - 2 GPUs short (NotEnoughGpus)\nposition in its account's queue: 3\n\
-             expected to start: 1970-01-01T00:01:30Z (in 1m)\nit would start now\n  - with 1 replica instead of 2\n"
+             expected to start: 1970-01-01T00:01:30Z (in 1m)\nlikely to start: in 30s (p50), \
+             in 1h (p90); a guess, few jobs have been seen yet\nit would start now\n  - with 1 replica instead of 2\n"
         );
     }
 

@@ -7,7 +7,7 @@ use crater_api::scheduling::v1::remedy::Change;
 use crater_auth::Caller;
 use crater_domain::{AccountId, Error, Resources, Result};
 
-use super::{blocker, count, placement, wrong};
+use super::{blocker, count, forecast, placement, wrong};
 use crate::remedies::Remedy;
 use crate::whatif::{Answer, NodeGroup, Outcome, Question, Thought};
 
@@ -97,6 +97,7 @@ fn outcome(of: Outcome) -> pb::simulate_response::Outcome {
         message: of.message,
         expected_start_time: of.expected_start_ms.map(timestamp),
         remedies: of.remedies.into_iter().map(remedy).collect(),
+        forecast: of.forecast.map(forecast),
     }
 }
 

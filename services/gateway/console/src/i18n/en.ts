@@ -140,6 +140,8 @@ export const en = {
     ended: "Ended",
     why: "Why it waits",
     position: (position: number) => `Number ${position} in the queue`,
+    likely: (p50: string, p90: string) => `Likely to start in ${p50 || "a moment"} (p50), in ${p90 || "a moment"} (p90).`,
+    guess: "A guess: few jobs have been seen yet.",
     remedies: "What would start it now?",
     looking: "Looking…",
     wouldStart: "It would start now",

@@ -140,6 +140,8 @@ export const zh: Texts = {
     ended: "结束",
     why: "为什么在等待",
     position: (position) => `队列中第 ${position} 位`,
+    likely: (p50, p90) => `预计 ${p50 || "片刻"} 后开始（p50），最迟 ${p90 || "片刻"}（p90）。`,
+    guess: "这只是猜测：已见过的作业还很少。",
     remedies: "怎样才能现在开始？",
     looking: "查找中…",
     wouldStart: "以下任一变化可使其立即开始：",

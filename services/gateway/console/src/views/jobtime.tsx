@@ -56,6 +56,15 @@ export function Why({ job, why }: { job: Job; why: ExplainJobResponse | null }) 
         )}
       </h2>
       <p data-testid="job-why">{message}</p>
+      {why?.forecast && (
+        <p class="quiet" data-testid="forecast">
+          {words.likely(
+            span(now.value, ms(why.forecast.p50Time) ?? now.value),
+            span(now.value, ms(why.forecast.p90Time) ?? now.value),
+          )}
+          {!why.forecast.sure && ` ${words.guess}`}
+        </p>
+      )}
       {why && why.blockers.length > 0 && (
         <ul>
           {why.blockers.map((blocker, index) => (

@@ -176,6 +176,7 @@ test("one job tells its state, its reason, its events and its exit code as they 
   await state("queued").waitFor();
   await page.getByTestId("job-why").getByText("2 GPUs over").waitFor();
   await page.getByText("Number 2 in the queue").waitFor();
+  await page.getByTestId("forecast").getByText(/Likely to start in 10m.* \(p50\), in 2h.* \(p90\)\. A guess/).waitFor();
   mesh.cluster.remedies = [{ message: "with 1 replica of worker instead of 2" }];
   await page.getByTestId("look-for-remedies").click();
   await page.getByTestId("remedies").getByText("with 1 replica of worker instead of 2").waitFor();

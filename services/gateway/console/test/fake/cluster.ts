@@ -1,5 +1,6 @@
 // The fake SchedulingService: nodes as a map with a stream, the queue, and what an admin does to a node.
 import { clone, create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { JobState } from "../../src/gen/crater/job/v1/resources_pb.js";
 import { type Node, NodeSchema, SchedulingService, WatchClusterResponse_CountsSchema, WatchClusterResponse_SnapshotStartSchema, WatchClusterResponseSchema, type WatchClusterResponse } from "../../src/gen/crater/scheduling/v1/scheduling_service_pb.js";
@@ -94,7 +95,7 @@ export class Cluster {
           return { job: name, placements: job.nodes.map((node, at) => ({ node, role: "worker", firstReplica: at, count: 1, gpus })) };
         }
         const message = job.message;
-        return { job: name, waiting: true, position: 2, message, blockers: [{ reason: job.reason, message }], remedies: withRemedies ? this.remedies : [] };
+        return { job: name, waiting: true, position: 2, message, blockers: [{ reason: job.reason, message }], forecast: { p50Time: timestampFromMs(Date.now() + 605_000), p90Time: timestampFromMs(Date.now() + 7_205_000), sure: false }, remedies: withRemedies ? this.remedies : [] };
       },
     });
   }
