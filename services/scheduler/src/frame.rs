@@ -39,6 +39,10 @@ pub struct Frame {
     pub users: Vec<String>,
     /// By ordinal.
     pub models: Vec<String>,
+    /// By ordinal; those beyond are bars.
+    pub keys: Vec<String>,
+    /// By ordinal.
+    pub values: Vec<String>,
     /// Jobs that wait for something that is not the engine's business: code and words.
     pub aside: Vec<(JobEntry, &'static str, String)>,
     /// Jobs that stand aside, whether they still hold something or not.
@@ -99,10 +103,10 @@ impl Names for NamesFor<'_> {
     fn model(&self, model: ModelIx) -> &str {
         self.frame.models.get(model.at()).map_or("?", String::as_str)
     }
-    fn key(&self, _: KeyIx) -> &str {
-        "label"
+    fn key(&self, key: KeyIx) -> &str {
+        self.frame.keys.get(key.at()).map_or("label", String::as_str)
     }
-    fn value(&self, _: ValueIx) -> &str {
-        ""
+    fn value(&self, value: ValueIx) -> &str {
+        self.frame.values.get(value.at()).map_or("", String::as_str)
     }
 }

@@ -24,6 +24,9 @@ use crate::setbacks::Setbacks;
 /// Accounts, each with the one above it.
 pub type Tree = BTreeMap<AccountId, Option<AccountId>>;
 
+/// Keys from here on are no labels, but say which nodes turned whom away.
+pub const BARS: KeyIx = KeyIx(1 << 30);
+
 /// How deep the tree of accounts may be before it is cut.
 const DEPTH: usize = 40;
 
@@ -88,7 +91,8 @@ pub fn frame(cache: &Cache, beside: &Beside<'_>) -> Frame {
     build.jobs();
     build.promises();
     let mut frame = build.frame;
-    frame.models = cache.models.names();
+    frame.models = cache.words.models.names();
+    (frame.keys, frame.values) = (cache.words.labels.keys(), cache.words.labels.values());
     frame.snapshot.models = u32::try_from(frame.models.len()).unwrap_or(u32::MAX);
     frame.snapshot.now = beside.now_ms;
     frame.snapshot.cycle = beside.cycle;
@@ -137,7 +141,7 @@ impl<'a> Build<'a> {
             let parent = parent(self.beside.tree, account).and_then(|p| self.account_ix.get(p)).copied();
             let subject = QuotaSubject { account: account.clone(), user: None };
             let quota = quotas.get(&subject);
-            let (guaranteed, limit) = amounts(&self.cache.models, quota.map(|quota| &quota.limits));
+            let (guaranteed, limit) = amounts(&self.cache.words.models, quota.map(|quota| &quota.limits));
             let weight = quota.map(|quota| quota.weight).unwrap_or_default();
             let weight = i64::from(weight.get());
             self.frame.snapshot.accounts.push(Account { parent, weight, guaranteed, limit });
@@ -145,7 +149,7 @@ impl<'a> Build<'a> {
         for (subject, quota) in quotas {
             let Some(user) = &subject.user else { continue };
             let Some(account) = self.account_ix.get(&subject.account).copied() else { continue };
-            let (guaranteed, limit) = amounts(&self.cache.models, Some(&quota.limits));
+            let (guaranteed, limit) = amounts(&self.cache.words.models, Some(&quota.limits));
             let index = UserIx::of(self.frame.snapshot.users.len());
             self.user_ix.insert((subject.account.clone(), user.clone()), index);
             self.frame.users.push(user.to_string());
@@ -160,9 +164,11 @@ impl<'a> Build<'a> {
             let most = ghosts.entry(&held.node).or_insert(0);
             *most = held.gpus.iter().map(|device| device + 1).fold(*most, i32::max);
         }
+        let words = &self.cache.words;
+        let keys = words.labels.keys();
         let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
         for (key, machine) in self.cache.nodes.iter() {
-            let model = (machine.gpus > 0).then(|| self.cache.models.intern(&machine.model));
+            let model = (machine.gpus > 0).then(|| self.cache.words.models.intern(&machine.model));
             nodes.insert(
                 key.name.clone(),
                 Node {
@@ -172,6 +178,7 @@ impl<'a> Build<'a> {
                     model,
                     open: machine.closed.is_none(),
                     lost: machine.lost,
+                    labels: words.labels.of(&keys, &machine.labels),
                     ..Node::default()
                 },
             );
@@ -183,7 +190,7 @@ impl<'a> Build<'a> {
                 // devices that the node does not report any more: held, and not to be given
                 node.bad_gpus.extend(node.gpus..devices);
                 node.gpus = devices;
-                node.model.get_or_insert_with(|| self.cache.models.intern(UNKNOWN_MODEL));
+                node.model.get_or_insert_with(|| self.cache.words.models.intern(UNKNOWN_MODEL));
             }
         }
         for (index, (name, node)) in nodes.into_iter().enumerate() {
@@ -239,7 +246,7 @@ impl<'a> Build<'a> {
         let mut selectors: BTreeMap<Shape, KeyIx> = BTreeMap::new();
         for (shape, nodes) in &bars {
             // a label that all nodes have but those that are barred for this shape
-            let label = KeyIx::of(selectors.len());
+            let label = KeyIx::of(BARS.at() + selectors.len());
             selectors.insert(*shape, label);
             for (name, node) in self.frame.nodes.iter().zip(&mut self.frame.snapshot.nodes) {
                 if !nodes.contains_key(name.as_str()) {
