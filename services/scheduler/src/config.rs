@@ -76,6 +76,7 @@ impl Config {
             best_effort_limited: self.best_effort_limited,
             order: self.order,
             placement: self.placement,
+            ..Settings::default()
         }
     }
 }
