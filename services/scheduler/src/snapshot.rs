@@ -10,14 +10,14 @@ use std::sync::Arc;
 use crater_domain::{AccountId, JobState, Limits, QuotaSubject, ResourceKind, ServiceClass, UserId};
 use crater_engine::{
     Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, Node, NodeIx, Placement, Request,
-    Role, Settings, Shape, User, UserIx, ValueIx,
+    Reservation, Role, Settings, Shape, User, UserIx, ValueIx,
 };
 use crater_k8s::aijob::{Phase, SUSPENDED};
 use crater_k8s::allocation::{Granted, NODE_DRAINED};
 use crater_k8s::node::{UNKNOWN_MODEL, Word};
 
 use crate::cache::{Cache, Given, Key, Replica};
-use crate::frame::{Frame, Promise};
+use crate::frame::{Frame, Promise, Promised};
 use crate::jobs::{JobEntry, Models, version};
 use crate::setbacks::Setbacks;
 
@@ -37,7 +37,7 @@ pub struct Beside<'a> {
     /// Jobs whose writes were refused a moment ago.
     pub setbacks: &'a Setbacks,
     /// What was promised in the last cycle.
-    pub promises: &'a [Promise],
+    pub promises: &'a Promised,
     /// A job that is thought of: it comes last, as if it had just been submitted.
     pub thought: Option<&'a JobEntry>,
     /// The engine's.
@@ -477,27 +477,41 @@ impl<'a> Build<'a> {
         let by_key: BTreeMap<&Key, usize> =
             self.frame.jobs.iter().enumerate().map(|(ix, key)| (key, ix)).collect();
         let mut holds = Vec::new();
-        for promise in self.beside.promises {
-            let Some(ix) = by_key.get(&promise.job).copied() else { continue };
-            let same = self.frame.entries[ix].as_ref().is_some_and(|e| e.object.spec.job_uid == promise.uid);
-            if !same {
-                continue;
-            }
-            let roles = &self.frame.snapshot.jobs[ix].request.roles;
-            let stands = |p: &Placement, node: NodeIx| {
-                roles.get(usize::from(p.role)).is_some_and(|role| p.replica < role.replicas)
-                    && p.gpus.iter().all(|(device, _)| *device < self.frame.snapshot.nodes[node.at()].gpus)
-            };
-            let placements = promise.places.iter().filter_map(|(p, node)| {
-                let node = self.node_ix.get(node).copied()?;
-                stands(p, node).then(|| Placement { node, ..p.clone() })
-            });
-            let placements: Vec<Placement> = placements.collect();
+        for promise in &self.beside.promises.room {
+            let Some((job, placements)) = self.stands(&by_key, promise) else { continue };
             if !placements.is_empty() {
-                holds.push(Hold { job: JobIx::of(ix), since: promise.since, placements });
+                holds.push(Hold { job, since: promise.since, placements });
             }
         }
-        self.frame.snapshot.holds = holds;
+        let mut reservations = Vec::new();
+        for (promise, expected_start, nodes) in &self.beside.promises.starts {
+            let Some((job, placements)) = self.stands(&by_key, promise) else { continue };
+            // a start of which the place is gone in part is promised anew
+            if placements.len() == promise.places.len() {
+                let nodes = nodes.iter().filter_map(|node| self.node_ix.get(node).copied()).collect();
+                reservations.push(Reservation { job, expected_start: *expected_start, nodes, placements });
+            }
+        }
+        (self.frame.snapshot.holds, self.frame.snapshot.reservations) = (holds, reservations);
+    }
+
+    /// Whose a promise is, and what of it still can be.
+    fn stands(&self, by_key: &BTreeMap<&Key, usize>, promise: &Promise) -> Option<(JobIx, Vec<Placement>)> {
+        let ix = *by_key.get(&promise.job)?;
+        let entry = self.frame.entries[ix].as_ref()?;
+        if entry.object.spec.job_uid != promise.uid {
+            return None;
+        }
+        let roles = &self.frame.snapshot.jobs[ix].request.roles;
+        let stands = |p: &Placement, node: NodeIx| {
+            roles.get(usize::from(p.role)).is_some_and(|role| p.replica < role.replicas)
+                && p.gpus.iter().all(|(device, _)| *device < self.frame.snapshot.nodes[node.at()].gpus)
+        };
+        let placements = promise.places.iter().filter_map(|(p, node)| {
+            let node = self.node_ix.get(node).copied()?;
+            stands(p, node).then(|| Placement { node, ..p.clone() })
+        });
+        Some((JobIx::of(ix), placements.collect()))
     }
 }
 

@@ -18,6 +18,7 @@ pub struct Job {
     models: Vec<String>,
     selector: BTreeMap<String, String>,
     topology: Option<AIJobTopology>,
+    expected_seconds: Option<i64>,
 }
 
 pub fn job(name: &str) -> Job {
@@ -32,6 +33,7 @@ pub fn job(name: &str) -> Job {
         models: Vec::new(),
         selector: BTreeMap::new(),
         topology: None,
+        expected_seconds: None,
     }
 }
 
@@ -76,6 +78,11 @@ impl Job {
         self
     }
 
+    pub fn expected(mut self, seconds: i64) -> Self {
+        self.expected_seconds = Some(seconds);
+        self
+    }
+
     pub fn spec(&self) -> AIJobSpec {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         AIJobSpec {
@@ -101,7 +108,7 @@ impl Job {
                 working_dir: String::new(),
                 mounts: vec![],
             }],
-            expected_seconds: None,
+            expected_seconds: self.expected_seconds,
             max_retries: 0,
             grace_seconds: 30,
             node_selector: self.selector.clone(),
