@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod format;
+mod roles;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;
