@@ -3,6 +3,7 @@
 
 mod audit;
 mod cases;
+mod found;
 mod remedies;
 mod shares;
 mod sim;
