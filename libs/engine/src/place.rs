@@ -132,7 +132,7 @@ pub(crate) fn redo(rooms: &mut Rooms, want: &Want, view: View, placed: &[Placeme
 }
 
 /// The parts, those that are hardest to place first.
-fn by_size(want: &Want) -> Vec<&Part> {
+pub(crate) fn by_size(want: &Want) -> Vec<&Part> {
     let mut parts: Vec<&Part> = want.parts.iter().collect();
     parts.sort_by_key(|part| (Reverse((part.each.gpu, part.each.cpu, part.each.memory)), part.role));
     parts
