@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Class, Millis, Snapshot};
+use crate::model::{Class, Millis, Shape, Snapshot, WHOLE_GPU};
 use crate::place::Part;
 use crate::pool::Choice;
 use crate::queue::Turn;
@@ -51,8 +51,8 @@ pub(crate) struct Judge {
     /// Asks for which nobody can usefully be moved.
     immovable: BTreeSet<AskIx>,
     failed_moves: u32,
-    /// By class of pool: what will be free there, in milli-GPU and milli-cores.
-    free: Vec<Option<(i64, i64)>>,
+    /// By class of pool: after how many changes of rooms it was looked at, and what was to be free there, in milli-GPU and milli-cores.
+    free: Vec<Option<(u64, i64, i64)>>,
     /// Grows when shares change.
     version: u64,
     reach: Vec<(u64, Reach)>,
@@ -117,7 +117,6 @@ impl Judge {
         for ask in self.touched.drain(..) {
             (self.misfits[ask], self.lent[ask], self.glanced[ask]) = (0, None, false);
         }
-        self.free.fill(None);
         self.hopeless.clear();
         self.barren.clear();
         self.immovable.clear();
@@ -284,20 +283,16 @@ impl Judge {
     /// What will be free in the pool of an ask, in all.
     fn free(&mut self, facts: Facts<'_>, ask: AskIx) -> i64 {
         let ask = &facts.shapes.asks[ask];
-        let pool = facts.shapes.pool_of(ask.shape);
-        let (gpu, cpu) = *self.free[facts.shapes.class(ask.shape)].get_or_insert_with(|| {
-            let mut free = (0, 0);
-            let whole = crate::model::Shape { gpu: crate::model::WHOLE_GPU, ..Default::default() };
-            for node in pool.nodes(&whole, Choice::Mixed) {
-                free.0 += facts.rooms.amount(View::Soon, *node, &whole);
-            }
-            let none = crate::model::Shape::default();
-            for node in pool.nodes(&none, Choice::Mixed) {
-                free.1 += facts.rooms.amount(View::Soon, *node, &none);
-            }
-            free
-        });
-        if ask.gpu > 0 { gpu } else { cpu }
+        let known = &mut self.free[facts.shapes.class(ask.shape)];
+        let changes = facts.rooms.changes();
+        if known.is_none_or(|(when, _, _)| when != changes) {
+            let pool = facts.shapes.pool_of(ask.shape);
+            let total =
+                |each: &Shape| facts.rooms.total(View::Soon, each, &pool.list(each, Choice::Mixed).groups);
+            let gpu = total(&Shape { gpu: WHOLE_GPU, ..Shape::default() });
+            *known = Some((changes, gpu, total(&Shape::default())));
+        }
+        known.map_or(0, |(_, gpu, cpu)| if ask.gpu > 0 { gpu } else { cpu })
     }
 
     /// The most that a leaf could have a right to.

@@ -166,6 +166,8 @@ pub(crate) struct Rooms {
     /// Only where `soon` differs from `now` somewhere.
     by_soon: Option<Vec<Index>>,
     before: Before,
+    /// How often a room changed.
+    changes: u64,
     /// By what nodes are told apart in this cycle, where the tightest is not simply the best.
     pub scorer: Option<Arc<Scorer>>,
 }
@@ -189,6 +191,7 @@ impl Rooms {
             by_now: Vec::new(),
             by_soon: None,
             before: Before::default(),
+            changes: 0,
             scorer: None,
         };
         all.by_now = all.index(&all.now, groups);
@@ -213,7 +216,17 @@ impl Rooms {
         }
         let group = group.to_vec();
         let before = Before::default();
-        let mut all = Self { raw, soon, now, group, by_now: Vec::new(), by_soon: None, before, scorer: None };
+        let mut all = Self {
+            raw,
+            soon,
+            now,
+            group,
+            by_now: Vec::new(),
+            by_soon: None,
+            before,
+            changes: 0,
+            scorer: None,
+        };
         all.by_now = all.index(&all.now, groups);
         if coming {
             all.part_views();
@@ -238,6 +251,7 @@ impl Rooms {
     /// Changes what a node has free: `what` sees its raw and its soon room.
     fn change(&mut self, node: NodeIx, what: impl FnOnce(&mut Room, &mut Room)) {
         let at = node.at();
+        self.changes += 1;
         let group = self.group[at] as usize;
         if self.before.kept && !std::mem::replace(&mut self.before.touched[at], true) {
             self.before.rooms.push((node, self.raw[at].clone(), self.soon[at].clone()));
@@ -267,6 +281,11 @@ impl Rooms {
             self.before.touched[node.at()] = false;
             self.change(node, |to_raw, to_soon| (*to_raw, *to_soon) = (raw, soon));
         }
+    }
+
+    /// How often the room of a node changed so far.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Something is held from now on; `coming`: it is going.
@@ -334,6 +353,15 @@ impl Rooms {
     pub fn amount(&self, view: View, node: NodeIx, each: &Shape) -> i64 {
         let room = self.room(view, node);
         if each.gpu > 0 { room.milli } else { room.cpu.max(0) }
+    }
+
+    /// The same on all nodes of these groups.
+    pub fn total(&self, view: View, each: &Shape, groups: &[u32]) -> i64 {
+        let index = match view {
+            View::Soon => self.by_soon.as_ref().unwrap_or(&self.by_now),
+            View::Raw | View::Now => &self.by_now,
+        };
+        groups.iter().map(|group| index[*group as usize].total(each)).sum()
     }
 
     /// Charges a placement: what is granted now is gone from every view, what is promised only from `Now` and `Soon`.

@@ -102,8 +102,7 @@ impl Ground<'_> {
         let counted = want.parts.len() == 1 && each.gpu > 0;
         let mut short = i64::MIN;
         if counted {
-            let nodes = how.pool.nodes(&each, how.choice).iter();
-            let free: i64 = nodes.map(|node| self.rooms.amount(how.view, *node, &each)).sum();
+            let free = self.rooms.total(how.view, &each, &how.pool.list(&each, how.choice).groups);
             short = claim.demands.iter().map(Demand::weight).sum::<i64>() - free;
         }
         if short > search.candidates.iter().map(|candidate| candidate.gives).sum() {
