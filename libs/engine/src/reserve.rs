@@ -31,6 +31,15 @@ impl Kept {
         }
     }
 
+    /// The most milli-GPU that any node could have free, of those on which something is kept, were all of this lent.
+    pub fn most_on_a_node<'k>(kept: impl Iterator<Item = &'k Kept>, rooms: &Rooms) -> i64 {
+        let mut on: BTreeMap<NodeIx, i64> = BTreeMap::new();
+        for (node, each, _) in kept.flat_map(|kept| &kept.taken) {
+            *on.entry(*node).or_insert_with(|| rooms.room(View::Soon, *node).milli()) += each.gpu;
+        }
+        on.into_values().max().unwrap_or(0)
+    }
+
     /// Lets somebody use it who is gone in time.
     pub fn lend(&self, rooms: &mut Rooms) {
         for (node, each, gpus) in &self.taken {

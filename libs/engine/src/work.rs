@@ -9,7 +9,7 @@ mod wants;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::model::{Class, Holding, Millis, NodeIx, Placement, Preemptible, Shape, Snapshot};
+use crate::model::{Class, Holding, Millis, ModelIx, NodeIx, Placement, Preemptible, Shape, Snapshot};
 use crate::room::{Rooms, View};
 use crate::tree::{Asker, Charge, Counted, Demand, Tree, Vertex, model_at};
 
@@ -59,6 +59,8 @@ pub(crate) struct Work {
     pub spare: Vec<Vec<PieceIx>>,
     /// How many pieces run as best effort.
     pub spares: usize,
+    /// What they have in all: milli-cores, then milli-GPU of each model.
+    spared: Vec<i64>,
     /// Pieces that run or are promised, by node.
     pub on_node: Vec<Vec<PieceIx>>,
     /// Replicas that are going, by node.
@@ -194,7 +196,9 @@ impl Work {
                 tree.remove(leaf, &piece.demands, piece.charge);
             }
             let (best_effort, spots) = (piece.charge.best_effort, std::mem::take(&mut piece.spots));
-            self.spares -= usize::from(best_effort);
+            if best_effort {
+                self.count_spare(*ix, -1);
+            }
             let list = if best_effort { &mut self.spare[leaf] } else { &mut self.of_leaf[leaf] };
             list.retain(|other| other != ix);
             for node in nodes_of(&spots) {
@@ -210,6 +214,26 @@ impl Work {
         for piece in self.has(job).pieces.iter().map(|ix| &self.pieces[*ix]) {
             tree.add(piece.leaf, &piece.demands, piece.charge);
         }
+    }
+
+    /// Counts a piece among those that run as best effort, or (by `sign`) no more.
+    fn count_spare(&mut self, ix: PieceIx, sign: i64) {
+        let demands = &self.pieces[ix].demands;
+        for demand in demands {
+            let model = demand.model.map_or(0, |model| 1 + model.at());
+            self.spared.resize(self.spared.len().max(1 + model), 0);
+            self.spared[0] += sign * demand.cpu;
+            if model > 0 {
+                self.spared[model] += sign * demand.gpu;
+            }
+        }
+        self.spares = if sign > 0 { self.spares + 1 } else { self.spares - 1 };
+    }
+
+    /// What runs as best effort: milli-GPU of these models, or milli-cores. What was only taken back in this cycle counts still.
+    pub fn spare_amount(&self, models: &[ModelIx], gpus: bool) -> i64 {
+        let amount = |at: usize| self.spared.get(at).copied().unwrap_or(0);
+        if gpus { models.iter().map(|model| amount(1 + model.at())).sum() } else { amount(0) }
     }
 
     /// Knows of so many jobs.

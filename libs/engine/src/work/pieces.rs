@@ -50,7 +50,6 @@ impl Work {
         let leaf = tree.leaf(of.account, of.user);
         if of.class == Class::BestEffort {
             self.spare[leaf].push(ix);
-            self.spares += 1;
         } else {
             self.of_leaf[leaf].push(ix);
         }
@@ -77,6 +76,9 @@ impl Work {
             alive: true,
             started,
         });
+        if of.class == Class::BestEffort {
+            self.count_spare(ix, 1);
+        }
         ix
     }
 }
