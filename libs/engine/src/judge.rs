@@ -6,14 +6,14 @@
 mod reach;
 mod vain;
 
-use crate::model::{Class, Millis, Shape, Snapshot, WHOLE_GPU};
+use crate::model::{Class, Millis, ModelIx, Shape, Snapshot, WHOLE_GPU};
 use crate::place::Part;
 use crate::pool::Choice;
 use crate::queue::{Kind, Modest, Pass, Turn};
 use crate::reserve::{Kept, gone_in_time, same_line};
 use crate::room::{Rooms, View};
 use crate::shapes::{Ask, AskIx, Kin, Shapes};
-use crate::tree::{Tree, Vertex};
+use crate::tree::{Demand, Tree, Vertex};
 use crate::work::Work;
 
 pub(crate) use reach::Least;
@@ -336,11 +336,13 @@ impl Judge {
             }
         }
         // where GPUs are free, cpu may be what is to be taken
-        let reach = self.bounds.reach(facts, asking.leaf);
+        let Asking { cpu, memory, gpu, leaf, .. } = *asking;
         if gpus && free < need {
-            models.iter().any(|model| asking.gpu <= reach.models[model.at()])
+            let on = |model: &ModelIx| Demand { cpu, memory, gpu, model: Some(*model) };
+            models.iter().any(|model| self.bounds.reaches(facts, leaf, &on(model)))
         } else {
-            asking.cpu <= reach.cpu
+            // on whatever model, it asks for so much at least
+            self.bounds.reaches(facts, leaf, &Demand { cpu, memory, gpu: 0, model: None })
         }
     }
 

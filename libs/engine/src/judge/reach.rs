@@ -60,6 +60,17 @@ struct Slack {
     borrowers: (usize, Vertex),
 }
 
+/// The dominant shares that a vertex could be left with at the most: of everything, and of what the piece has.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    all: i64,
+    kinds: i64,
+}
+
+impl Left {
+    const NOTHING: Self = Self { all: i64::MIN, kinds: i64::MIN };
+}
+
 /// The greatest of all, whose it is, and the next.
 #[derive(Clone, Copy, Debug)]
 struct Top(i64, Vertex, i64);
@@ -87,8 +98,8 @@ pub(super) struct Bounds {
     least: Vec<Option<Least>>,
     /// Of what is promised.
     promised: BTreeMap<Vertex, Least>,
-    /// By child: after which charge it was counted, and what it would be left with of each model, then without.
-    left: Vec<(u64, Vec<i64>)>,
+    /// By child: after which charge it was counted, and what it could be left with, were it one piece on each model poorer, then any piece.
+    left: Vec<(u64, Vec<Left>)>,
     reach: Vec<(u64, Reach)>,
     slack: Vec<(u64, Option<Slack>)>,
     lowest_spare: Option<Vec<i32>>,
@@ -120,8 +131,53 @@ impl Bounds {
         self.least
     }
 
+    /// Could a leaf have a right to anything by its share or by its guarantee, for so much on this model (or for cpu work)?
+    pub fn reaches(&mut self, facts: Facts<'_>, leaf: Vertex, asked: &Demand) -> bool {
+        let reach = self.reach(facts, leaf);
+        match asked.model {
+            Some(model) if asked.gpu > reach.models[model.at()] => return false,
+            None if asked.cpu > reach.cpu => return false,
+            _ => {}
+        }
+        let tree = facts.tree;
+        let demands = std::slice::from_ref(asked);
+        tree.path(leaf).any(|at| self.guaranteed(facts, at, asked) || self.has_less(facts, at, demands))
+    }
+
+    /// Might it be inside the guarantee of a vertex?
+    fn guaranteed(&mut self, facts: Facts<'_>, at: Vertex, asked: &Demand) -> bool {
+        let tree = facts.tree;
+        if !tree.promises(at) {
+            return false;
+        }
+        let Some(slack) = self.slack(facts, tree.parent(at)) else { return true };
+        let (borrowers, one) = slack.borrowers;
+        let others = borrowers > usize::from(one == at) || !tree.is_account(at);
+        let left = tree.uncovered(at);
+        others
+            && match asked.model {
+                Some(model) => asked.gpu <= left.models[model.at()],
+                None => asked.cpu <= left.cpu,
+            }
+    }
+
+    /// Might a sibling of a vertex have more, even without a piece of its own and this here?
+    fn has_less(&mut self, facts: Facts<'_>, at: Vertex, asked: &[Demand]) -> bool {
+        let tree = facts.tree;
+        let model = asked.first().and_then(|demand| demand.model);
+        let kind = model.map_or(tree.models(), |model| model.at());
+        // what the piece has is not known but for its model
+        let here = tree.share_on(at, asked, model);
+        let (now, all) = (tree.share(at), tree.share_with(at, asked, 1));
+        tree.children(tree.parent(at)).iter().any(|sibling| {
+            *sibling != at
+                && now < tree.share(*sibling)
+                && self.left[*sibling].1.get(kind).is_some_and(|left| all <= left.all && here <= left.kinds)
+        })
+    }
+
     /// The most that a leaf could have a right to.
-    pub fn reach(&mut self, facts: Facts<'_>, leaf: Vertex) -> &Reach {
+    fn reach(&mut self, facts: Facts<'_>, leaf: Vertex) -> &Reach {
         let tree = facts.tree;
         if self.reach[leaf].0 != tree.charges() {
             let mut reach = Reach { models: vec![i64::MIN; tree.models()], cpu: i64::MIN };
@@ -161,7 +217,7 @@ impl Bounds {
                     self.left[child] = (tree.charged(child), self.left_with(facts, child));
                 }
                 for (top, left) in slack.top.iter_mut().zip(&self.left[child].1) {
-                    top.add(*left, child);
+                    top.add(left.kinds, child);
                 }
             }
             self.slack[parent] = (tree.charges(), Some(slack));
@@ -170,11 +226,13 @@ impl Bounds {
     }
 
     /// The greatest share that a vertex could be left with, were it one piece poorer: one on each model, then any.
-    fn left_with(&mut self, facts: Facts<'_>, vertex: Vertex) -> Vec<i64> {
+    fn left_with(&mut self, facts: Facts<'_>, vertex: Vertex) -> Vec<Left> {
         let models = facts.tree.models();
         let least = |amounts: &[Option<Vec<i64>>], kind: usize| {
+            let Some(least) = amounts[kind].as_ref() else { return Left::NOTHING };
             let model = Some(kind).filter(|kind| *kind < models);
-            amounts[kind].as_ref().map_or(i64::MIN, |least| facts.tree.share_without(vertex, least, model))
+            let share = |model| facts.tree.share_without(vertex, least, model);
+            Left { all: share(None), kinds: share(model) }
         };
         let promised = self.promised.get(&vertex).cloned();
         let known = self.least(facts, vertex);

@@ -2,6 +2,7 @@
 
 use super::demand::sum;
 use super::{CPU, Demand, GPU, MODELS, Reach, SHARE, Tree, Vertex};
+use crate::model::ModelIx;
 
 impl Tree {
     /// Does anything run beyond the guarantee of a vertex?
@@ -75,6 +76,15 @@ impl Tree {
             i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
         });
         shares.max().unwrap_or(0).max(0)
+    }
+
+    /// The share of one model alone, with `demands` more; 0 for none.
+    pub fn share_on(&self, vertex: Vertex, demands: &[Demand], model: Option<ModelIx>) -> i64 {
+        let Some(r) = model.map(|model| MODELS + model.at()) else { return 0 };
+        let entry = &self.entries[vertex];
+        let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
+        let used = i128::from(entry.borrowed[r] + sum(demands, r));
+        i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
     }
 
     /// The dominant share of what runs as best effort beside what is borrowed.
