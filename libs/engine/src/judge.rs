@@ -178,12 +178,13 @@ impl Judge {
         if !self.glanced[turn.ask] {
             self.glance(facts, turn.ask);
         }
-        let full = ask.everywhere != 0 && self.misfits[turn.ask] & ask.everywhere == ask.everywhere;
         if !turn.growth && turn.new && self.never[ask.shape] {
             return true;
         }
-        let loans = full && !turn.growth && !self.useless_loans(facts, turn);
         let asking = Asking::turn(facts, turn, class);
+        let misfit = ask.everywhere != 0 && self.misfits[turn.ask] & ask.everywhere == ask.everywhere;
+        let full = misfit || self.full(facts, &asking);
+        let loans = full && !turn.growth && !self.useless_loans(facts, turn);
         self.placeless(facts, &asking, turn.new, full, loans) && !self.may_claim(facts, &asking)
     }
 
