@@ -44,6 +44,9 @@ enum Rule {
 impl Scorer {
     /// For the jobs of a snapshot that are not over, those that wait and those that run; none where nodes are found without scores.
     pub fn new(s: &Snapshot, shapes: &Shapes, rooms: &Rooms) -> Option<Self> {
+        if s.settings.placement == Placing::Pack {
+            return None;
+        }
         let (kinds, sites) = kinds(&s.nodes);
         let rule = match s.settings.placement {
             Placing::Pack => return None,

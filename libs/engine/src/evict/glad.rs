@@ -10,7 +10,7 @@ use super::{Ground, Victim};
 use crate::model::{NodeIx, Shape, WHOLE_GPU};
 use crate::place::{Try, Want, holds};
 use crate::pool::Choice;
-use crate::rights::{Claim, Key, Loss, Right, lost, may_take};
+use crate::rights::{Claim, Key, Loss, Right, Takers, lost};
 use crate::room::View;
 use crate::tree::Vertex;
 use crate::work::PieceIx;
@@ -59,6 +59,7 @@ impl Ground<'_> {
             return None;
         }
         let mut best: Option<Best> = None;
+        let mut takers = Takers::new(self.snapshot, claim);
         for leaf in 0..self.work.of_leaf.len() {
             let share =
                 Reverse(self.tree.part(claim.leaf, leaf).map_or(0, |(_, theirs)| self.tree.share(theirs)));
@@ -70,10 +71,7 @@ impl Ground<'_> {
                         && !self.tree.contains(claim.line, leaf)
                         && best.cost.1.is_before(running, share))
             });
-            if !later
-                && !self.work.of_leaf[leaf].is_empty()
-                && may_take(self.snapshot, self.tree, claim, leaf)
-            {
+            if !later && !self.work.of_leaf[leaf].is_empty() && takers.may(self.tree, leaf) {
                 self.gladly_of(claim, &part.each, how, (leaf, model, false), &mut best);
             }
             if !self.work.spare[leaf].is_empty() {

@@ -174,7 +174,16 @@ impl Ground<'_> {
     /// What may be taken and would help; `None`: too many.
     fn candidates(&self, claim: &Claim, want: &Want, how: Try<'_>, limited: bool) -> Option<Vec<Candidate>> {
         let mut all: Vec<Candidate> = Vec::new();
-        for ix in self.work.of_leaf.iter().chain(&self.work.spare).flatten().copied() {
+        let mut open: Vec<PieceIx> = Vec::new();
+        if claim.moves {
+            open.extend(self.work.of_leaf.iter().chain(&self.work.spare).flatten());
+        } else {
+            self.each_right(claim, |ix| {
+                open.push(ix);
+                true
+            });
+        }
+        for ix in open {
             let piece = &self.work.pieces[ix];
             if !piece.alive || piece.fresh {
                 continue;

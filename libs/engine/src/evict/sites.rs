@@ -3,7 +3,7 @@
 use super::{Cost, Ground};
 use crate::model::{NodeIx, ValueIx};
 use crate::place::{Part, Try, Want};
-use crate::rights::{Claim, Key, Loss, Right, may_take, right};
+use crate::rights::{Claim, Key, Loss, Right, Takers, right};
 use crate::room::View;
 use crate::tree::Demand;
 use crate::work::{PieceIx, Spot};
@@ -13,9 +13,10 @@ const EMPTIEST: usize = 32;
 
 impl Ground<'_> {
     /// Visits what the claim may take, migrations apart, until told to stop.
-    fn each_right(&self, claim: &Claim, mut visit: impl FnMut(PieceIx) -> bool) {
+    pub(super) fn each_right(&self, claim: &Claim, mut visit: impl FnMut(PieceIx) -> bool) {
         let leaves = (0..self.work.of_leaf.len()).filter(|leaf| !self.work.of_leaf[*leaf].is_empty());
-        let leaves = leaves.filter(|leaf| may_take(self.snapshot, self.tree, claim, *leaf));
+        let mut takers = Takers::new(self.snapshot, claim);
+        let leaves = leaves.filter(|leaf| takers.may(self.tree, *leaf));
         let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(self.work.spare.iter().flatten());
         for ix in pieces.copied() {
             let piece = &self.work.pieces[ix];
