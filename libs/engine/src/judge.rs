@@ -16,8 +16,8 @@ use crate::shapes::{Ask, AskIx, Kin, Shapes};
 use crate::tree::{Demand, Tree, Vertex};
 use crate::work::Work;
 
-pub(crate) use reach::Least;
 use reach::Bounds;
+pub(crate) use reach::Least;
 use vain::Vain;
 
 /// What a judgement is based on.
@@ -354,9 +354,8 @@ impl Judge {
         let changes = facts.rooms.changes();
         if known.is_none_or(|(when, _, _)| when != changes) {
             let pool = facts.shapes.pool_of(shape);
-            let total = |each: &Shape| {
-                facts.rooms.total(View::Soon, each, &pool.list(each, Choice::Mixed).groups)
-            };
+            let total =
+                |each: &Shape| facts.rooms.total(View::Soon, each, &pool.list(each, Choice::Mixed).groups);
             let gpu = total(&Shape { gpu: WHOLE_GPU, ..Shape::default() });
             *known = Some((changes, gpu, total(&Shape::default())));
         }

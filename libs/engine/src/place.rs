@@ -161,6 +161,11 @@ fn tightest(
 
 /// Does any node of the pool hold one replica?
 pub(crate) fn holds(rooms: &Rooms, each: &Shape, how: Try<'_>) -> bool {
+    if how.view == View::Raw {
+        let mut parted = rooms.parted(&how.pool.list(each, how.choice).groups);
+        return holds(rooms, each, Try { view: View::Now, ..how })
+            || parted.any(|node| rooms.capacity(View::Raw, node, each, 1) > 0);
+    }
     tightest(rooms, each, 1, how, None).is_some()
 }
 

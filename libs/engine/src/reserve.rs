@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::model::{Millis, ModelIx, NodeIx, Shape, Snapshot, ValueIx, WHOLE_GPU};
 use crate::place::{Part, Try, Want, place_some, undo};
-use crate::pool::Pool;
+use crate::pool::{Choice, Groups, Pool};
 use crate::room::{Room, Rooms, View};
 use crate::work::{PieceIx, Work};
 
@@ -53,9 +53,13 @@ pub(crate) fn same_line(a: &[ModelIx], b: &[ModelIx]) -> bool {
     (a.is_empty() && b.is_empty()) || a.iter().any(|model| b.contains(model))
 }
 
+/// So many nodes more than there are replicas are looked at, those on which the first ends soonest.
+const SOONEST: usize = 128;
+
 /// What a reservation is made from.
 pub(crate) struct Site<'a> {
     pub snapshot: &'a Snapshot,
+    pub groups: &'a Groups,
     pub work: &'a Work,
     pub rooms: &'a mut Rooms,
     /// The rooms of the nodes were nothing of ours there.
@@ -102,8 +106,7 @@ pub(crate) fn reserve(
     }
     for (part, done) in want.parts.iter().zip(done) {
         let mut left = part.replicas.len().saturating_sub(done);
-        let nodes = pool.nodes_in(&part.each, choice, domain);
-        for (when, _, node) in site.soonest(nodes, &part.each, left, &used) {
+        for (when, _, node) in site.soonest(pool, (choice, domain), &part.each, left, &used) {
             let there = site.vacant.capacity(View::Now, node, &part.each, u32::MAX);
             let here = used.entry(node).or_default();
             for _ in 0..there.saturating_sub(*here) {
@@ -143,7 +146,8 @@ impl Site<'_> {
     /// The nodes that have room for a replica soonest, in order: when, what they have free, which. At most as many as there are replicas.
     fn soonest(
         &self,
-        nodes: &[NodeIx],
+        pool: &Pool,
+        (choice, domain): (Choice, Option<ValueIx>),
         each: &Shape,
         replicas: usize,
         used: &BTreeMap<NodeIx, u32>,
@@ -152,21 +156,28 @@ impl Site<'_> {
         if replicas == 0 {
             return Vec::new();
         }
+        let groups = &pool.list(each, choice).groups;
+        let belongs = |node: &NodeIx| {
+            groups.binary_search(&self.groups.of[node.at()]).is_ok()
+                && (domain.is_none() || pool.value(*node) == domain)
+        };
+        // whatever is free has been given away: nothing comes before the first end on a node
+        let nodes = self.work.in_order_of_ends().filter(belongs);
+        let mut left = replicas.saturating_add(SOONEST);
         for node in nodes {
-            let free = self.rooms.capacity(View::Soon, *node, each, 1) > 0;
-            let earliest =
-                if free { self.snapshot.now } else { self.work.first_end[node.at()].max(self.snapshot.now) };
+            let earliest = self.work.first_end[node.at()].max(self.snapshot.now);
             let worst: Option<Millis> = best.peek().map(|(when, _, _)| *when);
-            if best.len() >= replicas && worst.is_some_and(|worst| earliest > worst) {
+            if left == 0 || (best.len() >= replicas && worst.is_some_and(|worst| earliest > worst)) {
+                break;
+            }
+            let here = used.get(&node).copied().unwrap_or(0);
+            if self.vacant.capacity(View::Now, node, each, here.saturating_add(1)) <= here {
                 continue;
             }
-            let here = used.get(node).copied().unwrap_or(0);
-            if self.vacant.capacity(View::Now, *node, each, here.saturating_add(1)) <= here {
-                continue;
-            }
-            let when = if free { Some(self.snapshot.now) } else { self.free_at(*node, each) };
-            let amount = Reverse(self.rooms.amount(View::Soon, *node, each));
-            best.push((when.unwrap_or(Millis::MAX), amount, *node));
+            left -= 1;
+            let when = self.free_at(node, each).unwrap_or(Millis::MAX);
+            let amount = Reverse(self.rooms.amount(View::Soon, node, each));
+            best.push((when, amount, node));
             if best.len() > replicas {
                 best.pop();
             }

@@ -1,5 +1,6 @@
 //! How much room each node has, now and soon; the only place where amounts on nodes are added and taken.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::index::Index;
@@ -166,6 +167,8 @@ pub(crate) struct Rooms {
     /// Only where `soon` differs from `now` somewhere.
     by_soon: Option<Vec<Index>>,
     before: Before,
+    /// Nodes where more is free at this instant than nobody is promised.
+    parted: BTreeSet<NodeIx>,
     /// How often a room changed.
     changes: u64,
     /// By what nodes are told apart in this cycle, where the tightest is not simply the best.
@@ -191,6 +194,7 @@ impl Rooms {
             by_now: Vec::new(),
             by_soon: None,
             before: Before::default(),
+            parted: BTreeSet::new(),
             changes: 0,
             scorer: None,
         };
@@ -216,17 +220,11 @@ impl Rooms {
         }
         let group = group.to_vec();
         let before = Before::default();
-        let mut all = Self {
-            raw,
-            soon,
-            now,
-            group,
-            by_now: Vec::new(),
-            by_soon: None,
-            before,
-            changes: 0,
-            scorer: None,
-        };
+        let differ = |ix: &usize| raw[*ix] != now[*ix];
+        let parted = (0..raw.len()).filter(differ).map(NodeIx::of).collect();
+        let (by_now, by_soon) = (Vec::new(), None);
+        let mut all =
+            Self { raw, soon, now, group, by_now, by_soon, before, parted, changes: 0, scorer: None };
         all.by_now = all.index(&all.now, groups);
         if coming {
             all.part_views();
@@ -265,7 +263,18 @@ impl Rooms {
         self.by_now[group].insert(node, &self.now[at]);
         if let Some(index) = &mut self.by_soon {
             index[group].insert(node, &self.soon[at]);
+            if self.raw[at] == self.now[at] {
+                self.parted.remove(&node);
+            } else {
+                self.parted.insert(node);
+            }
         }
+    }
+
+    /// Nodes where what is free at this instant is more than what is free and promised to nobody, of these groups.
+    pub fn parted<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = NodeIx> + 'a {
+        let here = |node: &NodeIx| groups.binary_search(&self.group[node.at()]).is_ok();
+        self.parted.iter().copied().filter(here)
     }
 
     /// From now on what is changed can be put back.

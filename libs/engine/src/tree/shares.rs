@@ -1,8 +1,28 @@
 //! Shares of what is borrowed, and the bounds of what anybody can have a right to.
 
 use super::demand::sum;
-use super::{CPU, Demand, GPU, MODELS, Reach, SHARE, Tree, Vertex};
+use super::{CPU, Demand, Entry, GPU, MODELS, Reach, SHARE, Tree, Vertex};
 use crate::model::ModelIx;
+
+/// `used` as a share of `whole` in units of 1 / [`SHARE`], rounded down; 0 for what is less than nothing.
+fn portion(used: i64, whole: i128) -> i64 {
+    if used <= 0 {
+        return 0;
+    }
+    let all = i128::from(used) * SHARE;
+    // a quotient of floats is off by little, and a division of such numbers takes long
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+    let guess = all as f64 / whole as f64;
+    if guess < 1e15 {
+        #[allow(clippy::cast_possible_truncation)]
+        let near = guess as i64;
+        let rest = all - i128::from(near) * whole;
+        if rest >= 0 && rest < whole {
+            return near;
+        }
+    }
+    i64::try_from(all / whole).unwrap_or(i64::MAX)
+}
 
 impl Tree {
     /// Does anything run beyond the guarantee of a vertex?
@@ -41,12 +61,10 @@ impl Tree {
     pub fn share_without(&self, vertex: Vertex, least: &[i64], model: Option<usize>) -> i64 {
         let entry = &self.entries[vertex];
         let counts = |r: &usize| *r != GPU && (*r < MODELS || model.is_none_or(|model| *r == MODELS + model));
-        let shares = (0..self.capacity.len()).filter(counts).map(|r| {
-            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
-            let left = i128::from(entry.borrowed[r] - least[r]);
-            i64::try_from(left * SHARE / weight).unwrap_or(i64::MAX)
-        });
-        shares.max().unwrap_or(0).max(0)
+        let shares = (0..self.capacity.len())
+            .filter(counts)
+            .map(|r| portion(entry.borrowed[r].saturating_sub(least[r]), self.whole(entry, r)));
+        shares.max().unwrap_or(0)
     }
 
     /// Lessens `least` to what a piece asks for, resource by resource.
@@ -70,21 +88,20 @@ impl Tree {
     pub fn share_of(&self, vertex: Vertex, demands: &[Demand], sign: i64, of: &[Demand]) -> i64 {
         let entry = &self.entries[vertex];
         let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r) > 0);
-        let shares = kinds.map(|r| {
-            let used = i128::from(entry.borrowed[r] + sign * sum(demands, r));
-            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
-            i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
-        });
-        shares.max().unwrap_or(0).max(0)
+        let shares = kinds.map(|r| portion(entry.borrowed[r] + sign * sum(demands, r), self.whole(entry, r)));
+        shares.max().unwrap_or(0)
     }
 
     /// The share of one model alone, with `demands` more; 0 for none.
     pub fn share_on(&self, vertex: Vertex, demands: &[Demand], model: Option<ModelIx>) -> i64 {
         let Some(r) = model.map(|model| MODELS + model.at()) else { return 0 };
         let entry = &self.entries[vertex];
-        let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
-        let used = i128::from(entry.borrowed[r] + sum(demands, r));
-        i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
+        portion(entry.borrowed[r] + sum(demands, r), self.whole(entry, r))
+    }
+
+    /// All there is of a resource, by the weight of a vertex.
+    fn whole(&self, entry: &Entry, r: usize) -> i128 {
+        i128::from(entry.weight) * i128::from(self.capacity[r].max(1))
     }
 
     /// The dominant share of what runs as best effort beside what is borrowed.
@@ -94,14 +111,10 @@ impl Tree {
     }
 
     pub(super) fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {
-        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).filter_map(|r| {
+        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).map(|r| {
             let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r) };
-            if used == 0 {
-                return None;
-            }
-            let weight = i128::from(self.entries[vertex].weight) * i128::from(self.capacity[r].max(1));
-            Some(i64::try_from(i128::from(used) * SHARE / weight).unwrap_or(i64::MAX))
+            portion(used, self.whole(&self.entries[vertex], r))
         });
-        shares.max().unwrap_or(0).max(0)
+        shares.max().unwrap_or(0)
     }
 }

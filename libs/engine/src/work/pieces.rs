@@ -56,8 +56,7 @@ impl Work {
         let end = of.expected_ms.map_or(Millis::MAX, |runs| started.saturating_add(runs));
         for node in nodes_of(&spots) {
             self.on_node[node.at()].push(ix);
-            let first = &mut self.first_end[node.at()];
-            *first = end.min(*first);
+            self.set_first_end(node, end.min(self.first_end[node.at()]));
         }
         if promised {
             self.promised.push(ix);
