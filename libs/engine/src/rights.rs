@@ -128,6 +128,30 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
     preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
 }
 
+/// What may be taken of a leaf, at the most.
+pub(crate) enum Allowed {
+    Nothing,
+    Anything,
+    /// Pieces that have no more than so many milli-GPU on each model.
+    OnEach(Vec<i64>),
+}
+
+impl Allowed {
+    /// Pieces that have so much on a model?
+    pub fn on(&self, model: usize, gpu: i64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Anything => true,
+            Self::OnEach(most) => gpu <= most[model],
+        }
+    }
+
+    /// A piece that has this?
+    pub fn piece(&self, demands: &[Demand]) -> bool {
+        demands.iter().all(|demand| demand.model.is_none_or(|model| self.on(model.at(), demand.gpu)))
+    }
+}
+
 /// Of which leaves a claim could take guaranteed work, as shares are at one moment. Quick, and says yes too often.
 pub(crate) struct Takers<'a> {
     claim: &'a Claim,
@@ -141,14 +165,14 @@ impl<'a> Takers<'a> {
         Self { claim, best_effort: snapshot.jobs[claim.job].class == Class::BestEffort, known: None }
     }
 
-    /// May anything of this leaf be taken?
-    pub fn may(&mut self, tree: &Tree, leaf: Vertex) -> bool {
+    /// What of this leaf may be taken?
+    pub fn of(&mut self, tree: &Tree, leaf: Vertex) -> Allowed {
         if self.best_effort {
-            return false;
+            return Allowed::Nothing;
         }
-        let Some((mine, theirs)) = tree.part(self.claim.leaf, leaf) else { return true };
+        let Some((mine, theirs)) = tree.part(self.claim.leaf, leaf) else { return Allowed::Anything };
         if tree.parent(mine) != tree.parent(theirs) || tree.contains(self.claim.line, leaf) {
-            return true;
+            return Allowed::Anything;
         }
         let (_, after, owed) = match self.known {
             Some(known) if known.0 == mine => known,
@@ -159,7 +183,13 @@ impl<'a> Takers<'a> {
             }
         };
         // what is left to who is taken from is less than before
-        owed || (tree.share(mine) < tree.share(theirs) && after <= tree.share(theirs))
+        if owed {
+            Allowed::Anything
+        } else if tree.share(mine) < tree.share(theirs) && after <= tree.share(theirs) {
+            Allowed::OnEach(tree.above(theirs, mine, &self.claim.demands))
+        } else {
+            Allowed::Nothing
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Work {
     /// Pieces by the leaf they are charged to, best effort apart.
     pub of_leaf: Vec<Vec<PieceIx>>,
     pub spare: Vec<Vec<PieceIx>>,
+    /// How many pieces of each leaf are above a minimum.
+    pub surplus_in: Vec<u32>,
     /// How many pieces run as best effort.
     pub spares: usize,
     /// What they have in all: milli-cores, then milli-GPU of each model.
@@ -96,6 +98,7 @@ impl Work {
             has: vec![None; snapshot.jobs.len()],
             of_leaf: vec![Vec::new(); tree.len()],
             spare: vec![Vec::new(); tree.len()],
+            surplus_in: vec![0; tree.len()],
             on_node: vec![Vec::new(); snapshot.nodes.len()],
             going_on: vec![0; snapshot.nodes.len()],
             first_end: vec![Millis::MAX; snapshot.nodes.len()],
@@ -217,6 +220,7 @@ impl Work {
             if plain {
                 tree.remove(leaf, &piece.demands, piece.charge);
             }
+            self.surplus_in[leaf] -= u32::from(piece.surplus);
             let (best_effort, spots) = (piece.charge.best_effort, std::mem::take(&mut piece.spots));
             if best_effort {
                 self.count_spare(*ix, -1);

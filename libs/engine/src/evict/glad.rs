@@ -71,7 +71,10 @@ impl Ground<'_> {
                         && !self.tree.contains(claim.line, leaf)
                         && best.cost.1.is_before(running, share))
             });
-            if !later && !self.work.of_leaf[leaf].is_empty() && takers.may(self.tree, leaf) {
+            let open = !later && !self.work.of_leaf[leaf].is_empty();
+            // with what is above it, a gang may be as large and yet have less itself
+            let least = if self.work.surplus_in[leaf] == 0 { part.each.gpu } else { 1 };
+            if open && takers.of(self.tree, leaf).on(model, least) {
                 self.gladly_of(claim, &part.each, how, (leaf, model, false), &mut best);
             }
             if !self.work.spare[leaf].is_empty() {

@@ -174,16 +174,17 @@ impl Ground<'_> {
     /// What may be taken and would help; `None`: too many.
     fn candidates(&self, claim: &Claim, want: &Want, how: Try<'_>, limited: bool) -> Option<Vec<Candidate>> {
         let mut all: Vec<Candidate> = Vec::new();
-        let mut open: Vec<PieceIx> = Vec::new();
+        let mut taken: Vec<PieceIx> = Vec::new();
+        let mut others = None;
         if claim.moves {
-            open.extend(self.work.of_leaf.iter().chain(&self.work.spare).flatten());
+            others = Some(self.work.of_leaf.iter().chain(&self.work.spare).flatten().copied());
         } else {
             self.each_right(claim, |ix| {
-                open.push(ix);
+                taken.push(ix);
                 true
             });
         }
-        for ix in open {
+        for ix in taken.into_iter().chain(others.into_iter().flatten()) {
             let piece = &self.work.pieces[ix];
             if !piece.alive || piece.fresh {
                 continue;

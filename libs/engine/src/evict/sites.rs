@@ -3,7 +3,7 @@
 use super::{Cost, Ground};
 use crate::model::{NodeIx, ValueIx};
 use crate::place::{Part, Try, Want};
-use crate::rights::{Claim, Key, Loss, Right, Takers, right};
+use crate::rights::{Allowed, Claim, Key, Loss, Right, Takers, right};
 use crate::room::View;
 use crate::tree::Demand;
 use crate::work::{PieceIx, Spot};
@@ -14,16 +14,22 @@ const EMPTIEST: usize = 32;
 impl Ground<'_> {
     /// Visits what the claim may take, migrations apart, until told to stop.
     pub(super) fn each_right(&self, claim: &Claim, mut visit: impl FnMut(PieceIx) -> bool) {
-        let leaves = (0..self.work.of_leaf.len()).filter(|leaf| !self.work.of_leaf[*leaf].is_empty());
-        let mut takers = Takers::new(self.snapshot, claim);
-        let leaves = leaves.filter(|leaf| takers.may(self.tree, *leaf));
-        let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(self.work.spare.iter().flatten());
-        for ix in pieces.copied() {
+        let mut is_over = |ix: PieceIx| {
             let piece = &self.work.pieces[ix];
-            if right(self.snapshot, self.tree, claim, piece).is_some() && !visit(ix) {
+            right(self.snapshot, self.tree, claim, piece).is_some() && !visit(ix)
+        };
+        let mut takers = Takers::new(self.snapshot, claim);
+        for (leaf, pieces) in self.work.of_leaf.iter().enumerate().filter(|(_, all)| !all.is_empty()) {
+            let allowed = takers.of(self.tree, leaf);
+            if matches!(allowed, Allowed::Nothing) {
+                continue;
+            }
+            let mut open = pieces.iter().filter(|ix| allowed.piece(&self.work.pieces[**ix].demands));
+            if open.any(|ix| is_over(*ix)) {
                 return;
             }
         }
+        self.work.spare.iter().flatten().any(|ix| is_over(*ix));
     }
 
     /// Is there enough that is free or may be taken?

@@ -99,6 +99,18 @@ impl Tree {
         portion(entry.borrowed[r] + sum(demands, r), self.whole(entry, r))
     }
 
+    /// How many milli-GPU of each model one vertex could lose at once and still have no less of it than another with `demands` more.
+    pub fn above(&self, vertex: Vertex, other: Vertex, demands: &[Demand]) -> Vec<i64> {
+        let entry = &self.entries[vertex];
+        let above = |model: usize| {
+            let most = self.share_on(other, demands, Some(ModelIx::of(model)));
+            // the least amount that is such a share
+            let least = (i128::from(most) * self.whole(entry, MODELS + model) + SHARE - 1) / SHARE;
+            entry.borrowed[MODELS + model].saturating_sub(i64::try_from(least).unwrap_or(i64::MAX))
+        };
+        (0..self.models()).map(above).collect()
+    }
+
     /// All there is of a resource, by the weight of a vertex.
     fn whole(&self, entry: &Entry, r: usize) -> i128 {
         i128::from(entry.weight) * i128::from(self.capacity[r].max(1))

@@ -19,6 +19,7 @@ impl Work {
                 self.count_spare(self.pieces.len() - 1, -1);
             }
             let Some(piece) = self.pieces.pop() else { break };
+            self.surplus_in[piece.leaf] -= u32::from(piece.surplus);
             if piece.charge.best_effort {
                 self.spare[piece.leaf].pop();
             } else {

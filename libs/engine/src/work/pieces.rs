@@ -58,6 +58,7 @@ impl Work {
             self.on_node[node.at()].push(ix);
             self.set_first_end(node, end.min(self.first_end[node.at()]));
         }
+        self.surplus_in[leaf] += u32::from(surplus);
         if promised {
             self.promised.push(ix);
         }
