@@ -52,8 +52,8 @@ pub(crate) struct Judge {
     free: Vec<Option<(u64, i64, i64)>>,
     /// By kin: after how many changes of rooms it was looked at, and had no node the GPUs for it?
     full: Vec<(u64, bool)>,
-    /// What was lent when it was last asked how much of it is on one node, and the answer.
-    most_lent: Option<(u64, i64)>,
+    /// What was lent, and after how many changes of rooms, when it was last asked how much of it is on one node; the answer.
+    most_lent: Option<(u64, u64, i64)>,
     bounds: Bounds,
 }
 
@@ -118,7 +118,6 @@ impl Judge {
             (self.misfits[ask], self.lent[ask], self.glanced[ask]) = (0, None, false);
         }
         self.full.fill((u64::MAX, false));
-        self.most_lent = None;
         self.vain.forget();
     }
 
@@ -290,11 +289,11 @@ impl Judge {
             return false;
         }
         let most = match self.most_lent {
-            Some((of, most)) if of == lent => most,
+            Some((of, when, most)) if (of, when) == (lent, facts.rooms.changes()) => most,
             _ => {
                 let which = facts.kept.iter().enumerate().filter(|(bit, _)| lent & (1 << bit) != 0);
                 let most = Kept::most_on_a_node(which.map(|(_, kept)| kept), facts.rooms);
-                self.most_lent = Some((lent, most));
+                self.most_lent = Some((lent, facts.rooms.changes(), most));
                 most
             }
         };

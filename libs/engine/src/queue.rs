@@ -156,27 +156,27 @@ impl Queue {
 
     /// The first turn of somebody who is below the own guarantee.
     fn first_owed(&self, ground: Ground<'_>, line: Vertex, pass: &mut impl Pass) -> Option<Turn> {
-        let buckets = ground.lines.of(self.class)[line].buckets.iter().zip(&self.courses[line].at);
-        let mut best: Option<(Place, Turn)> = None;
-        for (bucket, at) in buckets.filter(|(bucket, _)| bucket.kind.leaf != line) {
-            if !ground.tree.promises(bucket.kind.leaf) {
-                continue;
+        let buckets = &ground.lines.of(self.class)[line].buckets;
+        let first = |(ix, at): (usize, &usize)| {
+            let bucket = &buckets[ix];
+            let promised = bucket.kind.leaf != line && ground.tree.promises(bucket.kind.leaf);
+            let entry = bucket.entries.get(*at).filter(|_| promised);
+            entry.map(|entry| Reverse((entry.place, ix, *at)))
+        };
+        let mut firsts: BinaryHeap<_> = self.courses[line].at.iter().enumerate().filter_map(first).collect();
+        while let Some(Reverse((_, ix, at))) = firsts.pop() {
+            let Some(turn) = buckets[ix].turn(at, line) else { continue };
+            if ground.owed(turn.leaf, turn)
+                && !self.done.contains(&(turn.job, turn.growth))
+                && !pass.one(turn)
+            {
+                return Some(turn);
             }
-            for (at, entry) in bucket.entries.iter().enumerate().skip(*at) {
-                if best.is_some_and(|(place, _)| place < entry.place) {
-                    break;
-                }
-                let Some(turn) = bucket.turn(at, line) else { break };
-                if ground.owed(turn.leaf, turn)
-                    && !self.done.contains(&(turn.job, turn.growth))
-                    && !pass.one(turn)
-                {
-                    best = Some((entry.place, turn));
-                    break;
-                }
+            if let Some(entry) = buckets[ix].entries.get(at + 1) {
+                firsts.push(Reverse((entry.place, ix, at + 1)));
             }
         }
-        best.map(|(_, turn)| turn)
+        None
     }
 
     fn rank(&self, ground: Ground<'_>, vertex: Vertex, turn: Turn) -> Rank {
