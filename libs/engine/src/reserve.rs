@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::model::{Millis, ModelIx, NodeIx, Shape, Snapshot, ValueIx, WHOLE_GPU};
-use crate::place::{Part, Try, Want, place_some, undo};
+use crate::place::{Part, Try, Want, place_some, room_in, undo};
 use crate::pool::{Choice, Groups, Pool};
 use crate::room::{Room, Rooms, View};
 use crate::work::{PieceIx, Work};
@@ -83,10 +83,16 @@ pub(crate) fn reserve(
                 continue;
             }
             let how = Try { view: View::Soon, ..how };
-            let fit = place_some(site.rooms, want, how, domain);
-            undo(site.rooms, want, View::Soon, &fit);
-            if best.is_none_or(|(most, _, _)| fit.len() > most) {
-                best = Some((fit.len(), choice, domain));
+            let fit = match want.parts.as_slice() {
+                [part] => room_in(site.rooms, part, how, domain) as usize,
+                _ => {
+                    let fit = place_some(site.rooms, want, how, domain);
+                    undo(site.rooms, want, View::Soon, &fit);
+                    fit.len()
+                }
+            };
+            if best.is_none_or(|(most, _, _)| fit > most) {
+                best = Some((fit, choice, domain));
             }
         }
     }

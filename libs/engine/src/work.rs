@@ -134,7 +134,7 @@ impl Work {
         for held in held {
             let has = self.has_mut(job, roles);
             if held.going {
-                has.going[usize::from(held.role)].insert(held.replica);
+                Has::of(&mut has.going, held.role).insert(held.replica);
                 if snapshot.nodes[held.node.at()].lost {
                     has.unconfirmed = has.unconfirmed.max(Some(held.node));
                 }
@@ -142,7 +142,7 @@ impl Work {
                 tree.add_going(leaf, going_demand(snapshot, held), of.class == Class::BestEffort, 1);
                 continue;
             }
-            has.live[usize::from(held.role)].insert(held.replica);
+            Has::of(&mut has.live, held.role).insert(held.replica);
             has.node = Some(has.node.map_or(held.node, |node| node.min(held.node)));
             let spot = Spot {
                 role: held.role,
@@ -374,7 +374,7 @@ impl Work {
         let has = self.has_mut(job, 0);
         let set = if promised { &mut has.promised } else { &mut has.live };
         for spot in &spots {
-            set[usize::from(spot.role)].insert(spot.replica);
+            Has::of(set, spot.role).insert(spot.replica);
         }
         self.pieces[ix].spots = spots;
     }
@@ -443,8 +443,8 @@ impl Work {
         let has = self.has_mut(job, 0);
         has.node = spots.first().map(|spot| spot.node);
         for spot in &spots {
-            has.promised[usize::from(spot.role)].remove(&spot.replica);
-            has.live[usize::from(spot.role)].insert(spot.replica);
+            Has::of(&mut has.promised, spot.role).remove(&spot.replica);
+            Has::of(&mut has.live, spot.role).insert(spot.replica);
         }
         self.pieces[ix].spots = spots;
         self.recount(tree, leaf, job);
@@ -461,7 +461,7 @@ impl Work {
         let set = if promised { &mut has.promised } else { &mut has.live };
         for spot in &spots {
             rooms.give(View::Soon, spot.node, &spot.each, &spot.gpus);
-            set[usize::from(spot.role)].remove(&spot.replica);
+            Has::of(set, spot.role).remove(&spot.replica);
         }
         self.pieces[ix].spots = spots;
         self.recount(tree, leaf, job);

@@ -21,6 +21,8 @@ use crate::work::PieceIx;
 pub(crate) struct Orders {
     guaranteed: Vec<Option<Order>>,
     best_effort: Vec<Option<Order>>,
+    /// How many pieces at the beginning of each list of guaranteed work, then of best effort, are over for this cycle.
+    pub over: Vec<usize>,
     /// How many sets were tried in this cycle where each can be.
     pub trials: u32,
 }

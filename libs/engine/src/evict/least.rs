@@ -10,7 +10,7 @@ use crate::place::{Try, Want, place, redo, undo};
 use crate::pool::Choice;
 use crate::rights::{Claim, Loss, Right, lost};
 use crate::tree::Demand;
-use crate::work::PieceIx;
+use crate::work::{PieceIx, Work};
 
 /// So many pieces at most may come into question.
 const CANDIDATES: usize = 12;
@@ -78,6 +78,7 @@ impl Ground<'_> {
             undo(self.rooms, want, how.view, &found.placements);
             found.victims.iter().rev().for_each(|victim| self.back(victim));
         }
+        self.count_over();
         if let Some(candidates) = self.candidates(claim, want, how, limited) {
             let left = TRIALS - self.orders.trials;
             let chosen = Vec::new();
@@ -177,7 +178,7 @@ impl Ground<'_> {
         let mut taken: Vec<PieceIx> = Vec::new();
         let mut others = None;
         if claim.moves {
-            others = Some(self.work.of_leaf.iter().chain(&self.work.spare).flatten().copied());
+            others = Some(self.open());
         } else {
             self.each_right(claim, |ix| {
                 taken.push(ix);
@@ -208,6 +209,23 @@ impl Ground<'_> {
         }
         all.sort_unstable_by_key(|candidate| (candidate.toll, candidate.piece));
         Some(all)
+    }
+
+    /// Finds how many pieces at the beginning of each list are over for this cycle. Nothing may be taken in thought.
+    fn count_over(&mut self) {
+        let Self { work, orders, .. } = self;
+        let work: &Work = work;
+        orders.over.resize(2 * work.of_leaf.len(), 0);
+        for (over, list) in orders.over.iter_mut().zip(work.of_leaf.iter().chain(&work.spare)) {
+            let is_over = |ix: &&PieceIx| !work.pieces[**ix].alive || work.pieces[**ix].fresh;
+            *over += list[*over..].iter().take_while(is_over).count();
+        }
+    }
+
+    /// All other pieces.
+    fn open(&self) -> impl Iterator<Item = PieceIx> + '_ {
+        let lists = self.work.of_leaf.iter().chain(&self.work.spare).zip(&self.orders.over);
+        lists.flat_map(|(list, over)| &list[*over..]).copied()
     }
 
     /// A piece, and what cannot stay without it.
