@@ -177,12 +177,18 @@ impl Ground<'_> {
         let mut all: Vec<Candidate> = Vec::new();
         let mut taken: Vec<PieceIx> = Vec::new();
         let mut others = None;
+        let useful = |node| want.parts.iter().any(|part| self.usable(how, &part.each, node));
+        let useful_with = |ix: PieceIx| {
+            let with = self.with_it(ix);
+            let mut spots = with.iter().flat_map(|ix| &self.work.pieces[*ix].spots);
+            limited || spots.any(|spot| useful(spot.node))
+        };
         if claim.moves {
             others = Some(self.open());
         } else {
-            self.each_right(claim, |ix| {
+            self.each_right(claim, useful_with, |ix| {
                 taken.push(ix);
-                true
+                taken.len() <= CANDIDATES
             });
         }
         for ix in taken.into_iter().chain(others.into_iter().flatten()) {
@@ -190,17 +196,16 @@ impl Ground<'_> {
             if !piece.alive || piece.fresh {
                 continue;
             }
-            let useful = |node| want.parts.iter().any(|part| self.usable(how, &part.each, node));
-            let with = self.with_it(ix);
-            let spots = || with.iter().flat_map(|ix| &self.work.pieces[*ix].spots);
-            if !limited && !spots().any(|spot| useful(spot.node)) {
+            if !useful_with(ix) {
                 continue;
             }
             let Some(right) = self.right(claim, ix, true) else { continue };
             if all.len() == CANDIDATES {
                 return None;
             }
-            let gives = spots().filter(|spot| useful(spot.node)).map(|spot| spot.each.gpu).sum();
+            let with = self.with_it(ix);
+            let spots = with.iter().flat_map(|ix| &self.work.pieces[*ix].spots);
+            let gives = spots.filter(|spot| useful(spot.node)).map(|spot| spot.each.gpu).sum();
             all.push(Candidate {
                 toll: ((right.loss, !piece.surplus), lost(self.snapshot, piece)),
                 piece: ix,
@@ -229,7 +234,7 @@ impl Ground<'_> {
     }
 
     /// A piece, and what cannot stay without it.
-    fn with_it(&self, ix: PieceIx) -> Vec<PieceIx> {
+    pub(super) fn with_it(&self, ix: PieceIx) -> Vec<PieceIx> {
         let piece = &self.work.pieces[ix];
         let mut all = if piece.surplus { Vec::new() } else { self.work.surplus_of(piece.job) };
         all.push(ix);

@@ -12,11 +12,17 @@ use crate::work::{PieceIx, Spot};
 const EMPTIEST: usize = 32;
 
 impl Ground<'_> {
-    /// Visits what the claim may take, migrations apart, until told to stop.
-    pub(super) fn each_right(&self, claim: &Claim, mut visit: impl FnMut(PieceIx) -> bool) {
+    /// Visits what the claim may take of what is worth taking, migrations apart, until told to stop.
+    pub(super) fn each_right(
+        &self,
+        claim: &Claim,
+        worth: impl Fn(PieceIx) -> bool,
+        mut visit: impl FnMut(PieceIx) -> bool,
+    ) {
         let mut is_over = |ix: PieceIx| {
             let piece = &self.work.pieces[ix];
-            right(self.snapshot, self.tree, claim, piece).is_some() && !visit(ix)
+            let open = piece.alive && !piece.fresh && worth(ix);
+            open && right(self.snapshot, self.tree, claim, piece).is_some() && !visit(ix)
         };
         let mut takers = Takers::new(self.snapshot, claim);
         for (leaf, pieces) in self.work.of_leaf.iter().enumerate().filter(|(_, all)| !all.is_empty()) {
@@ -40,8 +46,9 @@ impl Ground<'_> {
         if there >= wanted {
             return true;
         }
-        self.each_right(claim, |ix| {
-            let usable = |spot: &&Spot| want.parts.iter().any(|part| self.usable(how, &part.each, spot.node));
+        let usable = |spot: &&Spot| want.parts.iter().any(|part| self.usable(how, &part.each, spot.node));
+        let worth = |ix: PieceIx| self.work.pieces[ix].spots.iter().any(|spot| usable(&spot));
+        self.each_right(claim, worth, |ix| {
             let here = self.work.pieces[ix].spots.iter().filter(usable);
             there += here.map(|spot| if each.gpu > 0 { spot.each.gpu } else { spot.each.cpu }).sum::<i64>();
             there < wanted
@@ -65,13 +72,14 @@ impl Ground<'_> {
             self.usable(how, &part.each, node) && (domain.is_none() || how.pool.value(node) == domain)
         };
         let mut sites: Vec<NodeIx> = Vec::new();
-        self.each_right(claim, |ix| {
-            let with = if self.work.pieces[ix].surplus {
-                Vec::new()
-            } else {
-                self.work.surplus_of(self.work.pieces[ix].job)
-            };
-            for ix in with.into_iter().chain([ix]) {
+        let worth = |ix: PieceIx| {
+            let piece = &self.work.pieces[ix];
+            // what is above a gang and goes along may be elsewhere
+            let along = !piece.surplus && self.work.surplus_in[piece.leaf] > 0;
+            along || piece.spots.iter().any(|spot| belongs(spot.node))
+        };
+        self.each_right(claim, worth, |ix| {
+            for ix in self.with_it(ix) {
                 let nodes = self.work.pieces[ix].spots.iter().map(|spot| spot.node);
                 sites.extend(nodes.filter(|node| belongs(*node)));
             }
