@@ -70,8 +70,8 @@ impl Ground<'_> {
 struct Course {
     /// In each bucket.
     at: Vec<usize>,
-    /// The first turns of buckets, as they were when they were last looked at.
-    firsts: BinaryHeap<Reverse<(Place, usize)>>,
+    /// The first turns of buckets, as they were when they were last looked at; `None`: they were not yet.
+    firsts: Option<BinaryHeap<Reverse<(Place, usize)>>>,
     /// Turns that were not there when the cycle began: growth of gangs that it placed.
     grown: BTreeMap<Place, Turn>,
 }
@@ -101,13 +101,7 @@ impl Queue {
         let mut used: Vec<Vertex> = used.collect();
         used.sort_by_key(|line| Reverse(ground.tree.depth(*line)));
         for line in used {
-            let buckets = &ground.lines.of(class)[line].buckets;
-            let first = |(ix, bucket): (usize, &lines::Bucket)| {
-                bucket.entries.first().map(|entry| Reverse((entry.place, ix)))
-            };
-            let course = &mut queue.courses[line];
-            course.at = vec![0; buckets.len()];
-            course.firsts = buckets.iter().enumerate().filter_map(first).collect();
+            queue.courses[line].at = vec![0; ground.lines.of(class)[line].buckets.len()];
             queue.refresh(ground, line, pass);
         }
         queue
@@ -124,10 +118,17 @@ impl Queue {
             }
         }
         let mut first = None;
-        while let Some(Reverse((place, ix))) = course.firsts.peek().copied() {
-            let (bucket, at) = (&buckets[ix], &mut course.at[ix]);
+        let Course { at: course_at, firsts, .. } = course;
+        // only what is not passed over is looked at at all
+        let firsts = firsts.get_or_insert_with(|| {
+            let here = course_at.iter().zip(buckets).enumerate();
+            let open = here.filter_map(|(ix, (at, bucket))| Some((bucket.entries.get(*at)?.place, ix)));
+            open.map(Reverse).collect()
+        });
+        while let Some(Reverse((place, ix))) = firsts.peek().copied() {
+            let (bucket, at) = (&buckets[ix], &mut course_at[ix]);
             let Some(next) = bucket.turn(*at, line) else {
-                course.firsts.pop();
+                firsts.pop();
                 continue;
             };
             let here = bucket.entries[*at].place;
@@ -138,9 +139,9 @@ impl Queue {
                 }
                 *at += 1;
             }
-            course.firsts.pop();
+            firsts.pop();
             if let Some(entry) = bucket.entries.get(*at) {
-                course.firsts.push(Reverse((entry.place, ix)));
+                firsts.push(Reverse((entry.place, ix)));
             }
         }
         if ground.tree.promises_to_people(line) && self.class == Class::Guaranteed {
