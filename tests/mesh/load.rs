@@ -105,7 +105,7 @@ impl<'a> Submitter<'a> {
 
     /// Why a job waits, or where it is; none while the scheduler has not heard of it.
     pub fn explain(&mut self, id: &str) -> Result<Option<ExplainJobResponse>, Status> {
-        let request = ExplainJobRequest { name: format!("accounts/default/jobs/{id}") };
+        let request = ExplainJobRequest { name: format!("accounts/default/jobs/{id}"), ..Default::default() };
         let call =
             |c: Channel, r: Request<_>| async move { SchedulingServiceClient::new(c).explain_job(r).await };
         match self.api().call(request, call) {

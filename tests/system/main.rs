@@ -8,6 +8,7 @@ mod harness;
 
 mod collector;
 mod console;
+mod database;
 mod door;
 mod drain;
 mod gang;
@@ -26,3 +27,4 @@ mod refusals;
 mod sessions;
 mod tokens;
 mod trace;
+mod whatif;

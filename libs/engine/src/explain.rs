@@ -8,16 +8,15 @@ use crate::pool::{Choice, Pool};
 use crate::reason::{Reason, Resource};
 use crate::room::{Rooms, View};
 
-/// Would it fit if nothing were promised to anybody?
-pub(crate) fn fits(pool: &Pool, rooms: &mut Rooms, want: &Want) -> bool {
-    let all = |view: View| Try { pool, view, choice: Choice::Mixed, pin: None };
-    let some = |part: &Part| holds(rooms, &part.each, all(View::Raw));
+/// Is there room for it? In [`View::Raw`]: were nothing promised to anybody?
+pub(crate) fn fits(pool: &Pool, rooms: &mut Rooms, want: &Want, view: View) -> bool {
+    let some = |part: &Part| holds(rooms, &part.each, Try { pool, view, choice: Choice::Mixed, pin: None });
     if !want.parts.iter().all(some) {
         return false;
     }
     pool.choices(&want.largest()).into_iter().any(|choice| {
-        let placed = place(rooms, want, Try { pool, view: View::Raw, choice, pin: None });
-        placed.map(|placed| undo(rooms, want, View::Raw, &placed)).is_ok()
+        let placed = place(rooms, want, Try { pool, view, choice, pin: None });
+        placed.map(|placed| undo(rooms, want, view, &placed)).is_ok()
     })
 }
 
@@ -31,7 +30,7 @@ pub(crate) fn no_room(
     kept_for: &[JobIx],
 ) -> Reason {
     match kept_for.first() {
-        Some(first) if fits(pool, rooms, want) => {
+        Some(first) if fits(pool, rooms, want, View::Raw) => {
             let jobs = u32::try_from(kept_for.len()).unwrap_or(u32::MAX);
             Reason::KeptForOthers { first: *first, jobs }
         }

@@ -12,6 +12,7 @@ mod engine;
 mod evict;
 mod explain;
 mod feasible;
+pub mod forecast;
 mod index;
 mod judge;
 mod model;
@@ -29,6 +30,7 @@ mod scorer;
 mod shapes;
 mod tell;
 mod tree;
+pub mod whatif;
 mod work;
 mod world;
 

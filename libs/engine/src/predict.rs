@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::forecast::{COURSES, Courses};
 use crate::model::Millis;
 
 /// Votes of the wider groups against one for each job of a narrower one.
@@ -321,6 +322,29 @@ impl Prediction {
             last = to;
         }
         last
+    }
+
+    /// How much longer a job runs that has run for `after`, in equally likely courses, the shortest first: the middles of
+    /// sixteenths of what may be.
+    pub fn courses(&self, after: Millis) -> Courses {
+        let all: u64 = self.left(after).map(|(_, _, mass)| mass).sum();
+        // longer than anything that was ever seen: as long again
+        let mut courses = [after.max(1000); COURSES];
+        let (mut below, mut course) = (0u64, 0);
+        for (from, to, mass) in self.left(after) {
+            while course < COURSES {
+                let target = all * (2 * course as u64 + 1) / (2 * COURSES as u64);
+                if below + mass < target {
+                    break;
+                }
+                let part =
+                    i128::from(to - from) * i128::from(target.saturating_sub(below)) / i128::from(mass);
+                courses[course] = from - after + i64::try_from(part).unwrap_or(0);
+                course += 1;
+            }
+            below += mass;
+        }
+        courses
     }
 
     /// The least expected time a job takes for one end of such a job, if it is given up after the best time: the Gittins index

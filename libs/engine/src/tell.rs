@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::cycle::{Blocked, Decided};
-use crate::explain::{no_room, short_of};
+use crate::explain::{fits, no_room, short_of};
 use crate::feasible::Feasible;
 use crate::model::{Class, JobIx, Millis, NodeIx, Preemptible, Snapshot, Verdict};
 use crate::queue::{Ground, Kind, Lines, Modest, Pass, Queue, Turn};
 use crate::reason::Reason;
-use crate::room::Rooms;
+use crate::room::{Rooms, View};
 use crate::shapes::Shapes;
 use crate::tree::{Bound, Tree, Vertex};
 use crate::work::Work;
@@ -19,6 +19,8 @@ use crate::world::World;
 pub(crate) struct Told {
     /// Why there is no room, by shape.
     room: Vec<Option<Reason>>,
+    /// Whether there is room, by shape.
+    fits: Vec<Option<bool>>,
     /// Replicas taken back in this cycle, by node.
     going: Option<BTreeMap<NodeIx, u32>>,
     /// In whose favour something is kept, in order.
@@ -55,6 +57,7 @@ impl<'a> Teller<'a> {
     pub fn new(world: &'a mut World<'_>, decided: &'a Decided, told: &'a mut Told) -> Self {
         let World { s, shapes, tree, rooms, work, lines, feasible, .. } = world;
         told.room.resize(shapes.len(), None);
+        told.fits.resize(shapes.len(), None);
         Self { s, shapes, lines, tree, rooms, work, feasible, decided, told }
     }
 
@@ -107,13 +110,17 @@ impl<'a> Teller<'a> {
             kept.charge(self.rooms);
             return Some((vec![short, Reason::Reserved { expected_start: kept.start }], kept.start));
         }
-        let reason = match self.blocked(job) {
-            Blocked::Limit(bound) => limit(bound),
-            Blocked::MayNotBorrow => Reason::MayNotBorrow { account: self.s.jobs[job].account },
-            Blocked::Past(reason) | Blocked::Never(reason) => reason,
-            Blocked::Room => self.room_reason(job),
+        let quota = match self.blocked(job) {
+            Blocked::Limit(first) => self.limits(job, first),
+            Blocked::MayNotBorrow => vec![Reason::MayNotBorrow { account: self.s.jobs[job].account }],
+            Blocked::Past(reason) | Blocked::Never(reason) => return Some((vec![reason], None)),
+            Blocked::Room => return Some((vec![self.room_reason(job)], None)),
         };
-        Some((vec![reason], None))
+        let mut reasons = quota;
+        if !self.fits_now(job) {
+            reasons.push(self.room_reason(job));
+        }
+        Some((reasons, None))
     }
 
     /// Runs, gets something, is only just being revoked, or wants nothing: no verdict.
@@ -177,6 +184,28 @@ impl<'a> Teller<'a> {
             };
         }
         first.unwrap_or(Blocked::Room)
+    }
+
+    /// All limits in a job's way, from its own account up, where `first` is the first.
+    fn limits(&self, job: usize, first: Bound) -> Vec<Reason> {
+        let ask = &self.shapes.asks[self.shapes.ask(job, 0)];
+        let asker = self.work.asker(self.s, self.tree, job);
+        let of = |demands| self.tree.bounds(asker, demands, false).map(limit).collect::<Vec<Reason>>();
+        let first = limit(first);
+        let same = ask.options.iter().map(|(_, demands)| of(demands)).find(|all| all.first() == Some(&first));
+        same.unwrap_or_else(|| vec![first])
+    }
+
+    /// Is there room for it, whatever its quota says?
+    fn fits_now(&mut self, job: usize) -> bool {
+        let shape = self.shapes.of(job);
+        if let Some(known) = self.told.fits[shape] {
+            return known;
+        }
+        let (want, pool) = (self.work.missing(self.s, job, false), self.shapes.pool(job));
+        let fits = fits(pool, self.rooms, &want, View::Now);
+        self.told.fits[shape] = Some(fits);
+        fits
     }
 
     fn room_reason(&mut self, job: usize) -> Reason {

@@ -218,9 +218,16 @@ pub struct AIJobStatus {
     /// What it held and holds: the last spans, oldest first; of them only the last may go on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<UsageSpan>,
+    /// What it was served in spans that are no more in `usage`: thousandths of a GPU (of work without GPUs: one) times milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub served_before: i64,
     /// Why it waits: the scheduler's part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<SchedulingStatus>,
+}
+
+fn is_zero(n: &i64) -> bool {
+    *n == 0
 }
 
 /// Where a job is on its way.
@@ -310,6 +317,22 @@ pub struct UsageSpan {
     /// How it ended: the phase, `Resized`, or why the job waits again; empty while it goes on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub outcome: String,
+}
+
+impl UsageSpan {
+    /// What was served in it until then: thousandths of a GPU (of work without GPUs: one) times milliseconds.
+    pub fn served(&self, now_millis: i64) -> i64 {
+        let until = self.until_millis.unwrap_or(now_millis);
+        until.saturating_sub(self.from_millis).max(0).saturating_mul(self.gpu_millis.max(1))
+    }
+}
+
+impl AIJobStatus {
+    /// What the job was served in all its starts, in the units of [`UsageSpan::served`].
+    pub fn served(&self, now_millis: i64) -> i64 {
+        let spans = self.usage.iter().map(|span| span.served(now_millis));
+        spans.fold(self.served_before, i64::saturating_add)
+    }
 }
 
 /// Why a job waits, as the scheduler last said.

@@ -18,6 +18,9 @@ pub const LIST_REVISION: &str = "crater.dev/list-revision";
 /// The ConfigMap with the limits that the scheduler was last streamed.
 pub const LIMITS_CONFIGMAP: &str = "crater-limits";
 
+/// The ConfigMap with what the scheduler learned of how long jobs run and wait.
+pub const EXPERIENCE_CONFIGMAP: &str = "crater-experience";
+
 /// Keeps an AIJob until its end is recorded in the database.
 pub const RECORD_FINALIZER: &str = "crater.dev/record";
 

@@ -52,7 +52,9 @@ pub fn follow(view: &View<'_>, next: &mut AIJobStatus) {
         next.usage.push(held);
     }
     let surplus = next.usage.len().saturating_sub(KEPT);
-    next.usage.drain(..surplus);
+    for span in next.usage.drain(..surplus) {
+        next.served_before = next.served_before.saturating_add(span.served(view.now_millis));
+    }
 }
 
 fn held(view: &View<'_>, next: &AIJobStatus, holdings: &Holdings<'_>) -> UsageSpan {

@@ -6,6 +6,8 @@ mod common;
 
 use common::{Fake, Step, TOKEN, changed, ended, job_in, lines};
 use crater_api::job::v1::{Job, JobState};
+use crater_api::scheduling::v1::SimulateResponse;
+use crater_api::scheduling::v1::simulate_response::Outcome;
 use crater_domain::{Code, Error};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -39,12 +41,29 @@ async fn a_lost_answer_makes_no_second_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_submits_nothing() {
+async fn a_dry_run_submits_nothing_and_tells_what_would_come_of_it() {
     let fake = Fake::start().await;
-    let done = fake.crater(&["submit", "-A", "lab", "--name", "a", "--dry-run", "--", "true"]).await;
+    let dry = ["submit", "-A", "lab", "--name", "a", "--gpu", "2", "--dry-run"];
+    let run = |more: &'static [&str]| fake.crater(Box::leak([&dry[..], more].concat().into_boxed_slice()));
+    // the scheduler's silence is no refusal
+    let done = run(&["--", "true"]).await;
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(done.stdout.starts_with("would be accepted: a in account lab"), "{}", done.stdout);
-    assert_eq!(fake.state().jobs.len(), 0);
+    assert!(done.stderr.contains("where and when it would start cannot be told"), "{}", done.stderr);
+    let outcome = Outcome { message: "It would wait: no room.".into(), ..Default::default() };
+    fake.state().simulated = Some(SimulateResponse { job: Some(outcome), ..Default::default() });
+    let done = run(&["--", "true"]).await;
+    assert!(done.stdout.ends_with("\nIt would wait: no room.\n"), "{}", done.stdout);
+    let done = run(&["-o", "json", "--", "true"]).await;
+    let said: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(said["simulation"]["job"]["message"], "It would wait: no room.");
+    assert_eq!(said["name"], "accounts/lab/jobs/a");
+    let state = fake.state();
+    assert_eq!((state.jobs.len(), state.simulations.len()), (0, 3));
+    let asked = &state.simulations[0];
+    assert_eq!((&*asked.parent, asked.with_remedies), ("accounts/lab", true));
+    let roles = &asked.job.as_ref().unwrap().roles;
+    assert_eq!(roles[0].resources.unwrap().gpu_millis, 2000, "as the server read it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -210,6 +210,13 @@ impl SchedulingService for Knows {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn simulate(
+        &self,
+        _: Request<scheduling::SimulateRequest>,
+    ) -> Result<Response<scheduling::SimulateResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn watch_cluster(
         &self,
         _: Request<scheduling::WatchClusterRequest>,

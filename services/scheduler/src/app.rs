@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crater_auth::{Caller, Principal, Role};
 use crater_domain::{AccountId, Error, JobName, Parent, ResourceKind, Resources, Result};
+use crater_engine::JobIx;
+use crater_engine::forecast::Forecast;
 use crater_k8s::allocation::Placement;
 use crater_k8s::node::{Turn, Word};
 use futures::Stream;
@@ -14,12 +16,15 @@ use tokio::time::Instant;
 
 use crate::board::{Board, NodeView};
 use crate::cache::{Cache, Key};
+use crate::foresight;
 use crate::jobs::JobEntry;
 use crate::nodes;
 use crate::reasons::{Blocker, Told, Verdicts};
+use crate::remedies::Remedy;
 use crate::shared::Shared;
 use crate::stream::{self, Event};
 use crate::usage::{self, Held, Subject};
+use crate::whatif::{self, Answer, Question};
 
 /// How long a job that is not known is waited for: it may be news.
 const NEWS: Duration = Duration::from_secs(2);
@@ -54,6 +59,8 @@ pub struct Explained {
     pub message: String,
     /// What it holds.
     pub placements: Vec<Placement>,
+    /// When it is likely to start, if it waits.
+    pub forecast: Option<Forecast>,
 }
 
 /// The scheduler's answers. Clones share it.
@@ -148,20 +155,58 @@ impl App {
         let key = Key { namespace: name.account.namespace(), name: name.job.to_string() };
         let mut changes = self.shared.changes();
         let deadline = Instant::now() + NEWS;
-        loop {
+        let mut explained = loop {
             changes.mark_unchanged();
             let verdicts = self.shared.verdicts();
             {
                 let cache = self.shared.cache();
                 if let Some(entry) = cache.jobs.get(&key) {
-                    return Ok(explained(&cache, &verdicts, &key, entry, name));
+                    break explained(&cache, &verdicts, &key, entry, name);
                 }
             }
             // accepted a moment ago, it may still be on its way to us
             if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
                 return Err(Error::not_found("job", name));
             }
+        };
+        if explained.waiting && explained.told.as_ref().is_some_and(|told| told.position > 0) {
+            explained.forecast = self.forecast(key).await?;
         }
+        Ok(explained)
+    }
+
+    /// When a job that waited at the last cycle is likely to start.
+    async fn forecast(&self, key: Key) -> Result<Option<Forecast>> {
+        let decided = self.shared.decided().borrow().clone();
+        let Some(decided) = decided else { return Ok(None) };
+        let shared = self.shared.clone();
+        let told = tokio::task::spawn_blocking(move || {
+            let at = decided.frame.jobs.iter().position(|job| *job == key)?;
+            let order = foresight::order(&decided.plan);
+            let job = JobIx::of(at);
+            if !order.contains(&job) {
+                return None;
+            }
+            shared.foresight().tell(&decided.frame, &order, job)
+        });
+        told.await.map_err(Error::internal)
+    }
+
+    /// What would start a job that waits.
+    pub async fn remedies(&self, name: &JobName) -> Result<Vec<Remedy>> {
+        whatif::remedies(&self.shared, name).await
+    }
+
+    /// What would come of something that is not so.
+    pub async fn simulate(&self, caller: &Caller, question: Question) -> Result<Answer> {
+        if let Some(job) = &question.job {
+            self.must_see(caller, &job.account, "account", job.account.resource_name()).await?;
+        }
+        for (subject, _) in &question.quotas {
+            let account = &subject.account;
+            self.must_see(caller, account, "account", account.resource_name()).await?;
+        }
+        whatif::simulate(&self.shared, caller, question).await
     }
 
     /// What accounts (all below them included) or users in them hold, all at one moment.
@@ -228,11 +273,12 @@ fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, na
         None => format!("It holds {}.", holds()),
     };
     let waiting = !entry.over() && placements.is_empty();
-    Explained { name: name.to_string(), waiting: waiting || told.is_some(), told, message, placements }
+    let waiting = waiting || told.is_some();
+    Explained { name: name.to_string(), waiting, told, message, placements, forecast: None }
 }
 
 /// Consecutive replicas of a role on one node become one run.
-fn runs(mut single: Vec<Placement>) -> Vec<Placement> {
+pub fn runs(mut single: Vec<Placement>) -> Vec<Placement> {
     single.sort_by(|a, b| (&a.role, a.first_replica).cmp(&(&b.role, b.first_replica)));
     let mut out: Vec<Placement> = Vec::new();
     for next in single {

@@ -158,6 +158,9 @@ struct Assumed<T> {
     covered: bool,
 }
 
+/// So many ends are remembered for those who learn from them; a standby hears of no cycle and learns nothing.
+const UNHEARD: usize = 10_000;
+
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub struct Cache {
@@ -171,12 +174,19 @@ pub struct Cache {
     listed: u64,
     pub(crate) models: Models,
     pub(crate) bars: Bars,
+    /// Jobs whose end was seen, until somebody takes note.
+    ended: Vec<JobEntry>,
+    /// The uids of those that were deleted.
+    gone: Vec<String>,
     quotas: Option<Quotas>,
 }
 
 impl Cache {
     /// An event of the watch of AIJobs. Answers whether it matters to a decision: what we say of a job does not.
     pub fn job(&mut self, event: Event<AIJob>) -> bool {
+        if let Event::Apply(object) | Event::Delete(object) = &event {
+            self.note_end(object, matches!(event, Event::Delete(_)));
+        }
         let matters = match &event {
             Event::Apply(object) => {
                 self.jobs.get(&Key::of(object)).is_none_or(|before| before.differs(object))
@@ -186,6 +196,23 @@ impl Cache {
         let models = &self.models;
         self.jobs.apply(event, |object| Some(JobEntry::new(object, models)));
         matters
+    }
+
+    fn note_end(&mut self, object: &AIJob, deleted: bool) {
+        let before = self.jobs.get(&Key::of(object));
+        // an end that was there before we looked is no news
+        let ends = before.is_some_and(|before| !before.state().is_final()) && object.state().is_final();
+        if ends && self.ended.len() < UNHEARD {
+            self.ended.push(JobEntry::new(object.clone(), &self.models));
+        }
+        if (ends || deleted) && self.gone.len() < UNHEARD {
+            self.gone.push(object.spec.job_uid.clone());
+        }
+    }
+
+    /// Jobs whose end was seen since the last call, and the uids of all that start no more.
+    pub fn take_ended(&mut self) -> (Vec<JobEntry>, Vec<String>) {
+        (std::mem::take(&mut self.ended), std::mem::take(&mut self.gone))
     }
 
     /// An event of the watch of Allocations.

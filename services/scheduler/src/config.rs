@@ -29,8 +29,8 @@ pub struct Config {
     pub consolidate: bool,
     /// Whether best-effort jobs count against limits, too.
     pub best_effort_limited: bool,
-    /// In which order the jobs of one account go: `fifo`, `priority`, or `sjf` (by priority, then the shortest GPU-time that owners expect, with
-    /// ageing).
+    /// In which order the jobs of one account go: `fifo`, `priority`, `sjf` (by priority, then the shortest GPU-time that is left by what was
+    /// learned from jobs like it and by what owners say, with ageing), or `las` (by priority, then least attained service).
     pub order: Queueing,
     /// Where replicas go among the nodes that have room: `pack`, `best-fit`, `spread`, `fragmentation` or `crater`.
     pub placement: Placing,
@@ -66,17 +66,6 @@ impl Config {
         match self.lease_seconds {
             2..=300 => Ok(Duration::from_secs(self.lease_seconds.into())),
             _ => Err("must be from 2 to 300"),
-        }
-    }
-
-    /// In which order the jobs of one account go.
-    ///
-    /// # Errors
-    /// `las`: the engine could, but what jobs were served in earlier runs is not kept here.
-    pub fn order(&self) -> Result<Queueing, &'static str> {
-        match self.order {
-            Queueing::Las => Err("must be fifo, priority or sjf"),
-            order => Ok(order),
         }
     }
 

@@ -3,15 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crater_engine::{Plan, Settings, Snapshot, decide};
+use crater_engine::{Plan, Snapshot, decide};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
-use crate::frame::Promise;
+use crate::foresight::Decided;
 use crate::reasons::verdicts;
 use crate::record::Recorder;
 use crate::shared::Shared;
-use crate::snapshot::{Beside, frame};
 use crate::writer::Writer;
 
 /// What comes within this time is decided on together.
@@ -25,7 +24,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The loop's own memory. Losing it loses no law.
 struct Memory {
     cycle: u64,
-    promises: Vec<Promise>,
     /// The epoch, and the request for the list with which it began.
     term: Option<(i64, u64)>,
 }
@@ -34,13 +32,12 @@ struct Memory {
 pub async fn run(
     shared: Arc<Shared>,
     writer: Arc<Writer>,
-    settings: Settings,
     recorder: Arc<Mutex<Option<Recorder>>>,
 ) -> Result<(), String> {
     let mut changes = shared.changes();
     let mut accounts = shared.directory.changes();
     let mut terms = shared.leader.changes();
-    let mut memory = Memory { cycle: 0, promises: Vec::new(), term: None };
+    let mut memory = Memory { cycle: 0, term: None };
     let mut pause = FIRST_PAUSE;
     let mut next = Instant::now();
     loop {
@@ -54,7 +51,7 @@ pub async fn run(
         changes.mark_unchanged();
         accounts.mark_unchanged();
         terms.mark_unchanged();
-        let well = once(&shared, &writer, settings, &recorder, &mut memory).await?;
+        let well = once(&shared, &writer, &recorder, &mut memory).await?;
         if well {
             pause = FIRST_PAUSE;
         } else {
@@ -70,12 +67,11 @@ pub async fn run(
 async fn once(
     shared: &Arc<Shared>,
     writer: &Writer,
-    settings: Settings,
     recorder: &Arc<Mutex<Option<Recorder>>>,
     memory: &mut Memory,
 ) -> Result<bool, String> {
     let Some(term) = shared.leader.term() else {
-        memory.promises.clear();
+        shared.promise(Vec::new());
         return Ok(true);
     };
     let listed = match memory.term {
@@ -83,7 +79,7 @@ async fn once(
         _ => {
             let request = shared.relist();
             memory.term = Some((term.epoch, request));
-            memory.promises.clear();
+            shared.promise(Vec::new());
             request
         }
     };
@@ -91,21 +87,7 @@ async fn once(
         return Ok(true);
     }
     memory.cycle += 1;
-    let tree = shared.directory.account_tree();
-    let frame = {
-        let mut setbacks = shared.setbacks();
-        let cache = shared.cache();
-        setbacks.retain(|job| cache.jobs.get(job).is_some());
-        let beside = Beside {
-            tree: &tree,
-            setbacks: &setbacks,
-            promises: &memory.promises,
-            settings,
-            now_ms: shared.now_ms(),
-            cycle: memory.cycle,
-        };
-        frame(&cache, &beside)
-    };
+    let frame = shared.frame(memory.cycle, None);
     let recorder = recorder.clone();
     let decided = tokio::task::spawn_blocking(move || {
         let plan = decide(&frame.snapshot).map_err(|error| format!("deciding on a snapshot: {error}"))?;
@@ -114,9 +96,12 @@ async fn once(
         Ok::<_, String>((frame, plan, verdicts))
     });
     let (frame, plan, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
-    memory.promises = frame.keep(&plan.holds);
+    shared.promise(frame.keep(&plan.holds));
     shared.say(verdicts);
-    Ok(writer.carry_out(shared, &frame, &plan, term.epoch).await)
+    let decided = Arc::new(Decided { frame, plan });
+    let well = writer.carry_out(shared, &decided.frame, &decided.plan, term.epoch).await;
+    shared.leave(decided);
+    Ok(well)
 }
 
 /// Adds to the recording, if there is one. Scheduling does not depend on it: what cannot be written ends it.

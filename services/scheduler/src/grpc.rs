@@ -1,5 +1,7 @@
 //! Parse, call, map. Generated types end here.
 
+mod simulate;
+
 use std::collections::BTreeMap;
 
 use crater_api::convert::{parse_page_size, resources, timestamp};
@@ -9,6 +11,7 @@ use crater_api::scheduling::v1::watch_cluster_response::{self as watch, Event as
 use crater_api::status::OrStatus;
 use crater_auth::Caller;
 use crater_domain::{AccountId, Error, IdError, JobName, Parent, ResourceKind, UserId};
+use crater_engine::forecast::Forecast;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
@@ -68,9 +71,23 @@ impl SchedulingService for Grpc {
         request: Request<pb::ExplainJobRequest>,
     ) -> Result<Response<pb::ExplainJobResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let name = request.into_inner().name.parse().map_err(wrong("name")).or_status()?;
+        let request = request.into_inner();
+        let name = request.name.parse().map_err(wrong("name")).or_status()?;
         let explained = self.0.explain(&caller, &name).await.or_status()?;
-        Ok(Response::new(answer(explained)))
+        let look = request.with_remedies && explained.waiting;
+        let remedies = if look { self.0.remedies(&name).await.or_status()? } else { Vec::new() };
+        let remedies = remedies.into_iter().map(simulate::remedy).collect();
+        Ok(Response::new(pb::ExplainJobResponse { remedies, ..answer(explained) }))
+    }
+
+    async fn simulate(
+        &self,
+        request: Request<pb::SimulateRequest>,
+    ) -> Result<Response<pb::SimulateResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let question = simulate::question(&caller, &request.into_inner()).or_status()?;
+        let answer = self.0.simulate(&caller, question).await.or_status()?;
+        Ok(Response::new(simulate::answer(answer)))
     }
 
     async fn get_usage(
@@ -248,12 +265,18 @@ fn entry(waiting: Waiting) -> pb::QueueEntry {
     }
 }
 
+fn forecast(of: Forecast) -> pb::Forecast {
+    let (p50_time, p90_time) = (Some(timestamp(of.p50)), Some(timestamp(of.p90)));
+    pb::Forecast { p50_time, p90_time, sure: of.sure }
+}
+
+fn placement(p: crater_k8s::allocation::Placement) -> pb::Placement {
+    let millis = i32::try_from(p.gpu_millis).unwrap_or(i32::MAX);
+    let gpus = p.gpus.into_iter().map(|indexes| pb::ReplicaGpus { indexes, millis }).collect();
+    pb::Placement { node: p.node, role: p.role, first_replica: p.first_replica, count: p.count, gpus }
+}
+
 fn answer(of: Explained) -> pb::ExplainJobResponse {
-    let placement = |p: crater_k8s::allocation::Placement| {
-        let millis = i32::try_from(p.gpu_millis).unwrap_or(i32::MAX);
-        let gpus = p.gpus.into_iter().map(|indexes| pb::ReplicaGpus { indexes, millis }).collect();
-        pb::Placement { node: p.node, role: p.role, first_replica: p.first_replica, count: p.count, gpus }
-    };
     let told = of.told;
     pb::ExplainJobResponse {
         job: of.name,
@@ -263,5 +286,7 @@ fn answer(of: Explained) -> pb::ExplainJobResponse {
         blockers: told.into_iter().flat_map(|told| told.blockers).map(blocker).collect(),
         message: of.message,
         placements: of.placements.into_iter().map(placement).collect(),
+        remedies: Vec::new(),
+        forecast: of.forecast.map(forecast),
     }
 }

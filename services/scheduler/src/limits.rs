@@ -10,16 +10,13 @@ use crater_api::quota::v1::quota_service_client::QuotaServiceClient;
 use crater_api::quota::v1::watch_quotas_response::Event;
 use crater_auth::Authenticated;
 use crater_domain::{Limit, Limits, QuotaSubject, ResourceKind, Weight};
-use crater_k8s::lease::ensure_namespace;
-use crater_k8s::names::{LIMITS_CONFIGMAP, SYSTEM_NAMESPACE};
+use crater_k8s::names::LIMITS_CONFIGMAP;
 use crater_service::{Channel, Condition};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::Client;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::cache::{Quota, Quotas};
+use crate::kept;
 use crate::shared::Shared;
 
 /// The sender gives a sign of life more often; after this silence it is dialled anew.
@@ -159,10 +156,8 @@ pub async fn keep(shared: Arc<Shared>, client: Client) -> Result<(), String> {
 }
 
 async fn read(client: &Client) -> Result<Option<Quotas>, kube::Error> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
-    let Some(map) = api.get_opt(LIMITS_CONFIGMAP).await? else { return Ok(None) };
-    let text = map.data.as_ref().and_then(|data| data.get(ENTRY));
-    let rows: Option<BTreeMap<String, Kept>> = text.and_then(|text| serde_json::from_str(text).ok());
+    let Some(text) = kept::read(client, LIMITS_CONFIGMAP, ENTRY).await? else { return Ok(None) };
+    let rows: Option<BTreeMap<String, Kept>> = serde_json::from_str(&text).ok();
     if rows.is_none() {
         tracing::warn!("the kept limits cannot be read: waiting for the quota service");
     }
@@ -199,17 +194,5 @@ async fn write(client: &Client, all: &Quotas) -> Result<(), String> {
     };
     let kept: BTreeMap<String, Kept> = all.iter().map(keep).collect();
     let text = serde_json::to_string(&kept).map_err(|error| error.to_string())?;
-    ensure_namespace(client, SYSTEM_NAMESPACE).await.map_err(|error| error.to_string())?;
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
-    let patch = json!({"data": {ENTRY: text}});
-    match api.patch(LIMITS_CONFIGMAP, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => return Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => return Err(format!("keeping the limits: {error}")),
-    }
-    let metadata = ObjectMeta { name: Some(LIMITS_CONFIGMAP.to_owned()), ..ObjectMeta::default() };
-    let data = Some(BTreeMap::from([(ENTRY.to_owned(), text)]));
-    let map = ConfigMap { metadata, data, ..ConfigMap::default() };
-    let made = api.create(&PostParams::default(), &map).await;
-    made.map(drop).map_err(|error| format!("keeping the limits: {error}"))
+    kept::write(client, LIMITS_CONFIGMAP, ENTRY, &text).await
 }

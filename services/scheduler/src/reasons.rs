@@ -116,19 +116,7 @@ fn next(positions: &mut BTreeMap<AccountId, i32>, account: &AccountId) -> i32 {
 }
 
 fn told(frame: &Frame, verdict: &Verdict, entry: &JobEntry, account: &AccountId, position: i32) -> Told {
-    let mut blockers: Vec<Blocker> = verdict.reasons.iter().map(|r| blocker(frame, verdict, r)).collect();
-    if let Some(barred) = frame.barred.get(&verdict.job.at()) {
-        let at = usize::from(!matches!(verdict.reasons.first(), Some(Reason::Infeasible(_))));
-        blockers.insert(at.min(blockers.len()), Blocker { reason: "NodeRefused", message: barred.clone() });
-    }
-    let mut message = String::new();
-    for blocker in &blockers {
-        let _ = write!(message, "{}{}", if message.is_empty() { "" } else { "; " }, blocker.message);
-    }
-    let said = verdict.reasons.iter().any(|r| matches!(r, Reason::Reserved { expected_start: Some(_) }));
-    if let Some(start) = verdict.expected_start.filter(|_| !said) {
-        let _ = write!(message, "; expected to start at {}", instant(start));
-    }
+    let (blockers, mut message) = blockers(frame, verdict);
     if position > 1 {
         let before = position - 1;
         let _ = match before {
@@ -147,7 +135,26 @@ fn told(frame: &Frame, verdict: &Verdict, entry: &JobEntry, account: &AccountId,
     }
 }
 
-fn sentence(text: &str) -> String {
+/// What is in a job's way, each by itself and all in one line.
+pub fn blockers(frame: &Frame, verdict: &Verdict) -> (Vec<Blocker>, String) {
+    let mut blockers: Vec<Blocker> = verdict.reasons.iter().map(|r| blocker(frame, verdict, r)).collect();
+    if let Some(barred) = frame.barred.get(&verdict.job.at()) {
+        let at = usize::from(!matches!(verdict.reasons.first(), Some(Reason::Infeasible(_))));
+        blockers.insert(at.min(blockers.len()), Blocker { reason: "NodeRefused", message: barred.clone() });
+    }
+    let mut message = String::new();
+    for blocker in &blockers {
+        let _ = write!(message, "{}{}", if message.is_empty() { "" } else { "; " }, blocker.message);
+    }
+    let said = verdict.reasons.iter().any(|r| matches!(r, Reason::Reserved { expected_start: Some(_) }));
+    if let Some(start) = verdict.expected_start.filter(|_| !said) {
+        let _ = write!(message, "; expected to start at {}", instant(start));
+    }
+    (blockers, message)
+}
+
+/// As a sentence.
+pub fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     match letters.next() {
         Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),

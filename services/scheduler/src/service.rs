@@ -18,7 +18,7 @@ use crate::grpc::Grpc;
 use crate::record::Recorder;
 use crate::shared::Shared;
 use crate::writer::Writer;
-use crate::{cycle, limits, status, stream, watches};
+use crate::{cycle, experience, foresight, limits, status, stream, watches};
 
 /// What the service meets from outside.
 pub struct Deps {
@@ -60,8 +60,8 @@ const NAME: &str = "scheduler";
 /// Puts it together; nothing is asked of the cluster yet.
 pub fn build(config: Config, deps: Deps) -> Result<SchedulerService> {
     let life = config.lease().map_err(|why| Error::field("lease_seconds", why))?;
-    config.order().map_err(|why| Error::field("order", why))?;
-    let shared = Arc::new(Shared::new(deps.authority.directory().clone(), deps.clock.clone()));
+    let shared =
+        Arc::new(Shared::new(deps.authority.directory().clone(), deps.clock.clone(), config.settings()));
     Ok(SchedulerService { shared, deps, config, life, readiness: Readiness::new(NAME) })
 }
 
@@ -109,11 +109,11 @@ impl SchedulerService {
             kept
         });
         let recorder = Arc::new(Mutex::new(config.record.as_deref().map(begin).transpose()?));
-        let (of, settings) = (shared.clone(), config.settings());
+        let of = shared.clone();
         let writer = Arc::new(Writer::new(cluster.clone()));
         supervise("allocation", &readiness, &loops, move |condition| {
             condition.ready();
-            cycle::run(of.clone(), writer.clone(), settings, recorder.clone())
+            cycle::run(of.clone(), writer.clone(), recorder.clone())
         });
         let (of, client) = (shared.clone(), cluster.clone());
         supervise("reasons", &readiness, &loops, move |condition| {
@@ -124,6 +124,16 @@ impl SchedulerService {
         supervise("board", &readiness, &loops, move |condition| {
             condition.ready();
             stream::keep_board(of.clone())
+        });
+        let of = shared.clone();
+        supervise("foresight", &readiness, &loops, move |condition| {
+            condition.ready();
+            foresight::run(of.clone())
+        });
+        let (of, client) = (shared.clone(), cluster.clone());
+        supervise("experience", &readiness, &loops, move |condition| {
+            condition.ready();
+            experience::keep(of.clone(), client.clone())
         });
         let app = App::new(shared.clone(), cluster.clone());
         let lease = EpochLease::new(cluster.clone(), SYSTEM_NAMESPACE, SCHEDULER_LEASE, holder, life, clock);

@@ -4,19 +4,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crater_api::convert::to_unix_millis;
 use crater_auth::Directory;
+use crater_engine::{Queueing, Settings};
 use crater_k8s::lease::Clock;
 use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::cache::Cache;
+use crate::foresight::{Decided, Foresight};
+use crate::frame::{Frame, Promise};
+use crate::jobs::JobEntry;
 use crate::leader::Leader;
 use crate::reasons::Verdicts;
 use crate::setbacks::Setbacks;
+use crate::snapshot::{Beside, frame};
 
-/// Where two locks are needed, setbacks come before the cache.
+/// Where several locks are needed, setbacks come before the cache and promises after it.
 pub struct Shared {
     cache: Mutex<Cache>,
     setbacks: Mutex<Setbacks>,
+    promises: Mutex<Vec<Promise>>,
+    settings: Settings,
+    decided: watch::Sender<Option<Arc<Decided>>>,
+    foresight: Mutex<Foresight>,
+    /// Trials on copies of the cluster go one after the other, so that they leave most of the machine to the loop.
+    pub trials: tokio::sync::Mutex<()>,
     verdicts: RwLock<Arc<Verdicts>>,
     /// Who may write.
     pub leader: Leader,
@@ -31,10 +42,15 @@ pub struct Shared {
 
 impl Shared {
     /// Knows nothing yet.
-    pub fn new(directory: Directory, clock: Clock) -> Self {
+    pub fn new(directory: Directory, clock: Clock, settings: Settings) -> Self {
         Self {
             cache: Mutex::default(),
             setbacks: Mutex::default(),
+            promises: Mutex::default(),
+            settings,
+            decided: watch::Sender::default(),
+            foresight: Mutex::default(),
+            trials: tokio::sync::Mutex::default(),
             verdicts: RwLock::default(),
             leader: Leader::new(clock.clone()),
             directory,
@@ -53,6 +69,50 @@ impl Shared {
     /// Jobs that are left aside.
     pub fn setbacks(&self) -> MutexGuard<'_, Setbacks> {
         self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a cycle would decide on at this moment, with a job that is thought of as the last one.
+    pub fn frame(&self, cycle: u64, thought: Option<&JobEntry>) -> Frame {
+        let tree = self.directory.account_tree();
+        let mut setbacks = self.setbacks();
+        let cache = self.cache();
+        setbacks.retain(|job| cache.jobs.get(job).is_some());
+        let promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        let beside = Beside {
+            tree: &tree,
+            setbacks: &setbacks,
+            promises: &promises,
+            thought,
+            settings: self.settings,
+            now_ms: self.now_ms(),
+            cycle,
+        };
+        let mut frame = frame(&cache, &beside);
+        drop((promises, cache, setbacks));
+        if self.settings.order == Queueing::Sjf {
+            self.foresight().predict(&mut frame);
+        }
+        frame
+    }
+
+    /// A cycle is decided: for those who follow.
+    pub fn leave(&self, decided: Arc<Decided>) {
+        self.decided.send_replace(Some(decided));
+    }
+
+    /// Follows what is decided; the last cycle, once there was one.
+    pub fn decided(&self) -> watch::Receiver<Option<Arc<Decided>>> {
+        self.decided.subscribe()
+    }
+
+    /// What was learned.
+    pub fn foresight(&self) -> MutexGuard<'_, Foresight> {
+        self.foresight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the last cycle promised.
+    pub fn promise(&self, promises: Vec<Promise>) {
+        *self.promises.lock().unwrap_or_else(PoisonError::into_inner) = promises;
     }
 
     /// What was said in the last cycle.

@@ -18,7 +18,7 @@ use crater_k8s::node::{UNKNOWN_MODEL, Word};
 
 use crate::cache::{Cache, Given, Key, Replica};
 use crate::frame::{Frame, Promise};
-use crate::jobs::{JobEntry, version};
+use crate::jobs::{JobEntry, Models, version};
 use crate::setbacks::Setbacks;
 
 /// Accounts, each with the one above it.
@@ -35,6 +35,8 @@ pub struct Beside<'a> {
     pub setbacks: &'a Setbacks,
     /// What was promised in the last cycle.
     pub promises: &'a [Promise],
+    /// A job that is thought of: it comes last, as if it had just been submitted.
+    pub thought: Option<&'a JobEntry>,
     /// The engine's.
     pub settings: Settings,
     /// Milliseconds since 1970.
@@ -135,7 +137,7 @@ impl<'a> Build<'a> {
             let parent = parent(self.beside.tree, account).and_then(|p| self.account_ix.get(p)).copied();
             let subject = QuotaSubject { account: account.clone(), user: None };
             let quota = quotas.get(&subject);
-            let (guaranteed, limit) = self.amounts(quota.map(|quota| &quota.limits));
+            let (guaranteed, limit) = amounts(&self.cache.models, quota.map(|quota| &quota.limits));
             let weight = quota.map(|quota| quota.weight).unwrap_or_default();
             let weight = i64::from(weight.get());
             self.frame.snapshot.accounts.push(Account { parent, weight, guaranteed, limit });
@@ -143,33 +145,12 @@ impl<'a> Build<'a> {
         for (subject, quota) in quotas {
             let Some(user) = &subject.user else { continue };
             let Some(account) = self.account_ix.get(&subject.account).copied() else { continue };
-            let (guaranteed, limit) = self.amounts(Some(&quota.limits));
+            let (guaranteed, limit) = amounts(&self.cache.models, Some(&quota.limits));
             let index = UserIx::of(self.frame.snapshot.users.len());
             self.user_ix.insert((subject.account.clone(), user.clone()), index);
             self.frame.users.push(user.to_string());
             self.frame.snapshot.users.push(User { account, guaranteed, limit });
         }
-    }
-
-    fn amounts(&self, limits: Option<&Limits>) -> (Amounts, Amounts) {
-        let (mut guaranteed, mut limit) = (Amounts::default(), Amounts::default());
-        for (kind, of) in limits.into_iter().flatten() {
-            for (amounts, value) in [(&mut guaranteed, of.guaranteed), (&mut limit, of.limit)] {
-                match kind {
-                    ResourceKind::Cpu => amounts.cpu = value,
-                    ResourceKind::Memory => amounts.memory = value,
-                    ResourceKind::Gpu => amounts.gpu = value,
-                    ResourceKind::GpuModel(model) => {
-                        let model = self.cache.models.intern(model);
-                        amounts.gpu_models.extend(value.map(|value| (model, value)));
-                    }
-                    // the job service's: a job that is there already waits
-                    ResourceKind::JobsWaiting => {}
-                    ResourceKind::JobsRunning => amounts.jobs = value,
-                }
-            }
-        }
-        (guaranteed, limit)
     }
 
     /// Nodes by name; one that is gone and on which something is held is there as lost.
@@ -272,6 +253,9 @@ impl<'a> Build<'a> {
                 Some(entry) => self.job(key, entry, &given),
                 None => self.orphan(key, &given),
             }
+        }
+        if let Some(thought) = self.beside.thought {
+            self.job(&Key::of(&*thought.object), thought, &[]);
         }
         for ix in 0..self.frame.jobs.len() {
             let request = &self.frame.snapshot.jobs[ix].request;
@@ -382,6 +366,7 @@ impl<'a> Build<'a> {
             queued_since: queued.unwrap_or(spec.submitted_millis),
             expected_ms: wanted.spec.expected_seconds.map(|s| s.saturating_mul(1000)),
             closed,
+            served: entry.object.status.as_ref().map_or(0, |status| status.served(self.beside.now_ms)),
             request: wanted.request.clone(),
             ..Job::default()
         };
@@ -506,6 +491,33 @@ impl<'a> Build<'a> {
             }
         }
         self.frame.snapshot.holds = holds;
+    }
+}
+
+/// Guarantees and limits in the engine's words.
+fn amounts(models: &Models, limits: Option<&Limits>) -> (Amounts, Amounts) {
+    let (mut guaranteed, mut limit) = (Amounts::default(), Amounts::default());
+    for (kind, of) in limits.into_iter().flatten() {
+        set_amount(models, &mut guaranteed, kind, of.guaranteed);
+        set_amount(models, &mut limit, kind, of.limit);
+    }
+    (guaranteed, limit)
+}
+
+/// Sets one amount, or that there is none.
+pub fn set_amount(models: &Models, amounts: &mut Amounts, kind: &ResourceKind, value: Option<i64>) {
+    match kind {
+        ResourceKind::Cpu => amounts.cpu = value,
+        ResourceKind::Memory => amounts.memory = value,
+        ResourceKind::Gpu => amounts.gpu = value,
+        ResourceKind::GpuModel(model) => {
+            let model = models.intern(model);
+            amounts.gpu_models.retain(|(of, _)| *of != model);
+            amounts.gpu_models.extend(value.map(|value| (model, value)));
+        }
+        // the job service's: a job that is there already waits
+        ResourceKind::JobsWaiting => {}
+        ResourceKind::JobsRunning => amounts.jobs = value,
     }
 }
 

@@ -104,7 +104,7 @@ impl Api {
 
     /// Why a job waits, or what it holds.
     pub fn explain(&self, id: &str) -> ExplainJobResponse {
-        let request = ExplainJobRequest { name: format!("accounts/default/jobs/{id}") };
+        let request = ExplainJobRequest { name: format!("accounts/default/jobs/{id}"), ..Default::default() };
         let call =
             self.call(request, |c, r| async move { SchedulingServiceClient::new(c).explain_job(r).await });
         call.unwrap_or_else(|status| panic!("explaining job {id}: {status:?}"))

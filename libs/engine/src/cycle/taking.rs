@@ -170,7 +170,7 @@ impl Cycle<'_> {
         let want = self.work.missing(self.s, job, false);
         let pool = self.shapes.pool(job);
         // who waits only for what is kept for others needs nothing kept
-        if fits(pool, self.rooms, &want) {
+        if fits(pool, self.rooms, &want, View::Raw) {
             return;
         }
         let vacant = self.vacant.rooms(self.s, self.shapes);

@@ -48,8 +48,13 @@ impl Tree {
 
     /// The first limit, from the leaf up, that this would break. `going`: does what is being released still count?
     pub fn bound(&self, asker: Asker, demands: &[Demand], going: bool) -> Option<Bound> {
-        let mut limited = self.path(asker.leaf).filter(|v| self.entries[*v].limited);
-        limited.find_map(|vertex| {
+        self.bounds(asker, demands, going).next()
+    }
+
+    /// The limits that this would break, from the leaf up: the first of each account or person.
+    pub fn bounds(&self, asker: Asker, demands: &[Demand], going: bool) -> impl Iterator<Item = Bound> {
+        let limited = self.path(asker.leaf).filter(|v| self.entries[*v].limited);
+        limited.filter_map(move |vertex| {
             let unlimited = asker.best_effort && !self.best_effort_limited;
             let amounts = if unlimited { None } else { self.amount_bound(vertex, demands, going) };
             amounts.or_else(|| {

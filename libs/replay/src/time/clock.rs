@@ -4,7 +4,9 @@
 //! pays its pause when it starts again.
 
 use crater_engine::Millis;
+use crater_engine::forecast::Forecast;
 
+use super::foretell::{Before, Foreteller, Way};
 use super::pool::{Places, Pool};
 use super::workload::{Asked, Truth, Workload};
 
@@ -42,6 +44,14 @@ pub(super) trait Ranker {
     fn order(&mut self, view: &View<'_>) -> &[usize];
     /// After they were placed: when the order may change though nothing happens.
     fn settled(&mut self, view: &View<'_>) -> Option<Millis>;
+    /// Are owners' estimates heard?
+    fn heard(&self) -> bool {
+        false
+    }
+    /// What is in the way of a job that waits.
+    fn way(&self, view: &View<'_>, job: usize) -> Way;
+    /// How would one that comes as another came lately be in the way of a job that waits?
+    fn passes(&self, view: &View<'_>, job: usize, other: usize) -> Option<Before>;
 }
 
 /// Orders jobs by what is left of their true durations. The bounds, not a policy.
@@ -90,6 +100,8 @@ pub(super) struct Outcome {
     pub fates: Vec<Fate>,
     /// (instant, GPUs taken or given back).
     pub held: Vec<(Millis, i64)>,
+    /// Of each job, what it was told first of its start, where anything was.
+    pub told: Vec<Option<Forecast>>,
 }
 
 struct State {
@@ -121,6 +133,9 @@ pub(super) enum Line {
 /// Replays a line.
 pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: Watch<'_>) -> Outcome {
     let coming = arrivals(workload, &pool);
+    let gpus = pool.total();
+    let mut teller = (line == Line::Fifo).then(|| Foreteller::new(false, workload.len()));
+    let mut progress = vec![Progress::default(); workload.len()];
     let mut held = Vec::new();
     let mut fates = vec![Fate::default(); workload.len()];
     let mut places = vec![Places::new(); workload.len()];
@@ -135,10 +150,17 @@ pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: W
             pool.release(&places[job]);
             held.push((now, -i64::from(workload.asked[job].gpus)));
             fates[job].end = Some(now);
+            progress[job].running = false;
+            if let Some(teller) = &mut teller {
+                teller.ended(&workload.asked[job], workload.truth[job].0);
+            }
             done += 1;
         }
         while let Some(job) = coming.get(next).filter(|job| workload.asked[**job].submitted <= now) {
             queue.push(*job);
+            if let Some(teller) = &mut teller {
+                teller.arrived(*job, now);
+            }
             next += 1;
         }
         if line == Line::OracleSjf {
@@ -154,13 +176,33 @@ pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: W
                 return true;
             }
             fates[*job].first = Some(now);
+            progress[*job] = Progress { running: true, started: true, since: now, ..Progress::default() };
+            if let Some(teller) = &mut teller {
+                teller.started(*job, now);
+            }
             held.push((now, i64::from(workload.asked[*job].gpus)));
             ends.insert((now + workload.truth[*job].0, *job));
             false
         });
+        if let Some(teller) = &mut teller {
+            for (_, job) in &ends {
+                progress[*job].held = now - progress[*job].since;
+            }
+            for (at, job) in
+                queue.iter().enumerate().filter(|(_, job)| workload.asked[**job].submitted == now)
+            {
+                let mut running: Vec<usize> = ends.iter().map(|(_, job)| *job).collect();
+                // in the order of their ends would tell how long they run
+                running.sort_unstable();
+                let before = running.into_iter().chain(queue[..at].iter().copied());
+                let before = before.map(|job| Before { job, at_most: None, first: true }).collect();
+                let view = View { now, gpus, asked: &workload.asked, progress: &progress };
+                teller.tell(&view, *job, &Way { before, strict: true }, |_| None);
+            }
+        }
         watch(done, coming.len());
     }
-    Outcome { fates, held }
+    Outcome { fates, held, told: teller.map(|teller| teller.told).unwrap_or_default() }
 }
 
 fn soonest(a: Option<Millis>, b: Option<Millis>) -> Option<Millis> {
@@ -183,7 +225,12 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
     let (mut ends_at, mut wake) = (None, None);
     let (mut next, mut done) = (0, 0);
     let mut room = Places::new();
+    let mut teller = match &who {
+        Who::Blind(ranker) => Some(Foreteller::new(ranker.heard(), workload.len())),
+        Who::Oracle(_) => None,
+    };
     loop {
+        let arrived = next;
         let arrives = coming.get(next).map(|job| asked[*job].submitted);
         let Some(event) = soonest(arrives, ends_at) else { break };
         let now = wake.filter(|wake| *wake < event).unwrap_or(event);
@@ -200,7 +247,12 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
                 done += 1;
                 let view = View { now, gpus, asked, progress: &progress };
                 match &mut who {
-                    Who::Blind(ranker) => ranker.ended(&view, job, workload.truth[job].0),
+                    Who::Blind(ranker) => {
+                        ranker.ended(&view, job, workload.truth[job].0);
+                        if let Some(teller) = &mut teller {
+                            teller.ended(&asked[job], workload.truth[job].0);
+                        }
+                    }
                     Who::Oracle(oracle) => oracle.live.retain(|other| *other != job),
                 }
             }
@@ -209,6 +261,9 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
             next += 1;
             live.push(job);
             states[job].marked = now;
+            if let Some(teller) = &mut teller {
+                teller.arrived(job, now);
+            }
             progress[job].since = now;
             let view = View { now, gpus, asked, progress: &progress };
             match &mut who {
@@ -227,6 +282,9 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
             if pool.place(asked[job].gpus, &mut room) {
                 if !seen.running {
                     held.push((now, i64::from(asked[job].gpus)));
+                    if let Some(teller) = teller.as_mut().filter(|_| fate.first.is_none()) {
+                        teller.started(job, now);
+                    }
                     start(state, seen, fate, now, asked[job].restart);
                 }
             } else if seen.running {
@@ -241,6 +299,12 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
             Who::Blind(ranker) => ranker.settled(&View { now, gpus, asked, progress: &progress }),
             Who::Oracle(_) => None,
         };
+        if let (Who::Blind(ranker), Some(teller)) = (&who, &mut teller) {
+            let view = View { now, gpus, asked, progress: &progress };
+            for job in coming[arrived..next].iter().filter(|job| !progress[**job].running) {
+                teller.tell(&view, *job, &ranker.way(&view, *job), |other| ranker.passes(&view, *job, other));
+            }
+        }
         ends_at = None;
         ending.clear();
         for job in live.iter().filter(|job| progress[**job].running) {
@@ -255,7 +319,7 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
         }
         watch(done, coming.len());
     }
-    Outcome { fates, held }
+    Outcome { fates, held, told: teller.map(|teller| teller.told).unwrap_or_default() }
 }
 
 fn advance(state: &mut State, seen: &mut Progress, fate: &mut Fate, now: Millis) {

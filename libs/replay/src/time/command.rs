@@ -103,10 +103,9 @@ pub fn run_jobs(args: &Args, err: &mut dyn Write) -> Result<String, InputError> 
     let gpus = loaded.gpus;
     let began = std::time::Instant::now();
     let mut progress = Progress::new("crater", err);
-    let (workload, outcome, forecasts) = super::jobs::run(loaded, &mut |done, all| progress.at(done, all))?;
+    let (workload, outcome) = super::jobs::run(loaded, &mut |done, all| progress.at(done, all))?;
     progress.end();
     let mut one = super::judged(&workload, outcome, "crater", gpus);
-    one.report.forecasts = forecasts;
     one.report.seconds = began.elapsed().as_secs_f64();
     finish(args, &[one])
 }

@@ -2,9 +2,10 @@
 
 use crater_engine::Millis;
 use crater_engine::order::{Order, Rank, Standing, Tuning, next_change, rank};
-use crater_engine::predict::{Prediction, Predictor, Traits, fingerprint};
+use crater_engine::predict::{Prediction, Predictor, Traits};
 
 use super::clock::{Ranker, View};
+use super::foretell::{Before, Way};
 use super::workload::Asked;
 
 /// A prediction is asked for again when so much of what there is to learn is new: one in 32.
@@ -33,6 +34,8 @@ pub(super) struct Crater {
     predictor: Predictor,
     known: Vec<Option<Known>>,
     live: Vec<usize>,
+    /// What the work of each job was thought to be when it came.
+    costs: Vec<i64>,
 }
 
 impl Crater {
@@ -47,18 +50,18 @@ impl Crater {
             predictor: Predictor::default(),
             known: Vec::new(),
             live: Vec::new(),
+            costs: Vec::new(),
         }
     }
 
     fn traits(&self, asked: &Asked) -> Traits {
-        let name = |text: &Option<String>| text.as_deref().map(fingerprint);
-        Traits {
-            user: name(&asked.user),
-            stem: name(&asked.stem),
-            kind: name(&asked.kind),
-            gpu: i64::from(asked.gpus) * 1000,
-            estimate: asked.estimate.filter(|_| self.told),
-        }
+        Traits { estimate: asked.estimate.filter(|_| self.told), ..asked.traits() }
+    }
+
+    /// How long a job holds its GPUs before it gives way to those who have not.
+    fn quantum(&self, view: &View<'_>, job: usize) -> Millis {
+        let all = i64::try_from(view.gpus).unwrap_or(0).saturating_mul(self.tuning.quantum_ms);
+        all / Millis::from(view.asked[job].gpus.max(1))
     }
 
     fn standing<'a>(view: &View<'_>, job: usize, known: &'a Known) -> Standing<'a> {
@@ -112,6 +115,8 @@ impl Ranker for Crater {
         }
         let traits = self.traits(&view.asked[job]);
         let prediction = self.predictor.predict(&traits);
+        self.costs.resize(self.known.len(), 0);
+        self.costs[job] = prediction.cost(0).saturating_mul(i64::from(view.asked[job].gpus));
         self.known[job] = Some(Known {
             traits,
             prediction,
@@ -139,6 +144,35 @@ impl Ranker for Crater {
         self.live.clear();
         self.live.extend(ranked.into_iter().map(|(_, job)| job));
         &self.live
+    }
+
+    fn heard(&self) -> bool {
+        self.told
+    }
+
+    fn way(&self, view: &View<'_>, job: usize) -> Way {
+        let rank = |job: usize| self.known.get(job).and_then(Option::as_ref).and_then(|known| known.rank);
+        let own = rank(job);
+        let mut all: Vec<(Option<Rank>, usize)> = self.live.iter().map(|job| (rank(*job), *job)).collect();
+        all.sort_unstable();
+        // who has its quantum gives way to who has not; in the upper level who runs does not
+        let keeps = |rank: Option<Rank>| {
+            rank < own || (self.order == Order::Crater && rank.is_some_and(|rank| rank.level() == 0))
+        };
+        let others = all.into_iter().filter(|(rank, other)| *other != job && keeps(*rank));
+        let before = |(rank, job): (Option<Rank>, usize)| Before {
+            job,
+            at_most: (self.order == Order::Crater)
+                .then(|| (self.quantum(view, job) - view.progress[job].held).max(1)),
+            first: rank < own,
+        };
+        Way { before: others.map(before).collect(), strict: false }
+    }
+
+    fn passes(&self, view: &View<'_>, job: usize, other: usize) -> Option<Before> {
+        let first = self.costs.get(other)? < self.costs.get(job)?;
+        let at_most = (self.order == Order::Crater).then(|| self.quantum(view, other));
+        (first || at_most.is_some()).then_some(Before { job: other, at_most, first })
     }
 
     fn settled(&mut self, view: &View<'_>) -> Option<Millis> {

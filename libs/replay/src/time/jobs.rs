@@ -9,11 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crater_engine::{Millis, Plan, WHOLE_GPU, decide};
+use crater_engine::{Millis, WHOLE_GPU, decide};
 use serde::Deserialize;
 
 use super::clock::{Fate, Outcome, Watch};
-use super::report::{Forecasts, seconds};
 use super::workload::{Asked, Workload};
 use crate::input::{InputError, read_text};
 use crate::scenario::error::Fault;
@@ -205,16 +204,12 @@ impl Course {
 }
 
 /// Runs the file's jobs through the engine.
-pub(super) fn run(
-    mut jobs: Jobs,
-    watch: Watch<'_>,
-) -> Result<(Workload, Outcome, Option<Forecasts>), InputError> {
+pub(super) fn run(mut jobs: Jobs, watch: Watch<'_>) -> Result<(Workload, Outcome), InputError> {
     let begin = jobs.world.snapshot.now;
     let all = jobs.specs.len();
     let mut fates = vec![Fate::default(); all];
     let mut courses: Vec<Course> = Vec::new();
     let mut held = Vec::new();
-    let mut told: Vec<Option<Option<Millis>>> = vec![None; all];
     let (mut wake, mut done) = (None::<Millis>, 0);
     loop {
         let arrives = jobs.specs.get(courses.len()).map(|job| Millis::from(job.submit) * 1000);
@@ -257,7 +252,6 @@ pub(super) fn run(
             let plan = decide(&jobs.world.snapshot)
                 .map_err(|error| InputError::in_option("engine", error.to_string()))?;
             let moved = jobs.world.carry_out(&plan);
-            hear(&plan, begin, &mut told);
             if !moved {
                 break;
             }
@@ -296,41 +290,5 @@ pub(super) fn run(
         wake = if waits { safe.filter(|at| *at > now).min() } else { None };
         watch(done, all);
     }
-    let forecasts = forecasts(&jobs.workload, &fates, &told);
-    Ok((jobs.workload, Outcome { fates, held }, forecasts))
-}
-
-/// Remembers what each waiting job was told first.
-fn hear(plan: &Plan, begin: Millis, told: &mut [Option<Option<Millis>>]) {
-    for verdict in &plan.verdicts {
-        if let Some(first) = told.get_mut(verdict.job.at()) {
-            let start = verdict.expected_start.map(|start| start - begin);
-            // what is known later counts from then
-            if first.is_none_or(|first| first.is_none()) {
-                *first = Some(start);
-            }
-        }
-    }
-}
-
-fn forecasts(workload: &Workload, fates: &[Fate], told: &[Option<Option<Millis>>]) -> Option<Forecasts> {
-    let waited = fates.iter().zip(&workload.asked).zip(told);
-    let waited: Vec<(Millis, Option<Millis>)> = waited
-        .filter_map(|((fate, asked), told)| {
-            Some((fate.first.filter(|first| *first > asked.submitted)?, (*told)?))
-        })
-        .collect();
-    let mut errors: Vec<Millis> = Vec::new();
-    let mut covered = 0usize;
-    for (start, told) in waited.iter().filter_map(|(start, told)| Some((*start, (*told)?))) {
-        errors.push((start - told).abs());
-        covered += usize::from(start <= told);
-    }
-    errors.sort_unstable();
-    (!waited.is_empty()).then(|| Forecasts {
-        jobs: errors.len(),
-        untold: waited.len() - errors.len(),
-        covered: covered as f64 / errors.len().max(1) as f64,
-        p50_error_s: errors.get(errors.len() / 2).map_or(0.0, |error| seconds(*error)),
-    })
+    Ok((jobs.workload, Outcome { fates, held, told: Vec::new() }))
 }

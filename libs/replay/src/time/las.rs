@@ -4,9 +4,16 @@
 use crater_engine::Millis;
 
 use super::clock::{Ranker, View};
+use super::foretell::{Before, Way};
 
 /// GPU-milliseconds of the upper level.
 const LIMIT: Millis = 18_000_000;
+
+/// How long a job stays in the upper level, up to a whole second, as the reference counts.
+fn quantum(view: &View<'_>, job: usize) -> Millis {
+    let gpus = Millis::from(view.asked[job].gpus);
+    (LIMIT / 1000 + gpus - 1) / gpus * 1000
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Las {
@@ -49,19 +56,30 @@ impl Ranker for Las {
         &self.order
     }
 
+    fn way(&self, view: &View<'_>, job: usize) -> Way {
+        let place = self.levels[0].iter().position(|other| *other == job);
+        // who has fallen to the lower level gives way at once
+        let before =
+            self.levels[0].iter().enumerate().filter(|(_, other)| **other != job).map(|(at, other)| {
+                let left = quantum(view, *other) - view.progress[*other].held;
+                Before {
+                    job: *other,
+                    at_most: Some(left.max(1)),
+                    first: place.is_none_or(|place| at < place),
+                }
+            });
+        Way { before: before.collect(), strict: false }
+    }
+
+    fn passes(&self, view: &View<'_>, _: usize, other: usize) -> Option<Before> {
+        Some(Before { job: other, at_most: Some(quantum(view, other)), first: false })
+    }
+
     fn settled(&mut self, view: &View<'_>) -> Option<Millis> {
         for level in &mut self.levels {
             level.sort_by_key(|job| !view.progress[*job].running);
         }
         let running = self.levels[0].iter().filter(|job| view.progress[**job].running);
-        running
-            .map(|job| {
-                // up to a whole second, as the reference counts
-                let most = LIMIT / 1000;
-                let seconds =
-                    (most + Millis::from(view.asked[*job].gpus) - 1) / Millis::from(view.asked[*job].gpus);
-                seconds * 1000 - view.progress[*job].held + view.now
-            })
-            .min()
+        running.map(|job| quantum(view, *job) - view.progress[*job].held + view.now).min()
     }
 }

@@ -7,6 +7,7 @@ mod bounds;
 mod clock;
 pub mod command;
 mod crater;
+mod foretell;
 mod jobs;
 mod las;
 mod load;
@@ -66,8 +67,9 @@ pub fn replay(
 }
 
 fn judged(workload: &Workload, outcome: clock::Outcome, policy: &str, gpus: u64) -> Replayed {
-    let clock::Outcome { fates, held } = outcome;
-    let report = report::report(workload, &fates, policy, gpus);
+    let clock::Outcome { fates, held, told } = outcome;
+    let mut report = report::report(workload, &fates, policy, gpus);
+    report.forecasts = report::forecasts(&fates, &told);
     let span =
         |(asked, fate): (&Asked, &clock::Fate)| Some((asked.submitted, fate.first?, fate.end?, asked.gpus));
     Replayed {

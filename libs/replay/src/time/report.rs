@@ -1,6 +1,7 @@
 //! What a replay says about itself.
 
 use crater_engine::Millis;
+use crater_engine::forecast::Forecast;
 use serde::Serialize;
 
 use super::bounds::bounds;
@@ -53,7 +54,7 @@ pub struct Report {
     pub ratio: f64,
     /// Jobs by gang size.
     pub by_gpus: Vec<SizeClass>,
-    /// Forecasts of starts, where the policy makes any.
+    /// Forecasts of starts; oracles make none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecasts: Option<Forecasts>,
     /// What the replay took.
@@ -83,17 +84,49 @@ pub struct SizeClass {
     pub mean_queue_s: f64,
 }
 
-/// How starts came against their first forecast.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// How first starts came against what jobs were told when they came and could not start at once. Of those that started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Forecasts {
-    /// Jobs that waited and were told when they would start.
-    pub jobs: usize,
-    /// Jobs that waited and were told nothing.
-    pub untold: usize,
-    /// The part of those told that started no later than told.
-    pub covered: f64,
-    /// Half of the starts were no further from what was told.
-    pub p50_error_s: f64,
+    /// Jobs that were told.
+    pub told: usize,
+    /// The part of them that started by their p50.
+    pub by_p50: f64,
+    /// The part of them that started by their p90.
+    pub by_p90: f64,
+    /// Half of them waited no longer.
+    pub median_wait_s: f64,
+    /// Half of the starts were no further from their p50.
+    pub median_error_s: f64,
+    /// Half of them had no more time between p50 and p90.
+    pub median_width_s: f64,
+    /// Half of them were told, by p90, to wait no longer.
+    pub median_p90_s: f64,
+}
+
+pub(super) fn forecasts(fates: &[Fate], told: &[Option<Forecast>]) -> Option<Forecasts> {
+    let pairs: Vec<(Millis, Forecast)> =
+        fates.iter().zip(told).filter_map(|(fate, told)| Some((fate.first?, (*told)?))).collect();
+    if told.is_empty() {
+        return None;
+    }
+    let part = |by: &dyn Fn(&Forecast) -> Millis| {
+        let there = pairs.iter().filter(|(start, told)| *start <= by(told)).count();
+        there as f64 / pairs.len().max(1) as f64
+    };
+    let median = |of: &dyn Fn(Millis, &Forecast) -> Millis| {
+        let mut all: Vec<Millis> = pairs.iter().map(|(start, told)| of(*start, told)).collect();
+        all.sort_unstable();
+        quantile(&all, 50)
+    };
+    Some(Forecasts {
+        told: pairs.len(),
+        by_p50: part(&|told| told.p50),
+        by_p90: part(&|told| told.p90),
+        median_wait_s: median(&|start, told| start - told.at),
+        median_error_s: median(&|start, told| (start - told.p50).abs()),
+        median_width_s: median(&|_, told| told.p90 - told.p50),
+        median_p90_s: median(&|_, told| told.p90 - told.at),
+    })
 }
 
 /// One job of the per-job table.

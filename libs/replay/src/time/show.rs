@@ -60,20 +60,31 @@ pub(super) fn table(replayed: &[Replayed]) -> String {
             let _ = writeln!(text, "{count} lines left out: {why}");
         }
     }
+    text + &forecasts(replayed)
+}
+
+/// How forecasts came out, a line for each policy that makes any.
+fn forecasts(replayed: &[Replayed]) -> String {
+    let head = ["forecasts", "told", "by p50", "by p90", "wait", "error", "p90 - p50", "p90"];
+    let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).to_vec()];
     for report in replayed.iter().map(|one| &one.report) {
-        if let Some(told) = report.forecasts {
-            let _ = writeln!(
-                text,
-                "{}: {} waiting jobs were told when they start, {} were not; {:.1} % started by then, the median is {:.0} s off",
-                report.policy,
-                told.jobs,
-                told.untold,
-                told.covered * 100.0,
-                told.p50_error_s
-            );
-        }
+        let Some(told) = report.forecasts.filter(|told| told.told > 0) else { continue };
+        let whole = |x: f64| format!("{x:.0}");
+        rows.push(vec![
+            report.policy.clone(),
+            told.told.to_string(),
+            format!("{:.1} %", told.by_p50 * 100.0),
+            format!("{:.1} %", told.by_p90 * 100.0),
+            whole(told.median_wait_s),
+            whole(told.median_error_s),
+            whole(told.median_width_s),
+            whole(told.median_p90_s),
+        ]);
     }
-    text
+    if rows.len() == 1 {
+        return String::new();
+    }
+    aligned(&rows) + "of jobs that could not start at once; medians in seconds\n"
 }
 
 /// The first column to the left, the others to the right.

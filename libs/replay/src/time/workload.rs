@@ -1,6 +1,7 @@
 //! What a list of jobs says: what an owner asked for, and, apart from it, how long the job really runs.
 
 use crater_engine::Millis;
+use crater_engine::predict::{Traits, fingerprint};
 
 /// What a scheduler may know of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,20 @@ pub struct Asked {
     pub estimate: Option<Millis>,
     /// How long it takes to start again after it was stopped, in milliseconds. The first start is free.
     pub restart: Millis,
+}
+
+impl Asked {
+    /// What a predictor may go by; without the owner's estimate.
+    pub(super) fn traits(&self) -> Traits {
+        let name = |text: &Option<String>| text.as_deref().map(fingerprint);
+        Traits {
+            user: name(&self.user),
+            stem: name(&self.stem),
+            kind: name(&self.kind),
+            gpu: i64::from(self.gpus) * 1000,
+            estimate: None,
+        }
+    }
 }
 
 /// How long a job really runs, in milliseconds. Only the clock of a replay and the policies called `oracle-*` may look at it

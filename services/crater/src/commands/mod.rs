@@ -13,6 +13,7 @@ mod quota;
 mod session;
 mod submit;
 mod usage;
+mod whatif;
 mod why;
 
 use std::process::ExitCode;
@@ -93,6 +94,7 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
         Command::Nodes(_) => cluster::nodes(&context).await?,
         Command::Node(command) => nodes::turn(&context, command).await?,
         Command::Queue(args) => cluster::queue(&context, args).await?,
+        Command::WhatIf(args) => whatif::what_if(&context, args).await?,
         Command::Passwd(args) => session::passwd(&context, args).await?,
         Command::User(args) => people::user(&context, args).await?,
         Command::Account(args) => accounts::account(&context, args).await?,

@@ -25,7 +25,7 @@ pub async fn quota(context: &Context, args: Quota) -> Result<(), Error> {
     }
 }
 
-async fn name(context: &Context, subject: &Subject) -> Result<String, Error> {
+pub async fn name(context: &Context, subject: &Subject) -> Result<String, Error> {
     let account = session::account(context, subject.account.as_deref().map(|a| ("--account", a))).await?;
     Ok(match &subject.user {
         None => format!("{account}/quota"),
@@ -208,7 +208,7 @@ fn place(rows: &[String], path: &str) -> Option<String> {
 type Amounts = BTreeMap<String, Option<i64>>;
 
 /// Reads `gpu=4` or `gpu=none`.
-fn amounts(flag: &str, texts: &[String]) -> Result<Amounts, Error> {
+pub fn amounts(flag: &str, texts: &[String]) -> Result<Amounts, Error> {
     let mut out = Amounts::new();
     for text in texts {
         let wrong = |why: String| Error::flag(flag, why);

@@ -4,18 +4,21 @@ use std::ops::ControlFlow;
 
 use crater_api::job::v1::watch_jobs_response::Event;
 use crater_api::job::v1::{CreateJobRequest, Job, JobState};
+use crater_api::scheduling::v1::SimulateRequest;
 use prost::Message;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::follow::follow;
-use super::{Context, describe, session};
+use super::{Context, describe, session, whatif};
 use crate::cli::Submit;
-use crate::client::{jobs, request_id};
-use crate::error::{CANCELLED, Error, INTERRUPTED, JOB_FAILED};
+use crate::client::{jobs, request_id, scheduling};
+use crate::error::{CANCELLED, Error, INTERNAL, INTERRUPTED, JOB_FAILED, UNAVAILABLE};
 use crate::names::{account_of, short};
+use crate::output::time::now;
 use crate::output::{Format, message, print, state_word};
 use crate::spec::{JobFile, draft};
 
+const JOB: &str = "crater.job.v1.Job";
 /// What the server takes in one request, in bytes.
 const MAX_REQUEST: usize = 1 << 20;
 
@@ -49,19 +52,52 @@ pub async fn submit(context: &Context, args: Submit) -> Result<u8, Error> {
         )
         .await?;
     let job = answer.job.ok_or(Error::Answer("the job"))?;
-    print(&submitted(context.format, &job, args.dry_run)?)?;
+    if args.dry_run {
+        print(&rehearsed(context, &job).await?)?;
+        return Ok(0);
+    }
+    print(&submitted(context.format, &job)?)?;
     if args.wait { wait(context, &job).await } else { Ok(0) }
 }
 
-fn submitted(format: Format, job: &Job, dry_run: bool) -> Result<String, Error> {
+fn submitted(format: Format, job: &Job) -> Result<String, Error> {
     Ok(match format {
-        Format::Json | Format::Yaml => message::render(format, "crater.job.v1.Job", job)?,
+        Format::Json | Format::Yaml => message::render(format, JOB, job)?,
         Format::Name => format!("{}\n", job.name),
-        Format::Table | Format::Wide if dry_run => {
-            format!("would be accepted: {}\n", describe::in_a_line(job))
-        }
         Format::Table | Format::Wide => format!("{}\n", short(&job.name)),
     })
+}
+
+/// What would be accepted, and what would come of it.
+async fn rehearsed(context: &Context, job: &Job) -> Result<String, Error> {
+    if context.format == Format::Name {
+        return Ok(format!("{}\n", job.name));
+    }
+    let request = SimulateRequest {
+        parent: format!("accounts/{}", account_of(&job.name)),
+        job: job.spec.clone(),
+        with_remedies: true,
+        ..Default::default()
+    };
+    let asked = context.api.call(request, async |channel, r| scheduling(channel).simulate(r).await).await;
+    let simulation = match asked {
+        Ok(simulation) => Some(simulation),
+        // it would be accepted all the same
+        Err(error) if matches!(error.exit_code(), UNAVAILABLE | INTERNAL) => {
+            eprintln!("where and when it would start cannot be told at the moment: {error}");
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    if context.format.is_table() {
+        let told = simulation.map(|simulation| whatif::told(&simulation, now())).unwrap_or_default();
+        return Ok(format!("would be accepted: {}\n{told}", describe::in_a_line(job)));
+    }
+    let mut value = message::to_value(JOB, job)?;
+    if let (Some(simulation), Some(fields)) = (simulation, value.as_object_mut()) {
+        fields.insert("simulation".to_owned(), message::to_value(whatif::ANSWER, &simulation)?);
+    }
+    message::render_value(context.format, JOB, &value)
 }
 
 /// Follows the job to its end. Progress goes to standard error; Ctrl-C leaves the job alone.

@@ -2,7 +2,7 @@
 
 use crater_api::convert::unix_millis;
 use crater_api::job::v1::{Job, JobState};
-use crater_api::scheduling::v1::{ExplainJobRequest, ExplainJobResponse};
+use crater_api::scheduling::v1::{ExplainJobRequest, ExplainJobResponse, Forecast, Placement, Remedy};
 
 use super::Context;
 use crate::cli::OneJob;
@@ -20,7 +20,7 @@ pub async fn why(context: &Context, args: OneJob) -> Result<(), Error> {
     let said = if job.end_time.is_some() || is_end(&job) {
         ExplainJobResponse { job: job.name.clone(), message: ended(&job), ..Default::default() }
     } else {
-        let request = ExplainJobRequest { name: job.name.clone() };
+        let request = ExplainJobRequest { name: job.name.clone(), with_remedies: true };
         let asked =
             context.api.call(request, async |channel, r| scheduling(channel).explain_job(r).await).await;
         match asked {
@@ -67,12 +67,49 @@ fn told(said: &ExplainJobResponse, now: i64) -> String {
     if said.position > 0 {
         text.push_str(&format!("position in its account's queue: {}\n", said.position));
     }
-    if let Some(t) = &said.expected_start_time {
-        let away = unix_millis(t).unwrap_or_default().saturating_sub(now);
-        let away = if away > 0 { format!("in {}", span(away)) } else { "any moment".to_owned() };
-        text.push_str(&format!("expected to start: {} ({away})\n", moment(Some(t))));
+    text.push_str(&expected(said.expected_start_time.as_ref(), now));
+    text.push_str(&likely(said.forecast.as_ref(), now));
+    text.push_str(&places(&said.placements));
+    text.push_str(&remedies(&said.remedies));
+    text
+}
+
+/// When it is expected to start, on a line of its own.
+pub fn expected(start: Option<&prost_types::Timestamp>, now: i64) -> String {
+    let Some(start) = start else { return String::new() };
+    let away = unix_millis(start).unwrap_or_default().saturating_sub(now);
+    let away = if away > 0 { format!("in {}", span(away)) } else { "any moment".to_owned() };
+    format!("expected to start: {} ({away})\n", moment(Some(start)))
+}
+
+/// When it is likely to start, on a line of its own.
+pub fn likely(forecast: Option<&Forecast>, now: i64) -> String {
+    let Some(of) = forecast else { return String::new() };
+    let away = |time: Option<&prost_types::Timestamp>| {
+        let away = time.and_then(unix_millis).unwrap_or_default().saturating_sub(now);
+        if away > 0 { format!("in {}", span(away)) } else { "any moment".to_owned() }
+    };
+    let (half, most) = (away(of.p50_time.as_ref()), away(of.p90_time.as_ref()));
+    let guess = if of.sure { "" } else { "; a guess, few jobs have been seen yet" };
+    format!("likely to start: {half} (p50), {most} (p90){guess}\n")
+}
+
+/// What would start it, each on a line.
+pub fn remedies(all: &[Remedy]) -> String {
+    let mut text = String::new();
+    if !all.is_empty() {
+        text.push_str("it would start now\n");
     }
-    for p in &said.placements {
+    for remedy in all {
+        text.push_str(&format!("  - {}\n", plain(&remedy.message)));
+    }
+    text
+}
+
+/// Where replicas are, each run on a line.
+pub fn places(all: &[Placement]) -> String {
+    let mut text = String::new();
+    for p in all {
         let last = p.first_replica + p.count - 1;
         let replicas =
             if p.count > 1 { format!("{}-{last}", p.first_replica) } else { p.first_replica.to_string() };
@@ -109,12 +146,19 @@ mod tests {
             position: 3,
             blockers: vec![Blocker { reason: "NotEnoughGpus".into(), message: "2 GPUs short".into() }],
             expected_start_time: Some(prost_types::Timestamp { seconds: 90, nanos: 0 }),
+            forecast: Some(Forecast {
+                p50_time: Some(prost_types::Timestamp { seconds: 60, nanos: 0 }),
+                p90_time: Some(prost_types::Timestamp { seconds: 3630, nanos: 0 }),
+                sure: false,
+            }),
+            remedies: vec![Remedy { message: "with 1 replica instead of 2".into(), ..Default::default() }],
             ..Default::default()
         };
         assert_eq!(
             told(&said, 30_000),
             "train waits for 2 more A100\n  - 2 GPUs short (NotEnoughGpus)\nposition in its account's queue: 3\n\
-             expected to start: 1970-01-01T00:01:30Z (in 1m)\n"
+             expected to start: 1970-01-01T00:01:30Z (in 1m)\nlikely to start: in 30s (p50), \
+             in 1h (p90); a guess, few jobs have been seen yet\nit would start now\n  - with 1 replica instead of 2\n"
         );
     }
 

@@ -26,12 +26,16 @@ pub fn to_value(name: &str, message: &impl Message) -> Result<Value, Error> {
 
 /// The message as JSON (indented) or YAML, with an end of line.
 pub fn render(format: Format, name: &str, message: &impl Message) -> Result<String, Error> {
-    let value = to_value(name, message)?;
+    render_value(format, name, &to_value(name, message)?)
+}
+
+/// The same of a value, which is called `name` where it cannot be printed.
+pub fn render_value(format: Format, name: &str, value: &Value) -> Result<String, Error> {
     let doing = || format!("printing a {name}");
     if format == Format::Yaml {
-        return serde_yaml_ng::to_string(&value).map_err(|e| Error::local(doing(), e));
+        return serde_yaml_ng::to_string(value).map_err(|e| Error::local(doing(), e));
     }
-    let mut text = serde_json::to_string_pretty(&value).map_err(|e| Error::local(doing(), e))?;
+    let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::local(doing(), e))?;
     text.push('\n');
     Ok(text)
 }

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+mod scheduling;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::process::Stdio;
@@ -11,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crater_api::convert::timestamp;
 use crater_api::job::v1::job_service_server::{JobService, JobServiceServer};
 use crater_api::job::v1::{self as job, Job};
+use crater_api::scheduling::v1::scheduling_service_server::SchedulingServiceServer;
+use crater_api::scheduling::v1::{SimulateRequest, SimulateResponse};
 use crater_api::user::v1::auth_service_server::{AuthService, AuthServiceServer};
 use crater_api::user::v1::{self as user, TokenPair};
 use futures::stream::Stream;
@@ -46,6 +50,9 @@ pub struct State {
     pub refresh_token: String,
     pub refreshes: usize,
     pub family_revoked: bool,
+    pub simulations: Vec<SimulateRequest>,
+    /// What is answered; without it no trial can be made.
+    pub simulated: Option<SimulateResponse>,
 }
 
 #[derive(Clone)]
@@ -86,6 +93,7 @@ impl Fake {
         }
         let server = server
             .add_service(JobServiceServer::new(fake.clone()))
+            .add_service(SchedulingServiceServer::new(fake.clone()))
             .add_service(AuthServiceServer::new(fake.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         fake

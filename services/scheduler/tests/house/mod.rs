@@ -1,36 +1,37 @@
 //! A cluster, a quota service that says what the test wants, and a scheduler between them; the controller is the test itself.
 
-use std::collections::BTreeMap;
+mod calls;
+mod says;
+mod wanted;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crater_api::quota::v1 as quota;
-use crater_api::quota::v1::quota_service_server::{QuotaService, QuotaServiceServer};
-use crater_api::quota::v1::watch_quotas_response as said;
-use crater_api::scheduling::v1 as pb;
-use crater_api::scheduling::v1::scheduling_service_client::SchedulingServiceClient;
-pub use crater_api::scheduling::v1::watch_cluster_response::{Counts, Event as Heard};
+use crater_api::quota::v1::quota_service_server::QuotaServiceServer;
 use crater_api::user::v1 as user;
 use crater_api::user::v1::watch_identities_response::{self as identities, Event as Known};
-use crater_auth::{AccessGrant, Authority, MeshKey, Signer, generate_seed};
-use crater_k8s::aijob::{AIJobResources, AIJobRole, Class, SchedulingStatus};
+use crater_auth::{Authority, MeshKey, Signer, generate_seed};
+use crater_k8s::aijob::SchedulingStatus;
 use crater_k8s::lease::epoch_of;
-use crater_k8s::{AIJob, AIJobSpec, Allocation, names};
+use crater_k8s::{AIJob, Allocation, names};
 use crater_k8s_mem::{Cluster, NodeSpec};
 use crater_scheduler::{Config, Deps, build};
 use crater_service::{Bind, Channel, InProcess, Readiness, Running, Server, Shutdown, Target};
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status, Streaming};
+
+#[allow(unused_imports, reason = "each suite uses its own part")]
+pub use calls::Heard;
+use says::{Limits, Says};
+pub use wanted::{Job, job};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
@@ -50,57 +51,6 @@ impl TestClock {
             let moved = u64::try_from(moved.load(Ordering::SeqCst)).unwrap();
             SystemTime::now() + Duration::from_millis(moved)
         })
-    }
-}
-
-type Limits = BTreeMap<String, quota::Quota>;
-
-/// A quota service whose every change is a new snapshot.
-struct Says(watch::Receiver<Limits>);
-
-#[tonic::async_trait]
-impl QuotaService for Says {
-    type WatchQuotasStream = BoxStream<'static, Result<quota::WatchQuotasResponse, Status>>;
-
-    async fn watch_quotas(
-        &self,
-        _: Request<quota::WatchQuotasRequest>,
-    ) -> Result<Response<Self::WatchQuotasStream>, Status> {
-        let snapshots = tokio_stream::wrappers::WatchStream::new(self.0.clone());
-        let events = snapshots.flat_map(|limits| {
-            let mut events = vec![said::Event::SnapshotStart(said::SnapshotStart {})];
-            events.extend(limits.into_values().map(said::Event::Quota));
-            events.push(said::Event::Synced(said::Synced {}));
-            futures::stream::iter(events)
-        });
-        let events = events.map(|event| Ok(quota::WatchQuotasResponse { event: Some(event) }));
-        let pulse =
-            tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(Duration::from_secs(2)));
-        let pulse = pulse.map(|_| {
-            Ok(quota::WatchQuotasResponse { event: Some(said::Event::Heartbeat(said::Heartbeat {})) })
-        });
-        Ok(Response::new(futures::stream::select(events, pulse).boxed()))
-    }
-
-    async fn get_quota(
-        &self,
-        _: Request<quota::GetQuotaRequest>,
-    ) -> Result<Response<quota::GetQuotaResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn update_quota(
-        &self,
-        _: Request<quota::UpdateQuotaRequest>,
-    ) -> Result<Response<quota::UpdateQuotaResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn list_quotas(
-        &self,
-        _: Request<quota::ListQuotasRequest>,
-    ) -> Result<Response<quota::ListQuotasResponse>, Status> {
-        Err(Status::unimplemented("not here"))
     }
 }
 
@@ -364,6 +314,14 @@ impl House {
         self.release(job, 0..100).await;
     }
 
+    /// As the controller: it ran so long, ended well, and all of it is gone.
+    pub async fn ran(&self, job: &str, seconds: i64) {
+        let end = i64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+        let status = json!({"phase": "Succeeded", "startMillis": end - seconds * 1000, "endMillis": end});
+        self.say(job, status).await;
+        self.release(job, 0..100).await;
+    }
+
     /// As the controller: it waits again.
     pub async fn queue_again(&self, job: &str) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
@@ -391,152 +349,6 @@ impl House {
             json!([{"role": "worker", "replica": 0, "node": node, "message": "UnexpectedAdmissionError"}]);
         let released = json!([{"role": "worker", "first": 0, "count": 1}]);
         self.patch_allocations(job, json!({"accepted": 1, "released": released, "rejected": rejected})).await;
-    }
-
-    fn signed<T>(&self, user: &str, body: T) -> Request<T> {
-        self.authority.directory().apply(Known::Heartbeat(identities::Heartbeat {}));
-        let grant = AccessGrant { user: user.parse().unwrap(), session: "s".into(), epoch: 1 };
-        let (token, _) = self.signer.access_token(&grant, SystemTime::now()).unwrap();
-        let mut request = Request::new(body);
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        request
-    }
-
-    fn client(&self) -> SchedulingServiceClient<Channel> {
-        SchedulingServiceClient::new(self.channel.clone())
-    }
-
-    pub async fn explain(&self, user: &str, name: &str) -> Result<pb::ExplainJobResponse, Status> {
-        let request = self.signed(user, pb::ExplainJobRequest { name: name.into() });
-        Ok(self.client().explain_job(request).await?.into_inner())
-    }
-
-    pub async fn cluster_of(&self, user: &str) -> pb::GetClusterResponse {
-        let request = self.signed(user, pb::GetClusterRequest {});
-        self.client().get_cluster(request).await.unwrap().into_inner()
-    }
-
-    pub async fn queue(
-        &self,
-        user: &str,
-        parent: &str,
-        page_size: i32,
-        token: &str,
-    ) -> Result<(Vec<String>, String), Status> {
-        let request = pb::ListQueueRequest { parent: parent.into(), page_size, page_token: token.into() };
-        let answer = self.client().list_queue(self.signed(user, request)).await?.into_inner();
-        Ok((answer.entries.into_iter().map(|e| e.job).collect(), answer.next_page_token))
-    }
-
-    pub async fn cordon(
-        &self,
-        user: &str,
-        node: &str,
-        reason: &str,
-        check: bool,
-    ) -> Result<pb::Node, Status> {
-        let request =
-            pb::CordonNodeRequest { node: node.into(), reason: reason.into(), validate_only: check };
-        let answer = self.client().cordon_node(self.signed(user, request)).await?;
-        Ok(answer.into_inner().node.unwrap())
-    }
-
-    pub async fn uncordon(&self, user: &str, node: &str) -> Result<pb::Node, Status> {
-        let request = pb::UncordonNodeRequest { node: node.into(), validate_only: false };
-        let answer = self.client().uncordon_node(self.signed(user, request)).await?;
-        Ok(answer.into_inner().node.unwrap())
-    }
-
-    pub async fn drain(&self, user: &str, node: &str, check: bool) -> Result<pb::DrainNodeResponse, Status> {
-        let request =
-            pb::DrainNodeRequest { node: node.into(), reason: "the fan".into(), validate_only: check };
-        Ok(self.client().drain_node(self.signed(user, request)).await?.into_inner())
-    }
-
-    /// The Node as it stands in Kubernetes.
-    pub fn nodes(&self) -> Api<Node> {
-        Api::all(self.cluster.client())
-    }
-
-    /// The stream of the cluster, its snapshot heard already: its nodes by name.
-    pub async fn watch(&self, user: &str) -> (Watch, BTreeMap<String, pb::Node>) {
-        let request = self.signed(user, pb::WatchClusterRequest {});
-        let mut watch = Watch(self.client().watch_cluster(request).await.unwrap().into_inner());
-        assert!(matches!(watch.next().await, Heard::SnapshotStart(_)));
-        let mut nodes = BTreeMap::new();
-        loop {
-            match watch.next().await {
-                Heard::Node(node) => assert!(nodes.insert(node.name.clone(), node).is_none()),
-                Heard::Counts(_) => return (watch, nodes),
-                other => panic!("in a snapshot: {other:?}"),
-            }
-        }
-    }
-
-    /// Membership as the user service streams it.
-    pub fn member(&self, name: &str, accounts: &[&str]) {
-        let memberships = accounts.iter().map(|account| user::Membership {
-            account: format!("accounts/{account}"),
-            user: format!("users/{name}"),
-            role: user::MemberRole::Member.into(),
-        });
-        let state = user::UserState::Active.into();
-        self.authority.directory().apply(Known::Identity(user::Identity {
-            user: Some(user::User { name: format!("users/{name}"), state, ..Default::default() }),
-            epoch: 1,
-            memberships: memberships.collect(),
-            revoked_sessions: Vec::new(),
-        }));
-    }
-
-    pub async fn usages(&self, subjects: &[(&str, &str)]) -> Vec<BTreeMap<String, (i64, i64)>> {
-        let channel = self.authority.identity("quota").channel(self.channel.clone());
-        let asked = subjects
-            .iter()
-            .map(|(account, user)| pb::GetUsageRequest { account: (*account).into(), user: (*user).into() });
-        let request = pb::BatchGetUsageRequest { requests: asked.collect() };
-        let answer = SchedulingServiceClient::new(channel).batch_get_usage(request).await.unwrap();
-        let row = |u: pb::Usage| (u.resource, (u.guaranteed, u.best_effort));
-        answer.into_inner().responses.into_iter().map(|r| r.usage.into_iter().map(row).collect()).collect()
-    }
-
-    /// The job waits, and a cycle has looked at it.
-    pub async fn explained(&self, user: &str, name: &str) {
-        until(&format!("{name} is told why it waits"), || async {
-            let told = self.explain(user, name).await.ok()?;
-            (!told.blockers.is_empty()).then_some(())
-        })
-        .await;
-    }
-
-    pub async fn usage(&self, account: &str, user: &str) -> BTreeMap<String, (i64, i64)> {
-        let channel = self.authority.identity("quota").channel(self.channel.clone());
-        let request = pb::GetUsageRequest { account: account.into(), user: user.into() };
-        let answer = SchedulingServiceClient::new(channel).get_usage(request).await.unwrap().into_inner();
-        answer.usage.into_iter().map(|u| (u.resource, (u.guaranteed, u.best_effort))).collect()
-    }
-}
-
-/// A stream of the cluster.
-pub struct Watch(Streaming<pb::WatchClusterResponse>);
-
-impl Watch {
-    pub async fn next(&mut self) -> Heard {
-        let message = tokio::time::timeout(DEADLINE, self.0.message()).await;
-        message.expect("nothing is heard").unwrap().expect("the stream ended").event.unwrap()
-    }
-
-    /// What is said up to a node that is so; every change ends with the counts.
-    pub async fn until(&mut self, what: &str, so: impl Fn(&pb::Node) -> bool) -> (Vec<pb::Node>, Counts) {
-        let mut seen: Vec<pb::Node> = Vec::new();
-        loop {
-            match self.next().await {
-                Heard::Node(node) => seen.push(node),
-                Heard::Counts(counts) if seen.iter().any(&so) => return (seen, counts),
-                Heard::Counts(_) => {}
-                other => panic!("instead of {what}: {other:?}"),
-            }
-        }
     }
 }
 
@@ -584,96 +396,4 @@ fn freezable(client: Client, frozen: Arc<AtomicBool>) -> Client {
         }
     });
     Client::new(service, "default")
-}
-
-/// A job to submit; one replica without GPUs unless said otherwise.
-pub struct Job {
-    name: String,
-    account: String,
-    creator: String,
-    class: Class,
-    priority: i32,
-    replicas: i32,
-    gpu_millis: i64,
-    models: Vec<String>,
-}
-
-pub fn job(name: &str) -> Job {
-    Job {
-        name: name.into(),
-        account: "lab".into(),
-        creator: "ann".into(),
-        class: Class::Guaranteed,
-        priority: 0,
-        replicas: 1,
-        gpu_millis: 0,
-        models: Vec::new(),
-    }
-}
-
-impl Job {
-    pub fn account(mut self, account: &str, creator: &str) -> Self {
-        (self.account, self.creator) = (account.into(), creator.into());
-        self
-    }
-
-    pub fn class(mut self, class: Class) -> Self {
-        self.class = class;
-        self
-    }
-
-    pub fn priority(mut self, priority: i32) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    pub fn replicas(mut self, replicas: i32) -> Self {
-        self.replicas = replicas;
-        self
-    }
-
-    pub fn gpus(mut self, millis: i64) -> Self {
-        self.gpu_millis = millis;
-        self
-    }
-
-    pub fn model(mut self, model: &str) -> Self {
-        self.models.push(model.into());
-        self
-    }
-
-    fn spec(&self) -> AIJobSpec {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
-        AIJobSpec {
-            job_uid: uuid::Uuid::now_v7().to_string(),
-            account: self.account.clone(),
-            creator: self.creator.clone(),
-            service_class: self.class,
-            priority: self.priority,
-            roles: vec![AIJobRole {
-                name: "worker".into(),
-                replicas: self.replicas,
-                min_replicas: self.replicas,
-                resources: AIJobResources {
-                    cpu_millis: 100,
-                    memory_bytes: 1 << 20,
-                    gpu_millis: self.gpu_millis,
-                },
-                gpu_models: self.models.clone(),
-                image: "none".into(),
-                command: vec!["true".into()],
-                args: vec![],
-                env: vec![],
-                working_dir: String::new(),
-                mounts: vec![],
-            }],
-            expected_seconds: None,
-            max_retries: 0,
-            grace_seconds: 30,
-            submitted_millis: i64::try_from(now).unwrap(),
-            cancelled: false,
-            suspended: None,
-            revision: 1,
-        }
-    }
 }

@@ -145,7 +145,8 @@ async fn one(session: &Session, question: Question, sink: &Sink) -> Result<()> {
         Question::Events(name) => events(session, name, sink).await,
         Question::Explain(name) => {
             let mut client = SchedulingServiceClient::new(session.channel.clone());
-            let request = session.request(ExplainJobRequest { name: name.clone() }, Some(PATIENCE))?;
+            let request = session
+                .request(ExplainJobRequest { name: name.clone(), ..Default::default() }, Some(PATIENCE))?;
             match client.explain_job(request).await {
                 Ok(answer) => {
                     let answer = answer.into_inner();

@@ -5,6 +5,7 @@ import type { ExplainJobResponse } from "../gen/crater/scheduling/v1/scheduling_
 import { locale, t } from "../i18n/index.js";
 import { now } from "../now.js";
 import { hasEnded } from "./parts.js";
+import { Remedies } from "./remedies.js";
 
 /** Submitted → waiting → running → ended, each with its moment and how long it took. */
 export function Timeline({ job }: { job: Job }) {
@@ -55,6 +56,15 @@ export function Why({ job, why }: { job: Job; why: ExplainJobResponse | null }) 
         )}
       </h2>
       <p data-testid="job-why">{message}</p>
+      {why?.forecast && (
+        <p class="quiet" data-testid="forecast">
+          {words.likely(
+            span(now.value, ms(why.forecast.p50Time) ?? now.value),
+            span(now.value, ms(why.forecast.p90Time) ?? now.value),
+          )}
+          {!why.forecast.sure && ` ${words.guess}`}
+        </p>
+      )}
       {why && why.blockers.length > 0 && (
         <ul>
           {why.blockers.map((blocker, index) => (
@@ -64,6 +74,7 @@ export function Why({ job, why }: { job: Job; why: ExplainJobResponse | null }) 
           ))}
         </ul>
       )}
+      <Remedies name={job.name} />
     </section>
   );
 }

@@ -10,8 +10,10 @@ import { totals } from "../picture.js";
 import { problem, unclear, type Problem } from "../problem.js";
 import { accountOf, go, jobPath } from "../route.js";
 import { uuid } from "../rpc.js";
-import { jobs, me } from "../session.js";
+import type { SimulateResponse } from "../gen/crater/scheduling/v1/scheduling_service_pb.js";
+import { jobs, me, scheduling } from "../session.js";
 import { Trouble } from "./parts.js";
+import { Rehearsal } from "./remedies.js";
 
 /** Kept while the reader looks at something else. */
 const draft = signal<Draft>(EMPTY);
@@ -31,6 +33,7 @@ export function SubmitView() {
   const [refused, refuse] = useState<Problem | null>(null);
   const [errors, setErrors] = useState<ReadonlyMap<Control, string>>(new Map());
   const [good, setGood] = useState(false);
+  const [rehearsed, setRehearsed] = useState<SimulateResponse | null>(null);
   useEffect(() => {
     document.title = `${words.heading} · ${t.value.title}`;
   }, [words]);
@@ -49,6 +52,7 @@ export function SubmitView() {
   const type = (control: Control, text: string) => {
     draft.value = { ...values, [control]: text };
     setGood(false);
+    setRehearsed(null);
     if (errors.has(control)) {
       const rest = new Map(errors);
       rest.delete(control);
@@ -64,6 +68,7 @@ export function SubmitView() {
 
   const send = async (validateOnly: boolean) => {
     setGood(false);
+    setRehearsed(null);
     refuse(null);
     const made = request(values);
     if ("flaws" in made) {
@@ -76,7 +81,14 @@ export function SubmitView() {
     const requestId = validateOnly ? uuid() : intent.id;
     try {
       const answer = await jobs.createJob({ ...made.init, requestId, validateOnly });
-      if (validateOnly) return setGood(true);
+      if (validateOnly) {
+        setGood(true);
+        const { parent } = made.init;
+        const job = answer.job?.spec;
+        // that it would be accepted stands, whatever the scheduler says or does not
+        if (job) setRehearsed(await scheduling.simulate({ parent, job, withRemedies: true }).catch(() => null));
+        return;
+      }
       intent = null;
       draft.value = { ...values, name: "" };
       go(answer.job ? jobPath(answer.job.name) : "/");
@@ -207,7 +219,10 @@ export function SubmitView() {
         <button type="button" disabled={busy !== null} onClick={() => void send(true)} data-testid="submit-check">
           {busy === "check" ? words.sending : words.check}
         </button>
-        <div aria-live="polite">{good && <p class="good">{words.good}</p>}</div>
+        <div aria-live="polite">
+          {good && <p class="good">{words.good}</p>}
+          {rehearsed && <Rehearsal answer={rehearsed} />}
+        </div>
       </div>
       {refused ? (
         <Trouble problem={refused}>

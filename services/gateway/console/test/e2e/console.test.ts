@@ -139,10 +139,12 @@ test("a refused field is told at its control, and the corrected form makes the j
   assert.equal(await page.evaluate(() => document.activeElement?.id), "submit-name");
   assert.equal(await page.getByTestId("submit-gpus").getAttribute("aria-invalid"), "true");
 
+  mesh.cluster.outcome = { starts: true, message: "It would start at once.", placements: [{ node: "gpu-a-02" }] };
   await page.getByTestId("submit-name").fill("train");
   await page.getByTestId("submit-gpus").fill("2");
   await page.getByTestId("submit-check").click();
   await page.getByText("would be accepted").waitFor();
+  await page.getByTestId("rehearsal").getByText("It would start at once. gpu-a-02").waitFor();
   assert.equal(mesh.jobs.created.length, 0, "a check writes nothing");
   await page.getByTestId("submit-send").click();
   await state("queued").waitFor();
@@ -174,6 +176,10 @@ test("one job tells its state, its reason, its events and its exit code as they 
   await state("queued").waitFor();
   await page.getByTestId("job-why").getByText("2 GPUs over").waitFor();
   await page.getByText("Number 2 in the queue").waitFor();
+  await page.getByTestId("forecast").getByText(/Likely to start in 10m.* \(p50\), in 2h.* \(p90\)\. A guess/).waitFor();
+  mesh.cluster.remedies = [{ message: "with 1 replica of worker instead of 2" }];
+  await page.getByTestId("look-for-remedies").click();
+  await page.getByTestId("remedies").getByText("with 1 replica of worker instead of 2").waitFor();
   mesh.jobs.happened(TRAIN, "Allocated", "1 replica on gpu-a-01");
   mesh.jobs.change(TRAIN, (each) => Object.assign(each, { state: JobState.RUNNING, nodes: ["gpu-a-01"] }));
   await state("running").waitFor();

@@ -1,5 +1,6 @@
 // The fake SchedulingService: nodes as a map with a stream, the queue, and what an admin does to a node.
 import { clone, create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { JobState } from "../../src/gen/crater/job/v1/resources_pb.js";
 import { type Node, NodeSchema, SchedulingService, WatchClusterResponse_CountsSchema, WatchClusterResponse_SnapshotStartSchema, WatchClusterResponseSchema, type WatchClusterResponse } from "../../src/gen/crater/scheduling/v1/scheduling_service_pb.js";
@@ -11,6 +12,10 @@ export class Cluster {
   old = false;
   waitingJobs = 0;
   runningJobs = 0;
+  /** What is found when asked. */
+  remedies: { message: string }[] = [];
+  /** What would come of a job that is thought of. */
+  outcome: { starts: boolean; message: string; placements?: { node: string }[]; remedies?: { message: string }[] } = { starts: true, message: "It would start at once." };
   private readonly nodes = new Map<string, Node>();
   private readonly history: { name: string; node: Node | null }[] = [];
 
@@ -78,15 +83,19 @@ export class Cluster {
         });
         return { entries: entries.slice(0, pageSize || 100) };
       },
-      explainJob: ({ name }, context) => {
-        check(context, name);
+      simulate: (request, context) => {
+        check(context, request);
+        return { job: this.outcome };
+      },
+      explainJob: ({ name, withRemedies }, context) => {
+        check(context, { name, withRemedies });
         const job = this.jobs.find(name);
         if (job.state !== JobState.QUEUED) {
           const gpus = [{ indexes: [0, 1, 2, 3], millis: 1000 }];
           return { job: name, placements: job.nodes.map((node, at) => ({ node, role: "worker", firstReplica: at, count: 1, gpus })) };
         }
         const message = job.message;
-        return { job: name, waiting: true, position: 2, message, blockers: [{ reason: job.reason, message }] };
+        return { job: name, waiting: true, position: 2, message, blockers: [{ reason: job.reason, message }], forecast: { p50Time: timestampFromMs(Date.now() + 605_000), p90Time: timestampFromMs(Date.now() + 7_205_000), sure: false }, remedies: withRemedies ? this.remedies : [] };
       },
     });
   }
