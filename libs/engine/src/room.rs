@@ -1,14 +1,17 @@
 //! How much room each node has, now and soon; the only place where amounts on nodes are added and taken.
 
+mod alike;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::index::Index;
 use crate::model::{Holding, Node, NodeIx, Shape, Snapshot, WHOLE_GPU};
 use crate::scorer::Scorer;
+use alike::Alike;
 
 /// What is free on a node. Negative where more is held than there is (a node that shrank).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Room {
     pub cpu: i64,
     pub memory: i64,
@@ -166,6 +169,8 @@ pub(crate) struct Rooms {
     by_now: Vec<Index>,
     /// Only where `soon` differs from `now` somewhere.
     by_soon: Option<Vec<Index>>,
+    /// Only where nodes are told apart by scores.
+    classes: Option<Classes>,
     before: Before,
     /// Nodes where more is free at this instant than nobody is promised.
     parted: BTreeSet<NodeIx>,
@@ -173,6 +178,16 @@ pub(crate) struct Rooms {
     changes: u64,
     /// By what nodes are told apart in this cycle, where the tightest is not simply the best.
     pub scorer: Option<Arc<Scorer>>,
+}
+
+/// Nodes that are alike, by group.
+#[derive(Clone, Debug)]
+struct Classes {
+    /// The kind of each node.
+    kinds: Vec<usize>,
+    now: Vec<Alike>,
+    /// Only where `soon` differs from `now` somewhere.
+    soon: Option<Vec<Alike>>,
 }
 
 /// What nodes had free before they were touched, so that everything can be put back.
@@ -193,6 +208,7 @@ impl Rooms {
             group: group.to_vec(),
             by_now: Vec::new(),
             by_soon: None,
+            classes: None,
             before: Before::default(),
             parted: BTreeSet::new(),
             changes: 0,
@@ -222,9 +238,19 @@ impl Rooms {
         let before = Before::default();
         let differ = |ix: &usize| raw[*ix] != now[*ix];
         let parted = (0..raw.len()).filter(differ).map(NodeIx::of).collect();
-        let (by_now, by_soon) = (Vec::new(), None);
-        let mut all =
-            Self { raw, soon, now, group, by_now, by_soon, before, parted, changes: 0, scorer: None };
+        let mut all = Self {
+            raw,
+            soon,
+            now,
+            group,
+            by_now: Vec::new(),
+            by_soon: None,
+            classes: None,
+            before,
+            parted,
+            changes: 0,
+            scorer: None,
+        };
         all.by_now = all.index(&all.now, groups);
         if coming {
             all.part_views();
@@ -244,6 +270,39 @@ impl Rooms {
         if self.by_soon.is_none() {
             self.by_soon = Some(self.index(&self.soon, self.by_now.len()));
         }
+        if let Some(classes) = self.classes.as_ref().filter(|classes| classes.soon.is_none()) {
+            let soon = self.classify(&self.soon, &classes.kinds);
+            self.classes = self.classes.take().map(|classes| Classes { soon: Some(soon), ..classes });
+        }
+    }
+
+    fn classify(&self, rooms: &[Room], kinds: &[usize]) -> Vec<Alike> {
+        let mut all = vec![Alike::default(); self.by_now.len()];
+        for (node, room) in rooms.iter().enumerate() {
+            all[self.group[node] as usize].insert(NodeIx::of(node), kinds[node], room);
+        }
+        all
+    }
+
+    /// Sets by what nodes are told apart from now on.
+    pub fn score_by(&mut self, scorer: Option<Scorer>) {
+        if let (Some(scorer), None) = (&scorer, &self.classes) {
+            let kinds: Vec<usize> = (0..self.now.len()).map(|node| scorer.kind(NodeIx::of(node))).collect();
+            let now = self.classify(&self.now, &kinds);
+            let soon = self.by_soon.is_some().then(|| self.classify(&self.soon, &kinds));
+            self.classes = Some(Classes { kinds, now, soon });
+        }
+        self.scorer = scorer.map(Arc::new);
+    }
+
+    /// The rooms of a view and its nodes by class, where those are kept.
+    pub fn alike(&self, view: View) -> Option<(&[Room], &[Alike])> {
+        let classes = self.classes.as_ref()?;
+        match view {
+            View::Raw => None,
+            View::Now => Some((&self.now, &classes.now)),
+            View::Soon => Some((&self.soon, classes.soon.as_ref().unwrap_or(&classes.now))),
+        }
     }
 
     /// Changes what a node has free: `what` sees its raw and its soon room.
@@ -258,9 +317,21 @@ impl Rooms {
             index[group].remove(node, &self.soon[at]);
         }
         self.by_now[group].remove(node, &self.now[at]);
+        if let Some(Classes { kinds, now, soon }) = &mut self.classes {
+            now[group].remove(node, kinds[at], &self.now[at]);
+            if let Some(soon) = soon {
+                soon[group].remove(node, kinds[at], &self.soon[at]);
+            }
+        }
         what(&mut self.raw[at], &mut self.soon[at]);
         self.now[at].meet(&self.raw[at], &self.soon[at]);
         self.by_now[group].insert(node, &self.now[at]);
+        if let Some(Classes { kinds, now, soon }) = &mut self.classes {
+            now[group].insert(node, kinds[at], &self.now[at]);
+            if let Some(soon) = soon {
+                soon[group].insert(node, kinds[at], &self.soon[at]);
+            }
+        }
         if let Some(index) = &mut self.by_soon {
             index[group].insert(node, &self.soon[at]);
             if self.raw[at] == self.now[at] {

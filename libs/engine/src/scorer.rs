@@ -78,6 +78,16 @@ impl Scorer {
         Some(Self { rule, sites })
     }
 
+    /// The kind of a node: nodes that are equal when empty are of a kind.
+    pub fn kind(&self, node: NodeIx) -> usize {
+        self.sites[node.at()].kind
+    }
+
+    /// Does work without GPUs cost the same wherever no GPU is free, but for nodes without any?
+    pub fn ignores_spent(&self) -> bool {
+        matches!(self.rule, Rule::Crater(..))
+    }
+
     /// Does each replica go to a node by itself, as far as there are enough?
     pub fn spreads(&self) -> bool {
         matches!(self.rule, Rule::Spread)

@@ -1,7 +1,6 @@
 //! All that a cycle works on, derived from a snapshot.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::cycle::Cycle;
 use crate::cycle::Decided;
@@ -110,7 +109,8 @@ impl<'a> World<'a> {
     pub fn decide(&mut self) -> Decided {
         self.rooms.begin();
         self.work.begin();
-        self.rooms.scorer = Scorer::new(&self.s, &self.shapes, &self.rooms).map(Arc::new);
+        let scorer = Scorer::new(&self.s, &self.shapes, &self.rooms);
+        self.rooms.score_by(scorer);
         let idle = self.idle;
         Cycle::new(self).run(idle)
     }
