@@ -1,6 +1,6 @@
 //! What a node costs a replica under the placement policy that an administrator chose, from the mix of jobs that there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{ModelIx, Node, NodeIx, Placing, Request, Shape, Snapshot, WHOLE_GPU};
 use crate::pool::{Choice, Pool};
@@ -23,6 +23,8 @@ pub(crate) struct Scorer {
     rule: Rule,
     /// Of each node.
     sites: Vec<Site>,
+    /// The kinds of the nodes of each group.
+    kinds_in: Vec<BTreeSet<usize>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +77,11 @@ impl Scorer {
                 Rule::Crater(outlook, scarcity)
             }
         };
-        Some(Self { rule, sites })
+        let mut kinds_in = vec![BTreeSet::new(); shapes.groups.len()];
+        for (site, group) in sites.iter().zip(&shapes.groups.of) {
+            kinds_in[*group as usize].insert(site.kind);
+        }
+        Some(Self { rule, sites, kinds_in })
     }
 
     /// The kind of a node: nodes that are equal when empty are of a kind.
@@ -141,7 +147,9 @@ impl Scorer {
     /// How much more others need a model than there is of it, for who would take any: the dearer one is tried later. Thousandths of a GPU.
     pub fn dearness(&self, pool: &Pool, choice: Choice, each: &Shape) -> (bool, i64) {
         let Rule::Crater(_, scarcity) = &self.rule else { return (false, 0) };
-        let prices = pool.nodes(each, choice).iter().map(|node| scarcity.price(self.sites[node.at()].kind));
+        let groups = pool.list(each, choice).groups.iter();
+        let kinds = groups.flat_map(|group| &self.kinds_in[*group as usize]);
+        let prices = kinds.map(|kind| scarcity.price(*kind));
         (choice == Choice::Mixed, prices.min().unwrap_or(0))
     }
 
