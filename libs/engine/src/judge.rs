@@ -6,9 +6,11 @@
 mod reach;
 mod vain;
 
-use crate::model::{Class, Millis, ModelIx, Shape, Snapshot, WHOLE_GPU};
+use crate::ahead::Ahead;
+use crate::model::{Backfill, Class, Millis, ModelIx, Shape, Snapshot, WHOLE_GPU};
 use crate::place::Part;
 use crate::pool::Choice;
+use crate::profile::length;
 use crate::queue::{Kind, Modest, Pass, Turn};
 use crate::reserve::{Kept, gone_in_time, same_line};
 use crate::room::{Rooms, View};
@@ -29,6 +31,9 @@ pub(crate) struct Facts<'a> {
     pub rooms: &'a Rooms,
     pub work: &'a Work,
     pub kept: &'a [Kept],
+    /// What is booked, where everybody who waits for room has a start; and for how many of them nobody can tell it.
+    pub ahead: Option<&'a Ahead>,
+    pub unknown: usize,
 }
 
 /// What is known in a cycle.
@@ -38,6 +43,8 @@ pub(crate) struct Judge {
     misfits: Vec<u128>,
     /// By ask: with which kept rooms lent there is none either.
     lent: Vec<Option<u64>>,
+    /// By ask: there is no place beside what is booked for who runs until then or longer.
+    until: Vec<Millis>,
     /// By ask: was it looked at whether anything could hold it?
     glanced: Vec<bool>,
     /// Asks of which something is known.
@@ -97,6 +104,7 @@ impl Judge {
         Self {
             misfits: vec![0; shapes.asks.len()],
             lent: vec![None; shapes.asks.len()],
+            until: vec![Millis::MAX; shapes.asks.len()],
             glanced: vec![false; shapes.asks.len()],
             headed: vec![(0, false); shapes.kins()],
             never: vec![false; shapes.len()],
@@ -116,6 +124,7 @@ impl Judge {
     pub fn forget(&mut self) {
         for ask in self.touched.drain(..) {
             (self.misfits[ask], self.lent[ask], self.glanced[ask]) = (0, None, false);
+            self.until[ask] = Millis::MAX;
         }
         self.full.fill((u64::MAX, false));
         self.vain.forget();
@@ -138,6 +147,16 @@ impl Judge {
     /// Lending these did not help in any choice.
     pub fn remember_lent(&mut self, ask: AskIx, lent: u64) {
         self.lent[ask] = Some(lent);
+        self.touched.push(ask);
+    }
+
+    /// Was no place found beside what is booked for who runs until then?
+    pub fn misfit_until(&self, ask: AskIx, until: Millis) -> bool {
+        self.until[ask] <= until && until < Millis::MAX
+    }
+
+    pub fn remember_misfit_until(&mut self, ask: AskIx, until: Millis) {
+        self.until[ask] = self.until[ask].min(until);
         self.touched.push(ask);
     }
 
@@ -177,8 +196,13 @@ impl Judge {
         if !self.glanced[turn.ask] {
             self.glance(facts, turn.ask);
         }
-        if !turn.growth && turn.new && self.never[ask.shape] {
-            return true;
+        if !turn.growth && turn.new {
+            if facts.ahead.is_some_and(|ahead| ahead.of(turn.job).is_some()) {
+                return false;
+            }
+            if self.never[ask.shape] {
+                return true;
+            }
         }
         let asking = Asking::turn(facts, turn, class);
         let misfit = ask.everywhere != 0 && self.misfits[turn.ask] & ask.everywhere == ask.everywhere;
@@ -189,6 +213,10 @@ impl Judge {
 
     /// May all turns of a kind be passed over?
     fn skip_all(&mut self, facts: Facts<'_>, line: Vertex, kind: &Kind, least: Modest, class: Class) -> bool {
+        if facts.ahead.is_some() {
+            // each job may have a start of its own
+            return false;
+        }
         let Kind { kin, leaf, priority, growth, new } = *kind;
         let first = &facts.shapes.asks[facts.shapes.first_of(kin)];
         let Modest { cpu, memory, runs } = least;
@@ -237,10 +265,10 @@ impl Judge {
     /// Is there no node for some part of all of a kin, as far as GPUs go, or for cpu work cores? What is free soon is never less than what
     /// is free now.
     fn full(&mut self, facts: Facts<'_>, asking: &Asking) -> bool {
-        let known = self.full[asking.kin];
+        let (when, known) = self.full[asking.kin];
         let changes = facts.rooms.changes();
-        if asking.gpu > 0 && (known.0 == changes || known.1) {
-            return known.1;
+        if asking.gpu > 0 && when == changes {
+            return known;
         }
         let ask = &facts.shapes.asks[facts.shapes.first_of(asking.kin)];
         let (pool, each) = (facts.shapes.pool_of(ask.shape), ask.want.total().max(1));
@@ -264,6 +292,9 @@ impl Judge {
     }
 
     fn headed(&mut self, facts: Facts<'_>, kin: Kin) -> bool {
+        if let Some(ahead) = facts.ahead {
+            return ahead.len() + facts.unknown >= Backfill::DEPTH;
+        }
         let (looked, headed) = self.headed[kin];
         if headed || looked == facts.kept.len() {
             return headed;
@@ -276,6 +307,10 @@ impl Judge {
 
     /// Would what is kept for others be of no use to it, were it lent?
     fn useless_loans(&mut self, facts: Facts<'_>, turn: Turn) -> bool {
+        if facts.ahead.is_some() {
+            let until = facts.snapshot.now.saturating_add(length(&facts.snapshot.jobs[turn.job]));
+            return until == Millis::MAX || self.misfit_until(turn.ask, until);
+        }
         let Some(lent) = loans(facts.snapshot, facts.kept, turn.runs) else { return false };
         lent == 0
             || self.useless_loan(turn.ask, lent)

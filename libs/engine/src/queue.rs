@@ -1,4 +1,4 @@
-//! Whose turn it is: below-guarantee first, then the least weighted dominant share of what is borrowed, level by level;
+//! Whose turn it is: below-guarantee first, then the least weighted dominant share of what is (and was) borrowed, level by level;
 //! inside an account by priority, then by submission, or as [`crate::model::Settings::order`] says.
 
 mod lines;
@@ -39,7 +39,7 @@ pub(crate) trait Pass {
     fn one(&mut self, turn: Turn) -> bool;
 }
 
-/// What orders siblings: owed a guarantee, share, then who has waited longest.
+/// What orders siblings: owed a guarantee, standing, then who has waited longest.
 type Rank = (bool, i64, i64, usize);
 
 #[derive(Clone, Copy)]
@@ -182,7 +182,7 @@ impl Queue {
 
     fn rank(&self, ground: Ground<'_>, vertex: Vertex, turn: Turn) -> Rank {
         let share = match self.class {
-            Class::Guaranteed => ground.tree.share(vertex),
+            Class::Guaranteed => ground.tree.standing(vertex),
             Class::BestEffort => ground.tree.share_with_spare(vertex),
         };
         let owed = self.class == Class::Guaranteed && ground.owed(vertex, turn);

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::model::{Millis, ModelIx, NodeIx, Shape, Snapshot, ValueIx, WHOLE_GPU};
+use crate::model::{Millis, ModelIx, NodeIx, Placement, Shape, Snapshot, ValueIx, WHOLE_GPU};
 use crate::place::{Part, Try, Want, place_some, room_in, undo};
 use crate::pool::{Choice, Groups, Pool};
 use crate::room::{Room, Rooms, View};
@@ -20,10 +20,23 @@ pub(crate) struct Kept {
     pub models: Vec<ModelIx>,
     pub start: Option<Millis>,
     pub nodes: Vec<NodeIx>,
+    /// Which room it gets then, if that is promised.
+    pub placements: Vec<Placement>,
     taken: Vec<Portion>,
 }
 
 impl Kept {
+    /// Room that is booked: [`crate::ahead`] charges it.
+    pub fn booked(
+        job: usize,
+        models: Vec<ModelIx>,
+        start: Option<Millis>,
+        nodes: Vec<NodeIx>,
+        placements: Vec<Placement>,
+    ) -> Self {
+        Self { job, models, start, nodes, placements, taken: Vec::new() }
+    }
+
     /// Charges what is kept again.
     pub fn charge(&self, rooms: &mut Rooms) {
         for (node, each, gpus) in &self.taken {
@@ -131,7 +144,7 @@ pub(crate) fn reserve(
     let mut nodes: Vec<NodeIx> = taken.iter().map(|(node, _, _)| *node).collect();
     nodes.sort_unstable();
     nodes.dedup();
-    Some(Kept { job, models: line.to_vec(), start, nodes, taken })
+    Some(Kept { job, models: line.to_vec(), start, nodes, placements: Vec::new(), taken })
 }
 
 /// Would all of it fit were nothing of ours there?

@@ -3,6 +3,8 @@
 
 mod audit;
 mod cases;
+mod history;
+mod promises;
 mod remedies;
 mod shares;
 mod sim;

@@ -1,6 +1,6 @@
 //! A cluster and a workload of one's own: YAML in, run cycle by cycle through the engine by simulated time.
 //!
-//! `nodes`, `accounts` and `priority_classes` are those of a scenario (see [`crate::scenario`]); a job has besides `duration` and,
+//! `nodes`, `accounts`, `settings` and `priority_classes` are those of a scenario (see [`crate::scenario`]); a job has besides `duration` and,
 //! if its owner said so, `estimate`, both in seconds, and `submit` in seconds from the beginning. Jobs stand in order of `submit`.
 //!
 //! Work goes on at the speed of the replicas that a job has of those that it wants; what it has computed it keeps when it is
@@ -17,7 +17,7 @@ use super::workload::{Asked, Workload};
 use crate::input::{InputError, read_text};
 use crate::scenario::error::Fault;
 use crate::scenario::format::{
-    AccountSpec, ClassSpec, Each, JobSpec, NodeSpec, Priority, Scalar, Scenario, TopologySpec,
+    AccountSpec, ClassSpec, Each, JobSpec, NodeSpec, Priority, Scalar, Scenario, SettingsSpec, TopologySpec,
 };
 use crate::scenario::world::World;
 
@@ -31,6 +31,8 @@ struct File {
     #[serde(default)]
     accounts: Vec<AccountSpec>,
     priority_classes: Option<BTreeMap<String, i32>>,
+    #[serde(default)]
+    settings: SettingsSpec,
     jobs: Vec<TimedJob>,
 }
 
@@ -78,6 +80,7 @@ impl TimedJob {
             preemptible: self.preemptible,
             running_on: Vec::new(),
             started: 0,
+            estimate: None,
             submit: 0,
         }
     }
@@ -106,6 +109,7 @@ pub(super) fn load(path: &Path, restart: Millis) -> Result<Jobs, InputError> {
             .map_err(|error| InputError::in_file(path, error.to_string()))?;
     scenario.nodes = file.nodes;
     scenario.accounts = file.accounts;
+    scenario.settings = file.settings;
     scenario.priority_classes = file.priority_classes.unwrap_or(scenario.priority_classes);
     let mut world = World::new(&scenario).map_err(|fault| {
         let name = scenario_name(&scenario, &fault.field);
@@ -232,7 +236,7 @@ pub(super) fn run(mut jobs: Jobs, watch: Watch<'_>) -> Result<(Workload, Outcome
                 done += 1;
             }
         }
-        jobs.world.snapshot.now = begin + now;
+        jobs.world.wait_until(begin + now);
         while let Some(job) =
             jobs.specs.get(courses.len()).filter(|job| Millis::from(job.submit) * 1000 <= now)
         {
