@@ -60,3 +60,41 @@ impl Alike {
         classes.filter_map(|(_, nodes)| nodes.first().copied()).chain(spent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_is_met_once_and_no_node_that_holds_a_replica_is_without_one() {
+        let rooms: Vec<Room> = [
+            (8000, vec![1000, 1000]),
+            (8000, vec![1000, 1000]),
+            (8000, vec![0, 400]),
+            (2000, vec![0, 0]),
+            (9000, vec![0, 0]),
+            (9000, vec![]),
+            (8000, vec![1000, 1000]),
+        ]
+        .into_iter()
+        .map(|(cpu, gpus)| Room::new(cpu, 1 << 30, gpus))
+        .collect();
+        // the last is like the first two, but of another kind
+        let kind = |node: usize| usize::from(node == 6);
+        let mut alike = Alike::default();
+        (0..rooms.len()).for_each(|node| alike.insert(NodeIx::of(node), kind(node), &rooms[node]));
+        let firsts = |alike: &Alike, gpu: i64, cpu: i64| {
+            let each = Shape { cpu, memory: 1, gpu };
+            let mut all: Vec<u32> = alike.firsts(&rooms, &each).map(|node| node.0).collect();
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(firsts(&alike, 1000, 1), [0, 6]);
+        assert_eq!(firsts(&alike, 3000, 1), [0u32; 0]);
+        assert_eq!(firsts(&alike, 400, 1), [0, 2, 6]);
+        // without GPUs: the first spent node that has the cores, and the one without devices
+        assert_eq!(firsts(&alike, 0, 3000), [0, 2, 4, 5, 6]);
+        alike.remove(NodeIx(0), 0, &rooms[0]);
+        assert_eq!(firsts(&alike, 2000, 1), [1, 6]);
+    }
+}

@@ -130,3 +130,21 @@ impl Tree {
         shares.max().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_the_quotient_rounded_down() {
+        let used = [1, 2, 999, 1000, 1001, 79_999_000, 80_000_000, 1 << 40, (1 << 60) - 1, i64::MAX];
+        let whole = [1, 3, 7, 1000, 80_000_000, 80_000_001, 1 << 44, (1 << 62) + 1];
+        for used in used {
+            for whole in whole {
+                let exact = i64::try_from(i128::from(used) * SHARE / whole).unwrap_or(i64::MAX);
+                assert_eq!(portion(used, whole), exact, "{used} of {whole}");
+            }
+            assert_eq!(portion(-used, 1000), 0);
+        }
+    }
+}
