@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::ahead::Ahead;
 use crate::evict::Orders;
 use crate::feasible::Feasible;
-use crate::judge::{Facts, Judge, Least, loans};
+use crate::judge::{Bench, Facts, Judge, Least, loans};
 use crate::model::{
     Backfill, Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation,
     Revocation, Snapshot, ValueIx,
@@ -98,7 +98,8 @@ impl<'a> Cycle<'a> {
         let World { s, shapes, tree, rooms, work, lines, vacant, feasible, least, .. } = world;
         let s: &Snapshot = s;
         work.promise(s, tree, rooms, shapes);
-        let judge = Judge::new(shapes, tree.len(), std::mem::take(least));
+        let facts = Facts { snapshot: s, shapes, tree, rooms, work, kept: &[], ahead: None, unknown: 0 };
+        let judge = Judge::new(facts, std::mem::take(least));
         Self {
             s,
             shapes,
@@ -216,7 +217,6 @@ impl Cycle<'_> {
                 continue;
             }
             self.work.keep_promise(self.tree, ix);
-            self.judge.changed();
             self.grant(job, placements);
         }
     }
@@ -237,13 +237,15 @@ impl Cycle<'_> {
 
     fn run_class(&mut self, class: Class) {
         let mut judge = std::mem::take(&mut self.judge);
-        let mut queue = Queue::new(self.ground(), class, |turn| judge.skip(self.facts(), turn, class));
+        let mut bench = Bench { judge: &mut judge, facts: self.facts(), class };
+        let mut queue = Queue::new(self.ground(), class, &mut bench);
         while let Some(turn) = queue.next() {
             let mut changed = vec![turn.line];
             if judge.skip(self.facts(), turn, class) {
                 // what is known now was not when its line was looked at
                 queue.done(self.ground(), turn);
-                queue.refresh(self.ground(), turn.line, &mut |turn| judge.skip(self.facts(), turn, class));
+                let mut bench = Bench { judge: &mut judge, facts: self.facts(), class };
+                queue.refresh(self.ground(), turn.line, &mut bench);
                 continue;
             }
             self.judge = judge;
@@ -276,8 +278,9 @@ impl Cycle<'_> {
             judge = std::mem::take(&mut self.judge);
             changed.sort_unstable();
             changed.dedup();
+            let mut bench = Bench { judge: &mut judge, facts: self.facts(), class };
             for line in changed {
-                queue.refresh(self.ground(), line, &mut |turn| judge.skip(self.facts(), turn, class));
+                queue.refresh(self.ground(), line, &mut bench);
             }
         }
         self.judge = judge;
@@ -306,6 +309,13 @@ impl Cycle<'_> {
             ahead: self.ahead.as_ref(),
             unknown: self.unknown,
         }
+    }
+
+    /// A claim was in vain: on the nodes of one choice, or (`None`) wherever it was tried.
+    fn remember_vain(&mut self, turn: Turn, choice: Option<Choice>) {
+        let mut judge = std::mem::take(&mut self.judge);
+        judge.remember_vain(self.facts(), turn, self.s.jobs[turn.job].class, choice);
+        self.judge = judge;
     }
 
     /// `None`: there is nothing (more) to do.
@@ -410,8 +420,8 @@ impl Cycle<'_> {
                 return Outcome::Got(lines);
             }
         }
-        if let Some(ask) = ask {
-            self.judge.remember_barren(ask, asker.leaf, of.priority, of.class);
+        if ask.is_some() {
+            self.remember_vain(turn, None);
         }
         let all_limited = options.iter().all(|(_, _, limited)| *limited);
         Outcome::Waits(blocked.filter(|_| all_limited).unwrap_or(Blocked::Room))
@@ -534,7 +544,6 @@ impl Cycle<'_> {
 
     fn got(&mut self, turn: Turn, placements: Vec<Placement>, promised: bool) -> Outcome {
         self.work.decided(self.s, self.tree, turn.job, &placements, (turn.growth, promised));
-        self.judge.changed();
         if !promised {
             self.grant(turn.job, placements);
         }

@@ -7,17 +7,18 @@ mod glad;
 mod least;
 mod limits;
 mod proof;
+mod sites;
 
 use std::collections::BTreeSet;
 
 use crate::model::{NodeIx, Placement, RevokeCause, Shape, Snapshot, ValueIx};
 use crate::place::{Part, Try, Want, place_some, undo};
 use crate::pool::Choice;
-use crate::rights::{Claim, Key, Loss, Right, key, may_take, movable, right};
+use crate::rights::{Claim, Key, Loss, Right, key, movable, right};
 use crate::room::{Rooms, View};
 use crate::shapes::Shapes;
 use crate::tree::{Asker, Demand, Tree};
-use crate::work::{PieceIx, Spot, Work};
+use crate::work::{PieceIx, Work};
 
 pub(crate) use glad::Orders;
 
@@ -134,74 +135,6 @@ impl Ground<'_> {
         let gang =
             |v: &Victim| self.work.pieces[v.piece].job == piece.job && !self.work.pieces[v.piece].surplus;
         piece.surplus && victims.iter().any(gang)
-    }
-
-    /// Is there enough that is free or may be taken?
-    fn enough(&self, claim: &Claim, want: &Want, how: Try<'_>) -> bool {
-        let each = want.largest();
-        let wanted: i64 = claim.demands.iter().map(Demand::weight).sum();
-        let nodes = how.pool.nodes(&each, how.choice);
-        let mut there: i64 = nodes.iter().map(|node| self.rooms.amount(View::Soon, *node, &each)).sum();
-        if there >= wanted {
-            return true;
-        }
-        let leaves = (0..self.work.of_leaf.len()).filter(|leaf| !self.work.of_leaf[*leaf].is_empty());
-        let leaves = leaves.filter(|leaf| may_take(self.snapshot, self.tree, claim, *leaf));
-        let pieces = leaves.flat_map(|leaf| &self.work.of_leaf[leaf]).chain(self.work.spare.iter().flatten());
-        for ix in pieces.copied() {
-            let piece = &self.work.pieces[ix];
-            let usable = |spot: &&Spot| want.parts.iter().any(|part| self.usable(how, &part.each, spot.node));
-            if !piece.alive || piece.fresh || !piece.spots.iter().any(|spot| usable(&spot)) {
-                continue;
-            }
-            if right(self.snapshot, self.tree, claim, piece).is_some() {
-                let here = piece.spots.iter().filter(usable);
-                there +=
-                    here.map(|spot| if each.gpu > 0 { spot.each.gpu } else { spot.each.cpu }).sum::<i64>();
-                if there >= wanted {
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// Nodes on which something may be taken, with the least that room for one replica can cost there, the cheapest last.
-    fn prospects(&mut self, claim: &Claim, part: &Part, nodes: &[NodeIx]) -> Vec<Cost> {
-        let mut all = Vec::new();
-        let mut keys: Vec<Key> = Vec::new();
-        for node in nodes {
-            keys.clear();
-            let (mut light, mut least, mut most, mut sum) = (None, i64::MAX, 0, 0i64);
-            for ix in &self.work.on_node[node.at()] {
-                let Some(right) = self.right(claim, *ix, true) else { continue };
-                self.tried_moves |= right.loss == Loss::Moved;
-                let along = if self.work.pieces[*ix].surplus { 0 } else { self.amount_along(*ix) };
-                let here = self.gpu_on(*ix, *node);
-                let (own, all) = (self.amount(*ix), self.amount(*ix).saturating_add(along));
-                keys.push(self.key(*ix, &right));
-                light = Some(light.map_or(right.loss, |light: Loss| light.min(right.loss)));
-                (least, most, sum) =
-                    (least.min(own), most.max(all), sum.saturating_add(here.saturating_add(along)));
-            }
-            let Some(loss) = light else { continue };
-            let mut count = 1;
-            if part.each.gpu > 0 {
-                let short = part.each.gpu - self.rooms.amount(View::Soon, *node, &part.each);
-                if short > sum {
-                    continue;
-                }
-                if short > 0 {
-                    least = least.max(short);
-                    count = usize::try_from((short - 1) / most.max(1) + 1).unwrap_or(1).clamp(1, keys.len());
-                }
-            }
-            // so many are taken at least, and the one that is taken least gladly counts
-            keys.sort_unstable();
-            all.push((loss, least, count, keys[count - 1], (i64::MIN, i64::MIN), *node));
-        }
-        all.sort_unstable_by(|a, b| b.cmp(a));
-        all
     }
 
     /// How much work a piece is, in the unit by which work is compared.
@@ -340,9 +273,9 @@ impl Ground<'_> {
             if left.is_empty() {
                 continue;
             }
-            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
             // nodes are judged when no other can be cheaper
-            let mut prospects = self.prospects(claim, part, nodes);
+            let sites = self.sites(claim, part, how, domain);
+            let mut prospects = self.prospects(claim, part, &sites);
             let mut options: BTreeSet<(Cost, usize)> = BTreeSet::new();
             let mut sets: Vec<Vec<PieceIx>> = Vec::new();
             let mut open: Vec<NodeIx> = Vec::new();
@@ -447,7 +380,7 @@ impl Ground<'_> {
         while !fits(self) {
             let open = here.iter().copied().filter(|ix| self.work.pieces[*ix].alive && !banned.contains(ix));
             let next = open
-                .filter_map(|ix| self.right(claim, ix, true).map(|right| (self.key(ix, &right), ix, right)))
+                .filter_map(|ix| self.right_here(claim, ix).map(|right| (self.key(ix, &right), ix, right)))
                 .min_by_key(|(key, ix, _)| (*key, *ix));
             let Some((key, ix, right)) = next else { break };
             keys.push(key);

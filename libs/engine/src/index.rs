@@ -17,10 +17,13 @@ pub(crate) struct Index {
     part: BTreeSet<Tight>,
     /// (has GPUs, cpu free).
     cpu: BTreeSet<Tight>,
+    /// Milli-GPU and milli-cores free on all of them.
+    free: (i64, i64),
 }
 
 impl Index {
     pub fn insert(&mut self, node: NodeIx, room: &Room) {
+        self.free = (self.free.0 + room.milli(), self.free.1 + room.cpu.max(0));
         if room.whole() > 0 {
             self.whole.insert(((room.milli(), room.cpu), node));
         }
@@ -31,6 +34,7 @@ impl Index {
     }
 
     pub fn remove(&mut self, node: NodeIx, room: &Room) {
+        self.free = (self.free.0 - room.milli(), self.free.1 - room.cpu.max(0));
         if room.whole() > 0 {
             self.whole.remove(&((room.milli(), room.cpu), node));
         }
@@ -71,6 +75,28 @@ impl Index {
                     .is_some_and(|t| t.0.1 >= each.cpu);
         };
         order.iter().next_back().is_some_and(|tight| tight.0.0 >= least)
+    }
+
+    /// What is free on all nodes: milli-GPU, or milli-cores for work without GPUs.
+    pub fn total(&self, each: &Shape) -> i64 {
+        if each.gpu > 0 { self.free.0 } else { self.free.1 }
+    }
+
+    /// At most so many nodes, those with most free on one device (cpu, for work without GPUs), then on all.
+    pub fn emptiest(&self, each: &Shape, most: usize) -> Vec<Tight> {
+        if each.gpu == 0 {
+            return self.cpu.iter().rev().take(most).copied().collect();
+        }
+        let mut found: Vec<Tight> = Vec::with_capacity(most);
+        for tight in self.part.iter().rev() {
+            if found.len() == most {
+                break;
+            }
+            if !found.iter().any(|other| other.1 == tight.1) {
+                found.push(*tight);
+            }
+        }
+        found
     }
 
     /// Every node that may hold a replica, and some that do not; each once, in no order that matters.

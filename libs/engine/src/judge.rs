@@ -1,24 +1,26 @@
 //! Which turns need not be taken at all: their shape found no place, and they can have no right to anybody's room.
 //!
 //! What is said here is sound and not exact: a turn that is passed over would have been refused, not every turn that would be
-//! refused is passed over.
+//! refused is passed over. Turns of one kind are judged together where that can be.
 
-use std::collections::BTreeSet;
+mod reach;
+mod vain;
 
 use crate::ahead::Ahead;
-use crate::model::{Backfill, Class, Millis, Snapshot};
+use crate::model::{Backfill, Class, Millis, ModelIx, Shape, Snapshot, WHOLE_GPU};
 use crate::place::Part;
 use crate::pool::Choice;
 use crate::profile::length;
-use crate::queue::Turn;
+use crate::queue::{Kind, Modest, Pass, Turn};
 use crate::reserve::{Kept, gone_in_time, same_line};
 use crate::room::{Rooms, View};
-use crate::shapes::{AskIx, Shapes};
-use crate::tree::{Reach, Tree, Vertex};
+use crate::shapes::{Ask, AskIx, Kin, Shapes};
+use crate::tree::{Demand, Tree, Vertex};
 use crate::work::Work;
 
-/// At most so many searches a cycle for somebody to be migrated may fail.
-const FAILED_MOVES: u32 = 16;
+use reach::Bounds;
+pub(crate) use reach::Least;
+use vain::Vain;
 
 /// What a judgement is based on.
 #[derive(Clone, Copy)]
@@ -47,42 +49,42 @@ pub(crate) struct Judge {
     glanced: Vec<bool>,
     /// Asks of which something is known.
     touched: Vec<AskIx>,
-    /// By ask: how many kept rooms were looked at, and is its line headed by one of them?
+    /// By kin: how many kept rooms were looked at, and is its line headed by one of them?
     headed: Vec<(usize, bool)>,
     /// By shape: it could never run.
     never: Vec<bool>,
-    /// Claims that were found to have no hope of taking anything back.
-    hopeless: BTreeSet<(AskIx, Choice, Vertex, i32, Class)>,
-    /// All of a turn was found hopeless.
-    barren: BTreeSet<(AskIx, Vertex, i32, Class)>,
-    /// Asks for which nobody can usefully be moved.
-    immovable: BTreeSet<AskIx>,
-    failed_moves: u32,
-    /// By class of pool: what will be free there, in milli-GPU and milli-cores.
-    free: Vec<Option<(i64, i64)>>,
-    /// Grows when shares change.
-    version: u64,
-    reach: Vec<(u64, Reach)>,
-    slack: Vec<(u64, Option<Slack>)>,
-    least: Vec<Option<Least>>,
-    lowest_spare: Option<Vec<i32>>,
+    /// Claims that were made in vain.
+    vain: Vain,
+    /// By class of pool: after how many changes of rooms it was looked at, and what was to be free there, in milli-GPU and milli-cores.
+    free: Vec<Option<(u64, i64, i64)>>,
+    /// By kin: after how many changes of rooms it was looked at, and had no node the GPUs for it?
+    full: Vec<(u64, bool)>,
+    /// What was lent, and after how many changes of rooms, when it was last asked how much of it is on one node; the answer.
+    most_lent: Option<(u64, u64, i64)>,
+    bounds: Bounds,
 }
 
-/// What could at most be taken of the children of a vertex: of the child with most, and of the others.
-#[derive(Clone, Debug)]
-struct Slack {
-    /// By model, then without: the greatest share left, whose, and the next.
-    top: Vec<(i64, Vertex, i64)>,
-    /// How many children borrow, and one that does.
-    borrowers: (usize, Vertex),
+/// Who might ask for what, all that a right depends on.
+#[derive(Clone, Copy, Debug)]
+struct Asking {
+    kin: Kin,
+    leaf: Vertex,
+    line: Vertex,
+    priority: i32,
+    growth: bool,
+    class: Class,
+    /// Of all replicas.
+    gpu: i64,
+    cpu: i64,
+    memory: i64,
 }
 
-/// The least amounts of pieces below a vertex: of those on each model, then of all.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Least {
-    amounts: Vec<Option<Vec<i64>>>,
-    /// The lowest priority among them.
-    priority: Option<i32>,
+impl Asking {
+    fn turn(facts: Facts<'_>, turn: Turn, class: Class) -> Self {
+        let Ask { kin, gpu, cpu, memory, .. } = facts.shapes.asks[turn.ask];
+        let Turn { leaf, line, priority, growth, .. } = turn;
+        Self { kin, leaf, line, priority, growth, class, gpu, cpu, memory }
+    }
 }
 
 /// The bit for a view and a choice; none beyond so many models that no word holds them.
@@ -97,27 +99,25 @@ pub(crate) fn bit(view: View, choice: Choice) -> Option<u128> {
 
 impl Judge {
     /// `least`: what is known from earlier cycles.
-    pub fn new(shapes: &Shapes, vertices: usize, mut least: Vec<Option<Least>>) -> Self {
-        least.resize(vertices, None);
+    pub fn new(facts: Facts<'_>, least: Vec<Option<Least>>) -> Self {
+        let Facts { shapes, .. } = facts;
         Self {
             misfits: vec![0; shapes.asks.len()],
             lent: vec![None; shapes.asks.len()],
             until: vec![Millis::MAX; shapes.asks.len()],
             glanced: vec![false; shapes.asks.len()],
-            headed: vec![(0, false); shapes.asks.len()],
+            headed: vec![(0, false); shapes.kins()],
             never: vec![false; shapes.len()],
             free: vec![None; shapes.classes()],
-            version: 1,
-            reach: vec![(0, Reach::default()); vertices],
-            slack: vec![(0, None); vertices],
-            least,
+            full: vec![(u64::MAX, false); shapes.kins()],
+            bounds: Bounds::new(facts, least),
             ..Self::default()
         }
     }
 
     /// What stands as long as nobody's pieces change.
     pub fn into_least(self) -> Vec<Option<Least>> {
-        self.least
+        self.bounds.into_least()
     }
 
     /// Room became free: nothing is known any more of what fits.
@@ -126,16 +126,8 @@ impl Judge {
             (self.misfits[ask], self.lent[ask], self.glanced[ask]) = (0, None, false);
             self.until[ask] = Millis::MAX;
         }
-        self.free.fill(None);
-        self.hopeless.clear();
-        self.barren.clear();
-        self.immovable.clear();
-        self.changed();
-    }
-
-    /// Shares changed.
-    pub fn changed(&mut self) {
-        self.version += 1;
+        self.full.fill((u64::MAX, false));
+        self.vain.forget();
     }
 
     pub fn misfit(&self, ask: AskIx, view: View, choice: Choice) -> bool {
@@ -173,38 +165,29 @@ impl Judge {
         self.never[shape] = true;
     }
 
-    pub fn hopeless(&self, ask: AskIx, choice: Choice, leaf: Vertex, priority: i32, class: Class) -> bool {
-        self.hopeless.contains(&(ask, choice, leaf, priority, class))
+    /// Is a claim known to be in vain, on the nodes of one choice?
+    pub fn hopeless(&self, facts: Facts<'_>, turn: Turn, class: Class, choice: Choice) -> bool {
+        self.vain.claim(&Asking::turn(facts, turn, class), Some(choice))
     }
 
-    pub fn remember_hopeless(
-        &mut self,
-        ask: AskIx,
-        choice: Choice,
-        leaf: Vertex,
-        priority: i32,
-        class: Class,
-    ) {
-        self.hopeless.insert((ask, choice, leaf, priority, class));
+    /// A claim was in vain: on the nodes of one choice, or (`None`) wherever it was tried.
+    pub fn remember_vain(&mut self, facts: Facts<'_>, turn: Turn, class: Class, choice: Option<Choice>) {
+        self.vain.remember_claim(&Asking::turn(facts, turn, class), choice);
     }
 
-    pub fn remember_barren(&mut self, ask: AskIx, leaf: Vertex, priority: i32, class: Class) {
-        self.barren.insert((ask, leaf, priority, class));
-    }
-
-    /// May others be migrated for this ask, or was that found to be of no use?
-    pub fn may_move(&self, ask: AskIx) -> bool {
-        self.moves_left() && !self.immovable.contains(&ask)
+    /// May others be migrated for this turn, or was that found to be of no use?
+    pub fn may_move(&self, facts: Facts<'_>, turn: Turn, class: Class) -> bool {
+        self.vain.may_move(&Asking::turn(facts, turn, class))
     }
 
     /// Is the budget of searches for somebody to be migrated not spent yet?
     pub fn moves_left(&self) -> bool {
-        self.failed_moves < FAILED_MOVES
+        self.vain.moves_left()
     }
 
-    pub fn remember_failed_move(&mut self, ask: Option<AskIx>) {
-        self.failed_moves += 1;
-        self.immovable.extend(ask);
+    /// Nobody could usefully be migrated for this turn; `shared`: it is judged like others of its kind.
+    pub fn remember_failed_move(&mut self, facts: Facts<'_>, turn: Turn, class: Class, shared: bool) {
+        self.vain.remember_failed_move(&Asking::turn(facts, turn, class), shared);
     }
 
     /// May a turn be passed over?
@@ -213,30 +196,50 @@ impl Judge {
         if !self.glanced[turn.ask] {
             self.glance(facts, turn.ask);
         }
-        let full = ask.everywhere != 0 && self.misfits[turn.ask] & ask.everywhere == ask.everywhere;
-        if turn.growth {
-            if !full || facts.shapes.pool_of(ask.shape).bound() {
-                return false;
-            }
-        } else {
-            if !turn.new {
-                return false;
-            }
+        if !turn.growth && turn.new {
             if facts.ahead.is_some_and(|ahead| ahead.of(turn.job).is_some()) {
                 return false;
             }
             if self.never[ask.shape] {
                 return true;
             }
-            let placeless = full && self.headed(facts, turn.ask) && self.useless_loans(facts, turn);
-            if !placeless {
-                let (gpu, jobs) = facts.tree.headroom(turn.line, class == Class::BestEffort);
-                if jobs && ask.gpu <= gpu {
-                    return false;
-                }
-            }
         }
-        !self.may_claim(facts, turn, class)
+        let asking = Asking::turn(facts, turn, class);
+        let misfit = ask.everywhere != 0 && self.misfits[turn.ask] & ask.everywhere == ask.everywhere;
+        let full = misfit || self.full(facts, &asking);
+        let loans = full && !turn.growth && !self.useless_loans(facts, turn);
+        self.placeless(facts, &asking, turn.new, full, loans) && !self.may_claim(facts, &asking)
+    }
+
+    /// May all turns of a kind be passed over?
+    fn skip_all(&mut self, facts: Facts<'_>, line: Vertex, kind: &Kind, least: Modest, class: Class) -> bool {
+        if facts.ahead.is_some() {
+            // each job may have a start of its own
+            return false;
+        }
+        let Kind { kin, leaf, priority, growth, new } = *kind;
+        let first = &facts.shapes.asks[facts.shapes.first_of(kin)];
+        let Modest { cpu, memory, runs } = least;
+        let asking = Asking { kin, leaf, line, priority, growth, class, gpu: first.gpu, cpu, memory };
+        let full = self.full(facts, &asking);
+        let loans = full && !growth && self.may_borrow(facts, first, runs);
+        self.placeless(facts, &asking, new, full, loans) && !self.may_claim(facts, &asking)
+    }
+
+    /// Is there certainly no place? `full`: no node holds it; `loans`: what is kept for others might be of use.
+    fn placeless(&mut self, facts: Facts<'_>, asking: &Asking, new: bool, full: bool, loans: bool) -> bool {
+        if asking.growth {
+            let shape = facts.shapes.asks[facts.shapes.first_of(asking.kin)].shape;
+            return full && !facts.shapes.pool_of(shape).bound();
+        }
+        if !new {
+            return false;
+        }
+        if full && !loans && self.headed(facts, asking.kin) {
+            return true;
+        }
+        let (gpu, jobs) = facts.tree.headroom(asking.line, asking.class == Class::BestEffort);
+        !jobs || asking.gpu > gpu
     }
 
     /// Notes what can be told at a glance not to fit.
@@ -259,177 +262,155 @@ impl Judge {
         }
     }
 
-    fn headed(&mut self, facts: Facts<'_>, ask: AskIx) -> bool {
+    /// Is there no node for some part of all of a kin, as far as GPUs go, or for cpu work cores? What is free soon is never less than what
+    /// is free now.
+    fn full(&mut self, facts: Facts<'_>, asking: &Asking) -> bool {
+        let (when, known) = self.full[asking.kin];
+        let changes = facts.rooms.changes();
+        if asking.gpu > 0 && when == changes {
+            return known;
+        }
+        let ask = &facts.shapes.asks[facts.shapes.first_of(asking.kin)];
+        let (pool, each) = (facts.shapes.pool_of(ask.shape), ask.want.total().max(1));
+        let cpu = if asking.gpu > 0 { 0 } else { asking.cpu / i64::from(each) };
+        let Some((_, index)) = facts.rooms.ordered(View::Soon) else { return false };
+        let largest = ask.want.largest().gpu;
+        let fits = |choice: &Choice| {
+            ask.want.parts.iter().all(|part| {
+                // the mean of all replicas is no more than the largest of them needs
+                let cpu = if part.each.gpu == largest { cpu } else { 0 };
+                let least = Shape { gpu: part.each.gpu, cpu, memory: 0 };
+                let mut groups = pool.list(&part.each, *choice).groups.iter();
+                groups.any(|group| index[*group as usize].may_hold(&least))
+            })
+        };
+        let full = ask.everywhere != 0 && !ask.options.iter().any(|(choice, _)| fits(choice));
+        if asking.gpu > 0 {
+            self.full[asking.kin] = (changes, full);
+        }
+        full
+    }
+
+    fn headed(&mut self, facts: Facts<'_>, kin: Kin) -> bool {
         if let Some(ahead) = facts.ahead {
             return ahead.len() + facts.unknown >= Backfill::DEPTH;
         }
-        let (looked, headed) = self.headed[ask];
+        let (looked, headed) = self.headed[kin];
         if headed || looked == facts.kept.len() {
             return headed;
         }
-        let line = &facts.shapes.asks[ask].line;
+        let line = &facts.shapes.asks[facts.shapes.first_of(kin)].line;
         let headed = facts.kept[looked..].iter().any(|kept| same_line(&kept.models, line));
-        self.headed[ask] = (facts.kept.len(), headed);
+        self.headed[kin] = (facts.kept.len(), headed);
         headed
     }
 
     /// Would what is kept for others be of no use to it, were it lent?
-    fn useless_loans(&self, facts: Facts<'_>, turn: Turn) -> bool {
+    fn useless_loans(&mut self, facts: Facts<'_>, turn: Turn) -> bool {
         if facts.ahead.is_some() {
             let until = facts.snapshot.now.saturating_add(length(&facts.snapshot.jobs[turn.job]));
             return until == Millis::MAX || self.misfit_until(turn.ask, until);
         }
         let Some(lent) = loans(facts.snapshot, facts.kept, turn.runs) else { return false };
-        lent == 0 || self.useless_loan(turn.ask, lent)
+        lent == 0
+            || self.useless_loan(turn.ask, lent)
+            || !self.may_borrow(facts, &facts.shapes.asks[turn.ask], turn.runs)
+    }
+
+    /// Could work that runs this long fit on a node were what is kept lent to it, as far as GPUs go?
+    fn may_borrow(&mut self, facts: Facts<'_>, ask: &Ask, runs: Millis) -> bool {
+        let Some(lent) = loans(facts.snapshot, facts.kept, runs) else { return true };
+        if lent == 0 {
+            return false;
+        }
+        let most = match self.most_lent {
+            Some((of, when, most)) if (of, when) == (lent, facts.rooms.changes()) => most,
+            _ => {
+                let which = facts.kept.iter().enumerate().filter(|(bit, _)| lent & (1 << bit) != 0);
+                let most = Kept::most_on_a_node(which.map(|(_, kept)| kept), facts.rooms);
+                self.most_lent = Some((lent, facts.rooms.changes(), most));
+                most
+            }
+        };
+        ask.want.parts.iter().any(|part| part.each.gpu <= most)
     }
 
     /// Could the turn have a right to anybody's room?
-    fn may_claim(&mut self, facts: Facts<'_>, turn: Turn, class: Class) -> bool {
-        if class == Class::BestEffort {
-            return !turn.growth && self.lowest_spare(facts, turn.line) < turn.priority;
-        }
-        let ask = &facts.shapes.asks[turn.ask];
-        let mut may = facts.work.spares > 0
-            || (!turn.growth && self.lowest(facts, turn.line).is_some_and(|lowest| lowest < turn.priority));
-        if !may {
-            // where GPUs are free, cpu may be what is to be taken
-            let gpus = ask.gpu > 0 && self.free(facts, turn.ask) < ask.gpu;
-            let reach = self.reach(facts, turn.leaf);
-            may = if gpus {
-                let mut models = ask.line.iter();
-                models.any(|model| ask.gpu <= reach.models[model.at()])
-            } else {
-                ask.cpu <= reach.cpu
-            };
-        }
-        let may = may
-            || (!turn.growth
-                && facts.snapshot.settings.consolidate
-                && self.may_move(turn.ask)
-                && self.free(facts, turn.ask) >= if ask.gpu > 0 { ask.gpu } else { ask.cpu });
-        may && !self.barren.contains(&(turn.ask, turn.leaf, turn.priority, class))
+    fn may_claim(&mut self, facts: Facts<'_>, asking: &Asking) -> bool {
+        let may = match asking.class {
+            Class::BestEffort => {
+                !asking.growth && self.bounds.lowest_spare(facts, asking.line) < asking.priority
+            }
+            Class::Guaranteed => self.may_take(facts, asking),
+        };
+        may && !self.vain.claim(asking, None)
     }
 
-    /// What will be free in the pool of an ask, in all.
-    fn free(&mut self, facts: Facts<'_>, ask: AskIx) -> i64 {
-        let ask = &facts.shapes.asks[ask];
-        let pool = facts.shapes.pool_of(ask.shape);
-        let (gpu, cpu) = *self.free[facts.shapes.class(ask.shape)].get_or_insert_with(|| {
-            let mut free = (0, 0);
-            let whole = crate::model::Shape { gpu: crate::model::WHOLE_GPU, ..Default::default() };
-            for node in pool.nodes(&whole, Choice::Mixed) {
-                free.0 += facts.rooms.amount(View::Soon, *node, &whole);
+    /// The same for guaranteed work, but for claims in vain.
+    fn may_take(&mut self, facts: Facts<'_>, asking: &Asking) -> bool {
+        let free = self.free(facts, asking);
+        let moves = || facts.snapshot.settings.consolidate && !asking.growth && self.vain.may_move(asking);
+        let gpus = asking.gpu > 0;
+        let need = if gpus { asking.gpu } else { asking.cpu };
+        let models = &facts.shapes.asks[facts.shapes.first_of(asking.kin)].line;
+        let preempts = !asking.growth
+            && self.bounds.lowest(facts, asking.line).is_some_and(|lowest| lowest < asking.priority);
+        if free >= need {
+            // something else may be short
+            if facts.work.spares > 0 || preempts || moves() {
+                return true;
             }
-            let none = crate::model::Shape::default();
-            for node in pool.nodes(&none, Choice::Mixed) {
-                free.1 += facts.rooms.amount(View::Soon, *node, &none);
+        } else if facts.work.spares > 0 || preempts {
+            let mut there = free.saturating_add(facts.work.spare_amount(models, gpus));
+            if preempts {
+                let lower = self.bounds.lower(facts, asking.line, asking.priority, models, gpus);
+                there = there.saturating_add(lower);
             }
-            free
-        });
-        if ask.gpu > 0 { gpu } else { cpu }
-    }
-
-    /// The most that a leaf could have a right to.
-    fn reach(&mut self, facts: Facts<'_>, leaf: Vertex) -> &Reach {
-        if self.reach[leaf].0 != self.version {
-            let mut reach = Reach { models: vec![i64::MIN; facts.tree.models()], cpu: i64::MIN };
-            let path: Vec<Vertex> = facts.tree.path(leaf).collect();
-            for at in path {
-                let parent = facts.tree.parent(at);
-                let slack = self.slack(facts, parent);
-                let most = |of: &(i64, Vertex, i64)| if of.1 == at { of.2 } else { of.0 };
-                let (without, models) = slack
-                    .top
-                    .split_last()
-                    .map_or((i64::MIN, [].as_slice()), |(last, models)| (most(last), models));
-                let models: Vec<i64> = models.iter().map(most).collect();
-                reach.widen(&facts.tree.until(at, &models, without));
-                let (borrowers, one) = slack.borrowers;
-                // a person may also take what the own queue of the account runs
-                let others = borrowers > usize::from(one == at) || !facts.tree.is_account(at);
-                if others && facts.tree.promises(at) {
-                    reach.widen(&facts.tree.uncovered(at));
-                }
-            }
-            self.reach[leaf] = (self.version, reach);
-        }
-        &self.reach[leaf].1
-    }
-
-    fn slack(&mut self, facts: Facts<'_>, parent: Vertex) -> Slack {
-        if let (version, Some(slack)) = &self.slack[parent]
-            && *version == self.version
-        {
-            return slack.clone();
-        }
-        let mut top = vec![(i64::MIN, 0, i64::MIN); facts.tree.models() + 1];
-        let mut borrowers = (0, 0);
-        for child in facts.tree.children(parent).to_vec() {
-            if !facts.tree.borrows(child) {
-                continue;
-            }
-            borrowers = (borrowers.0 + 1, child);
-            let least = self.least(facts, child);
-            for ((kind, top), least) in top.iter_mut().enumerate().zip(&least.amounts) {
-                let Some(least) = least else { continue };
-                let model = Some(kind).filter(|kind| *kind < facts.tree.models());
-                let left = facts.tree.share_without(child, least, model);
-                if left > top.0 {
-                    *top = (left, child, top.0);
-                } else {
-                    top.2 = top.2.max(left);
-                }
+            if there >= need {
+                return true;
             }
         }
-        let slack = Slack { top, borrowers };
-        self.slack[parent] = (self.version, Some(slack.clone()));
-        slack
-    }
-
-    fn lowest(&mut self, facts: Facts<'_>, line: Vertex) -> Option<i32> {
-        self.least(facts, line).priority
-    }
-
-    /// Of the guaranteed pieces below a vertex.
-    fn least(&mut self, facts: Facts<'_>, vertex: Vertex) -> &Least {
-        if self.least[vertex].is_none() {
-            let mut least = Least { amounts: vec![None; facts.tree.models() + 1], priority: None };
-            // as it was when the cycle began, so that it holds in the next one too
-            for ix in facts.work.of_leaf[vertex].iter().filter(|ix| facts.work.is_old(**ix)) {
-                let piece = &facts.work.pieces[*ix];
-                let priority = facts.snapshot.jobs[piece.job].priority;
-                least.priority = Some(least.priority.map_or(priority, |lowest| lowest.min(priority)));
-                let models = piece.demands.iter().filter_map(|demand| demand.model).map(|model| model.at());
-                for kind in models.chain([facts.tree.models()]) {
-                    let none = || vec![i64::MAX; facts.tree.resources()];
-                    facts.tree.lessen(least.amounts[kind].get_or_insert_with(none), &piece.demands);
-                }
-            }
-            for child in facts.tree.children(vertex).to_vec() {
-                let below = self.least(facts, child).clone();
-                least.priority = [least.priority, below.priority].into_iter().flatten().min();
-                for (mine, theirs) in least.amounts.iter_mut().zip(below.amounts) {
-                    *mine = match (mine.take(), theirs) {
-                        (Some(a), Some(b)) => Some(a.into_iter().zip(b).map(|(a, b)| a.min(b)).collect()),
-                        (one, other) => one.or(other),
-                    };
-                }
-            }
-            self.least[vertex] = Some(least);
+        // where GPUs are free, cpu may be what is to be taken
+        let Asking { cpu, memory, gpu, leaf, .. } = *asking;
+        if gpus && free < need {
+            let on = |model: &ModelIx| Demand { cpu, memory, gpu, model: Some(*model) };
+            models.iter().any(|model| self.bounds.reaches(facts, leaf, &on(model)))
+        } else {
+            // on whatever model, it asks for so much at least
+            self.bounds.reaches(facts, leaf, &Demand { cpu, memory, gpu: 0, model: None })
         }
-        self.least[vertex].get_or_insert_default()
     }
 
-    /// The lowest priority of what a line runs as best effort.
-    fn lowest_spare(&mut self, facts: Facts<'_>, line: Vertex) -> i32 {
-        let lowest = self.lowest_spare.get_or_insert_with(|| {
-            let mut lowest = vec![i32::MAX; facts.tree.len()];
-            for piece in facts.work.spare.iter().flatten().map(|ix| &facts.work.pieces[*ix]) {
-                lowest[piece.line] = lowest[piece.line].min(facts.snapshot.jobs[piece.job].priority);
-            }
-            lowest
-        });
-        lowest[line]
+    /// What will be free in the pool of a kin, in all.
+    fn free(&mut self, facts: Facts<'_>, asking: &Asking) -> i64 {
+        let shape = facts.shapes.asks[facts.shapes.first_of(asking.kin)].shape;
+        let known = &mut self.free[facts.shapes.class(shape)];
+        let changes = facts.rooms.changes();
+        if known.is_none_or(|(when, _, _)| when != changes) {
+            let pool = facts.shapes.pool_of(shape);
+            let total =
+                |each: &Shape| facts.rooms.total(View::Soon, each, &pool.list(each, Choice::Mixed).groups);
+            let gpu = total(&Shape { gpu: WHOLE_GPU, ..Shape::default() });
+            *known = Some((changes, gpu, total(&Shape::default())));
+        }
+        known.map_or(0, |(_, gpu, cpu)| if asking.gpu > 0 { gpu } else { cpu })
+    }
+}
+
+/// A judge of the turns of one class, at one moment.
+pub(crate) struct Bench<'a> {
+    pub judge: &'a mut Judge,
+    pub facts: Facts<'a>,
+    pub class: Class,
+}
+
+impl Pass for Bench<'_> {
+    fn all(&mut self, line: Vertex, kind: &Kind, least: Modest) -> bool {
+        self.judge.skip_all(self.facts, line, kind, least, self.class)
+    }
+
+    fn one(&mut self, turn: Turn) -> bool {
+        self.judge.skip(self.facts, turn, self.class)
     }
 }
 

@@ -77,6 +77,15 @@ fn place_within(
     domain: Option<ValueIx>,
 ) -> Result<Vec<Placement>, u32> {
     let mut placed = Vec::new();
+    if let [part] = want.parts.as_slice()
+        && part.replicas.len() > 1
+    {
+        // refused by counts, before anything is placed
+        let fit = room_in(rooms, part, how, domain);
+        if fit < want.total() {
+            return Err(fit);
+        }
+    }
     if let Some(scorer) = rooms.scorer.clone() {
         for part in by_size(want) {
             scored::fill(rooms, &scorer, part, how, domain, &mut placed);
@@ -161,6 +170,11 @@ fn tightest(
 
 /// Does any node of the pool hold one replica?
 pub(crate) fn holds(rooms: &Rooms, each: &Shape, how: Try<'_>) -> bool {
+    if how.view == View::Raw {
+        let mut parted = rooms.parted(&how.pool.list(each, how.choice).groups);
+        return holds(rooms, each, Try { view: View::Now, ..how })
+            || parted.any(|node| rooms.capacity(View::Raw, node, each, 1) > 0);
+    }
     tightest(rooms, each, 1, how, None).is_some()
 }
 
@@ -188,6 +202,19 @@ pub(crate) fn room_for(rooms: &Rooms, each: &Shape, most: u32, how: Try<'_>) -> 
     let all = capable(rooms, each, most, how, None);
     let fit = all.iter().map(|(capacity, _, _)| u64::from(capacity.0)).sum();
     (fit, all.iter().map(|(capacity, _, node)| (*capacity, *node)).min().map(|(_, node)| node))
+}
+
+/// How many replicas of a part find room in one domain, each node by itself; at most all.
+pub(crate) fn room_in(rooms: &Rooms, part: &Part, how: Try<'_>, domain: Option<ValueIx>) -> u32 {
+    let all = u32::try_from(part.replicas.len()).unwrap_or(u32::MAX);
+    if tightest(rooms, &part.each, all, how, domain).is_some() {
+        return all;
+    }
+    if all == 1 {
+        return 0;
+    }
+    let capable = capable(rooms, &part.each, all, how, domain);
+    capable.iter().map(|(capacity, _, _)| capacity.0).fold(0, u32::saturating_add).min(all)
 }
 
 /// The fewest nodes: one that holds all that remains, the tightest of those; else the one that holds most. Answers how many replicas

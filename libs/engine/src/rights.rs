@@ -130,18 +130,67 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
     preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
 }
 
-/// Could `claim` take anything at all of the guaranteed work of a leaf? Quick, and says yes too often.
-pub(crate) fn may_take(snapshot: &Snapshot, tree: &Tree, claim: &Claim, leaf: Vertex) -> bool {
-    if snapshot.jobs[claim.job].class == Class::BestEffort {
-        return false;
+/// What may be taken of a leaf, at the most.
+pub(crate) enum Allowed {
+    Nothing,
+    Anything,
+    /// Pieces that have no more than so many milli-GPU on each model.
+    OnEach(Vec<i64>),
+}
+
+impl Allowed {
+    /// Pieces that have so much on a model?
+    pub fn on(&self, model: usize, gpu: i64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Anything => true,
+            Self::OnEach(most) => gpu <= most[model],
+        }
     }
-    match tree.part(claim.leaf, leaf) {
-        None => true,
-        Some((mine, theirs)) => {
-            tree.contains(claim.line, leaf)
-                || tree.parent(mine) != tree.parent(theirs)
-                || tree.share(mine) < tree.share(theirs)
-                || tree.covers(mine, &claim.demands)
+
+    /// A piece that has this?
+    pub fn piece(&self, demands: &[Demand]) -> bool {
+        demands.iter().all(|demand| demand.model.is_none_or(|model| self.on(model.at(), demand.gpu)))
+    }
+}
+
+/// Of which leaves a claim could take guaranteed work, as shares are at one moment. Quick, and says yes too often.
+pub(crate) struct Takers<'a> {
+    claim: &'a Claim,
+    best_effort: bool,
+    /// The last vertex of the claimant that was asked about, its share with what it asks for, and whether its guarantee covers that.
+    known: Option<(Vertex, i64, bool)>,
+}
+
+impl<'a> Takers<'a> {
+    pub fn new(snapshot: &Snapshot, claim: &'a Claim) -> Self {
+        Self { claim, best_effort: snapshot.jobs[claim.job].class == Class::BestEffort, known: None }
+    }
+
+    /// What of this leaf may be taken?
+    pub fn of(&mut self, tree: &Tree, leaf: Vertex) -> Allowed {
+        if self.best_effort {
+            return Allowed::Nothing;
+        }
+        let Some((mine, theirs)) = tree.part(self.claim.leaf, leaf) else { return Allowed::Anything };
+        if tree.parent(mine) != tree.parent(theirs) || tree.contains(self.claim.line, leaf) {
+            return Allowed::Anything;
+        }
+        let (_, after, owed) = match self.known {
+            Some(known) if known.0 == mine => known,
+            _ => {
+                let demands = &self.claim.demands;
+                let known = (mine, tree.share_with(mine, demands, 1), tree.covers(mine, demands));
+                *self.known.insert(known)
+            }
+        };
+        // what is left to who is taken from is less than before
+        if owed {
+            Allowed::Anything
+        } else if tree.share(mine) < tree.share(theirs) && after <= tree.share(theirs) {
+            Allowed::OnEach(tree.above(theirs, mine, &self.claim.demands))
+        } else {
+            Allowed::Nothing
         }
     }
 }

@@ -1,13 +1,17 @@
 //! How much room each node has, now and soon; the only place where amounts on nodes are added and taken.
 
+mod alike;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::index::Index;
 use crate::model::{Holding, Node, NodeIx, Shape, Snapshot, WHOLE_GPU};
 use crate::scorer::Scorer;
+use alike::Alike;
 
 /// What is free on a node. Negative where more is held than there is (a node that shrank).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Room {
     pub cpu: i64,
     pub memory: i64,
@@ -184,9 +188,25 @@ pub(crate) struct Rooms {
     by_now: Vec<Index>,
     /// Only where `soon` differs from `now` somewhere.
     by_soon: Option<Vec<Index>>,
+    /// Only where nodes are told apart by scores.
+    classes: Option<Classes>,
     before: Before,
+    /// Nodes where more is free at this instant than nobody is promised.
+    parted: BTreeSet<NodeIx>,
+    /// How often a room changed.
+    changes: u64,
     /// By what nodes are told apart in this cycle, where the tightest is not simply the best.
     pub scorer: Option<Arc<Scorer>>,
+}
+
+/// Nodes that are alike, by group.
+#[derive(Clone, Debug)]
+struct Classes {
+    /// The kind of each node.
+    kinds: Vec<usize>,
+    now: Vec<Alike>,
+    /// Only where `soon` differs from `now` somewhere.
+    soon: Option<Vec<Alike>>,
 }
 
 /// What nodes had free before they were touched, so that everything can be put back.
@@ -207,7 +227,10 @@ impl Rooms {
             group: group.to_vec(),
             by_now: Vec::new(),
             by_soon: None,
+            classes: None,
             before: Before::default(),
+            parted: BTreeSet::new(),
+            changes: 0,
             scorer: None,
         };
         all.by_now = all.index(&all.now, groups);
@@ -232,7 +255,21 @@ impl Rooms {
         }
         let group = group.to_vec();
         let before = Before::default();
-        let mut all = Self { raw, soon, now, group, by_now: Vec::new(), by_soon: None, before, scorer: None };
+        let differ = |ix: &usize| raw[*ix] != now[*ix];
+        let parted = (0..raw.len()).filter(differ).map(NodeIx::of).collect();
+        let mut all = Self {
+            raw,
+            soon,
+            now,
+            group,
+            by_now: Vec::new(),
+            by_soon: None,
+            classes: None,
+            before,
+            parted,
+            changes: 0,
+            scorer: None,
+        };
         all.by_now = all.index(&all.now, groups);
         if coming {
             all.part_views();
@@ -252,11 +289,45 @@ impl Rooms {
         if self.by_soon.is_none() {
             self.by_soon = Some(self.index(&self.soon, self.by_now.len()));
         }
+        if let Some(classes) = self.classes.as_ref().filter(|classes| classes.soon.is_none()) {
+            let soon = self.classify(&self.soon, &classes.kinds);
+            self.classes = self.classes.take().map(|classes| Classes { soon: Some(soon), ..classes });
+        }
+    }
+
+    fn classify(&self, rooms: &[Room], kinds: &[usize]) -> Vec<Alike> {
+        let mut all = vec![Alike::default(); self.by_now.len()];
+        for (node, room) in rooms.iter().enumerate() {
+            all[self.group[node] as usize].insert(NodeIx::of(node), kinds[node], room);
+        }
+        all
+    }
+
+    /// Sets by what nodes are told apart from now on.
+    pub fn score_by(&mut self, scorer: Option<Scorer>) {
+        if let (Some(scorer), None) = (&scorer, &self.classes) {
+            let kinds: Vec<usize> = (0..self.now.len()).map(|node| scorer.kind(NodeIx::of(node))).collect();
+            let now = self.classify(&self.now, &kinds);
+            let soon = self.by_soon.is_some().then(|| self.classify(&self.soon, &kinds));
+            self.classes = Some(Classes { kinds, now, soon });
+        }
+        self.scorer = scorer.map(Arc::new);
+    }
+
+    /// The rooms of a view and its nodes by class, where those are kept.
+    pub fn alike(&self, view: View) -> Option<(&[Room], &[Alike])> {
+        let classes = self.classes.as_ref()?;
+        match view {
+            View::Raw => None,
+            View::Now => Some((&self.now, &classes.now)),
+            View::Soon => Some((&self.soon, classes.soon.as_ref().unwrap_or(&classes.now))),
+        }
     }
 
     /// Changes what a node has free: `what` sees its raw and its soon room.
     fn change(&mut self, node: NodeIx, what: impl FnOnce(&mut Room, &mut Room)) {
         let at = node.at();
+        self.changes += 1;
         let group = self.group[at] as usize;
         if self.before.kept && !std::mem::replace(&mut self.before.touched[at], true) {
             self.before.rooms.push((node, self.raw[at].clone(), self.soon[at].clone()));
@@ -265,12 +336,35 @@ impl Rooms {
             index[group].remove(node, &self.soon[at]);
         }
         self.by_now[group].remove(node, &self.now[at]);
+        if let Some(Classes { kinds, now, soon }) = &mut self.classes {
+            now[group].remove(node, kinds[at], &self.now[at]);
+            if let Some(soon) = soon {
+                soon[group].remove(node, kinds[at], &self.soon[at]);
+            }
+        }
         what(&mut self.raw[at], &mut self.soon[at]);
         self.now[at].meet(&self.raw[at], &self.soon[at]);
         self.by_now[group].insert(node, &self.now[at]);
+        if let Some(Classes { kinds, now, soon }) = &mut self.classes {
+            now[group].insert(node, kinds[at], &self.now[at]);
+            if let Some(soon) = soon {
+                soon[group].insert(node, kinds[at], &self.soon[at]);
+            }
+        }
         if let Some(index) = &mut self.by_soon {
             index[group].insert(node, &self.soon[at]);
+            if self.raw[at] == self.now[at] {
+                self.parted.remove(&node);
+            } else {
+                self.parted.insert(node);
+            }
         }
+    }
+
+    /// Nodes where what is free at this instant is more than what is free and promised to nobody, of these groups.
+    pub fn parted<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = NodeIx> + 'a {
+        let here = |node: &NodeIx| groups.binary_search(&self.group[node.at()]).is_ok();
+        self.parted.iter().copied().filter(here)
     }
 
     /// From now on what is changed can be put back.
@@ -286,6 +380,11 @@ impl Rooms {
             self.before.touched[node.at()] = false;
             self.change(node, |to_raw, to_soon| (*to_raw, *to_soon) = (raw, soon));
         }
+    }
+
+    /// How often the room of a node changed so far.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Something is held from now on; `coming`: it is going.
@@ -348,6 +447,15 @@ impl Rooms {
     pub fn amount(&self, view: View, node: NodeIx, each: &Shape) -> i64 {
         let room = self.room(view, node);
         if each.gpu > 0 { room.milli } else { room.cpu.max(0) }
+    }
+
+    /// The same on all nodes of these groups.
+    pub fn total(&self, view: View, each: &Shape, groups: &[u32]) -> i64 {
+        let index = match view {
+            View::Soon => self.by_soon.as_ref().unwrap_or(&self.by_now),
+            View::Raw | View::Now => &self.by_now,
+        };
+        groups.iter().map(|group| index[*group as usize].total(each)).sum()
     }
 
     /// Charges a placement: what is granted now is gone from every view, what is promised only from `Now` and `Soon`.

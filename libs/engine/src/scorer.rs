@@ -1,6 +1,6 @@
 //! What a node costs a replica under the placement policy that an administrator chose, from the mix of jobs that there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{ModelIx, Node, NodeIx, Placing, Request, Shape, Snapshot, WHOLE_GPU};
 use crate::pool::{Choice, Pool};
@@ -23,6 +23,8 @@ pub(crate) struct Scorer {
     rule: Rule,
     /// Of each node.
     sites: Vec<Site>,
+    /// The kinds of the nodes of each group.
+    kinds_in: Vec<BTreeSet<usize>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,9 @@ enum Rule {
 impl Scorer {
     /// For the jobs of a snapshot that are not over, those that wait and those that run; none where nodes are found without scores.
     pub fn new(s: &Snapshot, shapes: &Shapes, rooms: &Rooms) -> Option<Self> {
+        if s.settings.placement == Placing::Pack {
+            return None;
+        }
         let (kinds, sites) = kinds(&s.nodes);
         let rule = match s.settings.placement {
             Placing::Pack => return None,
@@ -72,7 +77,21 @@ impl Scorer {
                 Rule::Crater(outlook, scarcity)
             }
         };
-        Some(Self { rule, sites })
+        let mut kinds_in = vec![BTreeSet::new(); shapes.groups.len()];
+        for (site, group) in sites.iter().zip(&shapes.groups.of) {
+            kinds_in[*group as usize].insert(site.kind);
+        }
+        Some(Self { rule, sites, kinds_in })
+    }
+
+    /// The kind of a node: nodes that are equal when empty are of a kind.
+    pub fn kind(&self, node: NodeIx) -> usize {
+        self.sites[node.at()].kind
+    }
+
+    /// Does work without GPUs cost the same wherever no GPU is free, but for nodes without any?
+    pub fn ignores_spent(&self) -> bool {
+        matches!(self.rule, Rule::Crater(..))
     }
 
     /// Does each replica go to a node by itself, as far as there are enough?
@@ -128,7 +147,9 @@ impl Scorer {
     /// How much more others need a model than there is of it, for who would take any: the dearer one is tried later. Thousandths of a GPU.
     pub fn dearness(&self, pool: &Pool, choice: Choice, each: &Shape) -> (bool, i64) {
         let Rule::Crater(_, scarcity) = &self.rule else { return (false, 0) };
-        let prices = pool.nodes(each, choice).iter().map(|node| scarcity.price(self.sites[node.at()].kind));
+        let groups = pool.list(each, choice).groups.iter();
+        let kinds = groups.flat_map(|group| &self.kinds_in[*group as usize]);
+        let prices = kinds.map(|kind| scarcity.price(*kind));
         (choice == Choice::Mixed, prices.min().unwrap_or(0))
     }
 

@@ -14,19 +14,24 @@ use crate::tree::Demand;
 /// Index into [`Shapes::asks`].
 pub(crate) type AskIx = usize;
 
+/// Asks that are alike but for cpu and memory: of one pool, with the same GPUs for as many replicas. Which number a kin has says nothing.
+pub(crate) type Kin = usize;
+
 /// What equal jobs ask for at once: the gang of a shape, or one replica more of one of its roles.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub shape: usize,
+    pub kin: Kin,
     /// For a job that has nothing yet.
     pub want: Arc<Want>,
     /// What it asks of quota, on each model that it may run on.
     pub options: Vec<(Choice, Vec<Demand>)>,
     /// All views and choices in which it may be placed, as bits; 0: they are too many.
     pub everywhere: u128,
-    /// Milli-GPU in all, and milli-cores.
+    /// Milli-GPU in all, milli-cores and bytes.
     pub gpu: i64,
     pub cpu: i64,
+    pub memory: i64,
     /// The models in whose line it waits; none: it is cpu work.
     pub line: Vec<ModelIx>,
 }
@@ -48,6 +53,10 @@ pub(crate) struct Shapes {
     pub asks: Vec<Ask>,
     pools: Vec<Pool>,
     by_class: BTreeMap<PoolClass, usize>,
+    /// By pool, and GPUs and replicas of each part.
+    kins: BTreeMap<(usize, Vec<(i64, usize)>), Kin>,
+    /// An ask of each kin.
+    firsts: Vec<AskIx>,
     pub groups: Groups,
 }
 
@@ -70,6 +79,8 @@ impl Shapes {
             asks: Vec::new(),
             pools: Vec::new(),
             by_class: BTreeMap::new(),
+            kins: BTreeMap::new(),
+            firsts: Vec::new(),
             groups: Groups::default(),
         };
         let mut requests: Vec<Arc<Request>> = Vec::new();
@@ -128,7 +139,12 @@ impl Shapes {
                 parts: vec![Part { role: ix, each: role.each, replicas: vec![0] }],
             }));
         for want in wants {
-            let ask = Ask::new(shape, &self.pools[pool], want);
+            let parts = want.parts.iter().map(|part| (part.each.gpu, part.replicas.len())).collect();
+            let kin = *self.kins.entry((pool, parts)).or_insert_with(|| {
+                self.firsts.push(self.asks.len());
+                self.firsts.len() - 1
+            });
+            let ask = Ask::new(shape, kin, &self.pools[pool], want);
             self.asks.push(ask);
         }
         self.list.push(Known { request, pool, asks });
@@ -160,6 +176,15 @@ impl Shapes {
         &self.pools[self.list[shape].pool]
     }
 
+    pub fn kins(&self) -> usize {
+        self.firsts.len()
+    }
+
+    /// An ask of a kin; all others are like it, but for cpu and memory.
+    pub fn first_of(&self, kin: Kin) -> AskIx {
+        self.firsts[kin]
+    }
+
     /// Which pool a shape has; equal numbers, equal nodes.
     pub fn class(&self, shape: usize) -> usize {
         self.list[shape].pool
@@ -189,7 +214,7 @@ impl Shapes {
 }
 
 impl Ask {
-    fn new(shape: usize, pool: &Pool, want: Want) -> Self {
+    fn new(shape: usize, kin: Kin, pool: &Pool, want: Want) -> Self {
         let each = want.largest();
         let choices = pool.choices(&each).into_iter();
         let options: Vec<_> = choices.map(|choice| (choice, demands_for(pool, choice, &want))).collect();
@@ -199,9 +224,10 @@ impl Ask {
             let parts = want.parts.iter();
             parts.map(|p| of(&p.each).saturating_mul(count(p))).fold(0, i64::saturating_add)
         };
-        let (gpu, cpu) = (total(&|each| each.gpu), total(&|each| each.cpu));
+        let [gpu, cpu] = [total(&|each| each.gpu), total(&|each| each.cpu)];
+        let memory = total(&|each| each.memory);
         let line = if each.gpu == 0 { Vec::new() } else { pool.models.iter().map(|(m, _)| *m).collect() };
-        Self { shape, want: Arc::new(want), options, everywhere, gpu, cpu, line }
+        Self { shape, kin, want: Arc::new(want), options, everywhere, gpu, cpu, memory, line }
     }
 }
 

@@ -6,12 +6,12 @@ use crate::cycle::{Blocked, Decided};
 use crate::explain::{KeptFor, fits, fits_on, kept_on, no_room, short_of};
 use crate::feasible::Feasible;
 use crate::model::{Class, JobIx, Millis, NodeIx, Preemptible, Snapshot, Verdict};
-use crate::queue::{Ground, Lines, Queue};
+use crate::queue::{Ground, Kind, Lines, Modest, Pass, Queue, Turn};
 use crate::reason::Reason;
 use crate::reserve::Kept;
 use crate::room::{Rooms, View};
 use crate::shapes::Shapes;
-use crate::tree::{Bound, Tree};
+use crate::tree::{Bound, Tree, Vertex};
 use crate::work::Work;
 use crate::world::World;
 
@@ -26,6 +26,19 @@ pub(crate) struct Told {
     going: Option<BTreeMap<NodeIx, u32>>,
     /// In whose favour something is kept, in order.
     kept_for: Option<Vec<KeptFor>>,
+}
+
+/// Every gang has its turn, and nobody grows.
+struct Gangs;
+
+impl Pass for Gangs {
+    fn all(&mut self, _: Vertex, kind: &Kind, _: Modest) -> bool {
+        kind.growth
+    }
+
+    fn one(&mut self, turn: Turn) -> bool {
+        turn.growth
+    }
 }
 
 /// Tells about one plan.
@@ -61,12 +74,11 @@ impl<'a> Teller<'a> {
         self.decided.plan.holds.iter().for_each(|hold| next(hold.job.at()));
         let ground = Ground { snapshot: self.s, shapes: self.shapes, tree: self.tree, lines: self.lines };
         for class in [Class::Guaranteed, Class::BestEffort] {
-            let mut nobody = |turn: crate::queue::Turn| turn.growth;
-            let mut queue = Queue::new(ground, class, nobody);
+            let mut queue = Queue::new(ground, class, &mut Gangs);
             while let Some(turn) = queue.next() {
                 next(turn.job);
                 queue.done(ground, turn);
-                queue.refresh(ground, turn.line, &mut nobody);
+                queue.refresh(ground, turn.line, &mut Gangs);
             }
         }
         (0..self.s.jobs.len()).for_each(next);

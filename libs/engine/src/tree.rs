@@ -132,6 +132,8 @@ struct Entry {
     promises_to_people: bool,
     /// Is anything guaranteed to a vertex below the same top-level one, or to that?
     branch_promises: bool,
+    /// At which charge it was charged last.
+    charged: u64,
 }
 
 /// The most that somebody could have a right to: milli-GPU of each model, and milli-cores for work without GPUs.
@@ -178,6 +180,17 @@ pub(crate) struct Tree {
     user_of: Vec<Vertex>,
     capacity: Vec<i64>,
     best_effort_limited: bool,
+    /// How often a vertex was charged.
+    charges: u64,
+    before: Before,
+}
+
+/// What vertices were before they were touched, so that everything can be put back.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    kept: bool,
+    touched: Vec<bool>,
+    entries: Vec<(Vertex, Entry)>,
 }
 
 impl Tree {
@@ -206,6 +219,7 @@ impl Tree {
                 promises: false,
                 promises_to_people: false,
                 branch_promises: false,
+                charged: 0,
             }
         };
         let none = Amounts::default();
@@ -239,6 +253,8 @@ impl Tree {
             user_of,
             capacity: vec![0; resources],
             best_effort_limited: snapshot.settings.best_effort_limited,
+            charges: 1,
+            before: Before::default(),
         };
         tree.settle_depths();
         tree.settle_guarantees(resources);
@@ -406,9 +422,52 @@ impl Tree {
         self.charge_at(vertex, demands, charge, 1);
     }
 
+    /// From now on what is changed can be put back.
+    pub fn begin(&mut self) {
+        self.before.kept = true;
+        self.before.touched.resize(self.entries.len(), false);
+    }
+
+    /// Puts everything back as it was at [`Tree::begin`].
+    pub fn roll_back(&mut self) {
+        self.before.kept = false;
+        self.charges += 1;
+        for (vertex, entry) in std::mem::take(&mut self.before.entries) {
+            self.before.touched[vertex] = false;
+            self.entries[vertex] = Entry { charged: self.charges, ..entry };
+        }
+    }
+
+    /// A vertex is about to change.
+    fn touch(&mut self, vertex: Vertex) -> &mut Entry {
+        if self.before.kept && !std::mem::replace(&mut self.before.touched[vertex], true) {
+            self.before.entries.push((vertex, self.entries[vertex].clone()));
+        }
+        &mut self.entries[vertex]
+    }
+
+    /// A vertex is about to be charged.
+    fn recharge(&mut self, vertex: Vertex) -> &mut Entry {
+        self.charges += 1;
+        let charges = self.charges;
+        let entry = self.touch(vertex);
+        entry.charged = charges;
+        entry
+    }
+
+    /// How often any vertex was charged so far.
+    pub fn charges(&self) -> u64 {
+        self.charges
+    }
+
+    /// At which charge a vertex was charged last.
+    pub fn charged(&self, vertex: Vertex) -> u64 {
+        self.entries[vertex].charged
+    }
+
     fn charge_at(&mut self, vertex: Vertex, demands: &[Demand], charge: Charge, sign: i64) {
         let limited = !charge.best_effort || self.best_effort_limited;
-        let entry = &mut self.entries[vertex];
+        let entry = self.recharge(vertex);
         let share = match charge {
             Charge { best_effort: true, .. } => &mut entry.spare,
             Charge { inside, .. } if inside & (1 << entry.depth) != 0 => &mut entry.inside,
@@ -429,7 +488,7 @@ impl Tree {
 
     /// Takes everything that stays off a vertex; for whoever charges it anew.
     pub fn clear(&mut self, vertex: Vertex) {
-        let entry = &mut self.entries[vertex];
+        let entry = self.recharge(vertex);
         for amounts in [&mut entry.used, &mut entry.inside, &mut entry.borrowed, &mut entry.spare] {
             amounts.fill(0);
         }

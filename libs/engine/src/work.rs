@@ -7,9 +7,9 @@ mod promise;
 mod wants;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Class, Holding, Millis, NodeIx, Placement, Preemptible, Shape, Snapshot};
+use crate::model::{Class, Holding, Millis, ModelIx, NodeIx, Placement, Preemptible, Shape, Snapshot};
 use crate::room::{Rooms, View};
 use crate::tree::{Asker, Charge, Counted, Demand, Tree, Vertex, model_at};
 
@@ -57,14 +57,20 @@ pub(crate) struct Work {
     /// Pieces by the leaf they are charged to, best effort apart.
     pub of_leaf: Vec<Vec<PieceIx>>,
     pub spare: Vec<Vec<PieceIx>>,
+    /// How many pieces of each leaf are above a minimum.
+    pub surplus_in: Vec<u32>,
     /// How many pieces run as best effort.
     pub spares: usize,
+    /// What they have in all: milli-cores, then milli-GPU of each model.
+    spared: Vec<i64>,
     /// Pieces that run or are promised, by node.
     pub on_node: Vec<Vec<PieceIx>>,
     /// Replicas that are going, by node.
     pub going_on: Vec<u32>,
     /// When the first of those on a node ends, by what their owners said; no later than that.
     pub first_end: Vec<Millis>,
+    /// The nodes in order of that; made when it is first asked for.
+    ends: Option<BTreeSet<(Millis, NodeIx)>>,
     /// Pieces for which room is kept.
     pub promised: Vec<PieceIx>,
     /// How many jobs hold something that stays.
@@ -92,6 +98,7 @@ impl Work {
             has: vec![None; snapshot.jobs.len()],
             of_leaf: vec![Vec::new(); tree.len()],
             spare: vec![Vec::new(); tree.len()],
+            surplus_in: vec![0; tree.len()],
             on_node: vec![Vec::new(); snapshot.nodes.len()],
             going_on: vec![0; snapshot.nodes.len()],
             first_end: vec![Millis::MAX; snapshot.nodes.len()],
@@ -127,7 +134,7 @@ impl Work {
         for held in held {
             let has = self.has_mut(job, roles);
             if held.going {
-                has.going[usize::from(held.role)].insert(held.replica);
+                Has::of(&mut has.going, held.role).insert(held.replica);
                 if snapshot.nodes[held.node.at()].lost {
                     has.unconfirmed = has.unconfirmed.max(Some(held.node));
                 }
@@ -135,7 +142,7 @@ impl Work {
                 tree.add_going(leaf, going_demand(snapshot, held), of.class == Class::BestEffort, 1);
                 continue;
             }
-            has.live[usize::from(held.role)].insert(held.replica);
+            Has::of(&mut has.live, held.role).insert(held.replica);
             has.node = Some(has.node.map_or(held.node, |node| node.min(held.node)));
             let spot = Spot {
                 role: held.role,
@@ -155,7 +162,27 @@ impl Work {
 
     fn settle_first_end(&mut self, snapshot: &Snapshot, node: NodeIx) {
         let ends = self.on_node[node.at()].iter().filter_map(|ix| self.end(snapshot, *ix));
-        self.first_end[node.at()] = ends.min().unwrap_or(Millis::MAX);
+        let first = ends.min().unwrap_or(Millis::MAX);
+        self.set_first_end(node, first);
+    }
+
+    fn set_first_end(&mut self, node: NodeIx, end: Millis) {
+        let old = std::mem::replace(&mut self.first_end[node.at()], end);
+        if let Some(ends) = self.ends.as_mut().filter(|_| old != end) {
+            ends.remove(&(old, node));
+            ends.insert((end, node));
+        }
+    }
+
+    /// Makes the order in which nodes come free, for [`Work::in_order_of_ends`].
+    pub fn order_ends(&mut self) {
+        let nodes = (0..self.first_end.len()).map(NodeIx::of);
+        self.ends.get_or_insert_with(|| nodes.map(|node| (self.first_end[node.at()], node)).collect());
+    }
+
+    /// All nodes on which something ends, in order of [`Work::first_end`]; none before [`Work::order_ends`].
+    pub fn in_order_of_ends(&self) -> impl Iterator<Item = NodeIx> + '_ {
+        self.ends.iter().flatten().map(|(_, node)| *node)
     }
 
     /// When a piece ends, by what its owner said.
@@ -193,8 +220,11 @@ impl Work {
             if plain {
                 tree.remove(leaf, &piece.demands, piece.charge);
             }
+            self.surplus_in[leaf] -= u32::from(piece.surplus);
             let (best_effort, spots) = (piece.charge.best_effort, std::mem::take(&mut piece.spots));
-            self.spares -= usize::from(best_effort);
+            if best_effort {
+                self.count_spare(*ix, -1);
+            }
             let list = if best_effort { &mut self.spare[leaf] } else { &mut self.of_leaf[leaf] };
             list.retain(|other| other != ix);
             for node in nodes_of(&spots) {
@@ -210,6 +240,26 @@ impl Work {
         for piece in self.has(job).pieces.iter().map(|ix| &self.pieces[*ix]) {
             tree.add(piece.leaf, &piece.demands, piece.charge);
         }
+    }
+
+    /// Counts a piece among those that run as best effort, or (by `sign`) no more.
+    fn count_spare(&mut self, ix: PieceIx, sign: i64) {
+        let demands = &self.pieces[ix].demands;
+        for demand in demands {
+            let model = demand.model.map_or(0, |model| 1 + model.at());
+            self.spared.resize(self.spared.len().max(1 + model), 0);
+            self.spared[0] += sign * demand.cpu;
+            if model > 0 {
+                self.spared[model] += sign * demand.gpu;
+            }
+        }
+        self.spares = if sign > 0 { self.spares + 1 } else { self.spares - 1 };
+    }
+
+    /// What runs as best effort: milli-GPU of these models, or milli-cores. What was only taken back in this cycle counts still.
+    pub fn spare_amount(&self, models: &[ModelIx], gpus: bool) -> i64 {
+        let amount = |at: usize| self.spared.get(at).copied().unwrap_or(0);
+        if gpus { models.iter().map(|model| amount(1 + model.at())).sum() } else { amount(0) }
     }
 
     /// Knows of so many jobs.
@@ -324,7 +374,7 @@ impl Work {
         let has = self.has_mut(job, 0);
         let set = if promised { &mut has.promised } else { &mut has.live };
         for spot in &spots {
-            set[usize::from(spot.role)].insert(spot.replica);
+            Has::of(set, spot.role).insert(spot.replica);
         }
         self.pieces[ix].spots = spots;
     }
@@ -393,8 +443,8 @@ impl Work {
         let has = self.has_mut(job, 0);
         has.node = spots.first().map(|spot| spot.node);
         for spot in &spots {
-            has.promised[usize::from(spot.role)].remove(&spot.replica);
-            has.live[usize::from(spot.role)].insert(spot.replica);
+            Has::of(&mut has.promised, spot.role).remove(&spot.replica);
+            Has::of(&mut has.live, spot.role).insert(spot.replica);
         }
         self.pieces[ix].spots = spots;
         self.recount(tree, leaf, job);
@@ -411,7 +461,7 @@ impl Work {
         let set = if promised { &mut has.promised } else { &mut has.live };
         for spot in &spots {
             rooms.give(View::Soon, spot.node, &spot.each, &spot.gpus);
-            set[usize::from(spot.role)].remove(&spot.replica);
+            Has::of(set, spot.role).remove(&spot.replica);
         }
         self.pieces[ix].spots = spots;
         self.recount(tree, leaf, job);

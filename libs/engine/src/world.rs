@@ -1,7 +1,6 @@
 //! All that a cycle works on, derived from a snapshot.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::cycle::Cycle;
 use crate::cycle::Decided;
@@ -42,8 +41,8 @@ pub(crate) struct World<'a> {
     pub idle: u32,
     /// What is known of the pieces below each vertex.
     pub least: Vec<Option<Least>>,
-    /// The tree as it was before the cycle.
-    before: Option<Tree>,
+    /// Has a cycle been decided on that was not put back?
+    decided: bool,
 }
 
 impl<'a> World<'a> {
@@ -66,15 +65,15 @@ impl<'a> World<'a> {
             feasible,
             idle: 0,
             least: Vec::new(),
-            before: None,
+            decided: false,
         };
         for job in 0..world.s.jobs.len() {
             world.idle += u32::from(world.is_idle(job));
             for turn in world.turns(job).into_iter().flatten() {
-                world.lines.push(world.s.jobs[job].class, turn);
+                world.lines.push(&world.s, &world.shapes, world.s.jobs[job].class, turn);
             }
         }
-        world.lines.sort(&world.s);
+        world.lines.sort();
         world
     }
 
@@ -110,14 +109,16 @@ impl<'a> World<'a> {
     pub fn decide(&mut self) -> Decided {
         self.rooms.begin();
         self.work.begin();
-        self.rooms.scorer = Scorer::new(&self.s, &self.shapes, &self.rooms).map(Arc::new);
+        let scorer = Scorer::new(&self.s, &self.shapes, &self.rooms);
+        self.rooms.score_by(scorer);
         let idle = self.idle;
         Cycle::new(self).run(idle)
     }
 
     /// Decides; the state in which that ends stays until [`World::roll_back`].
     pub fn decide_for_now(&mut self) -> Decided {
-        self.before = Some(self.tree.clone());
+        self.tree.begin();
+        self.decided = true;
         let mut decided = self.decide();
         self.least = std::mem::take(&mut decided.least);
         decided
@@ -125,8 +126,8 @@ impl<'a> World<'a> {
 
     /// Everything is as it was before [`World::decide_for_now`].
     pub fn roll_back(&mut self) {
-        if let Some(tree) = self.before.take() {
-            self.tree = tree;
+        if std::mem::take(&mut self.decided) {
+            self.tree.roll_back();
             self.work.roll_back(&self.s);
             self.rooms.roll_back();
         }
@@ -136,7 +137,7 @@ impl<'a> World<'a> {
     pub fn lift(&mut self, job: usize, held: &[Holding]) {
         self.idle -= u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
-            self.lines.remove(&self.s, self.s.jobs[job].class, turn);
+            self.lines.remove(&self.s, &self.shapes, self.s.jobs[job].class, turn);
         }
         let plain = self.plain(job);
         self.work.forget(&self.s, &mut self.tree, job, held.iter(), plain);
@@ -153,7 +154,7 @@ impl<'a> World<'a> {
         self.forget_least(job);
         self.idle += u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
-            self.lines.insert(&self.s, self.s.jobs[job].class, turn);
+            self.lines.insert(&self.s, &self.shapes, self.s.jobs[job].class, turn);
         }
     }
 

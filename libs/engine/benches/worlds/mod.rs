@@ -33,15 +33,21 @@ fn cluster(nodes: u32, accounts: u32, gpus: Option<i64>) -> Snapshot {
     }
 }
 
-/// Requests of these sizes (milli-GPU, replicas), each in 150 sizes of cpu.
+/// Requests of these sizes (milli-GPU, replicas), each in so many sizes of cpu that there are 600 or more.
 fn requests(sizes: &[(i64, u32)]) -> Vec<Arc<Request>> {
-    let cpus = (0..150).map(|n| 500 + n * 20);
+    let each = 600 / i64::try_from(sizes.len()).unwrap().min(4);
+    let cpus = (0..each).map(|n| 500 + n * 3000 / each);
     let each = |cpu| sizes.iter().map(move |(gpu, replicas)| (cpu, *gpu, *replicas));
     let request = |(cpu, gpu, replicas)| {
         let each = Shape { cpu, memory: 4 * GI, gpu };
         Arc::new(Request { roles: vec![Role { each, replicas, min: replicas }], ..Request::default() })
     };
     cpus.flat_map(each).map(request).collect()
+}
+
+/// One of these, so that sizes, accounts and priorities mix.
+fn pick(requests: &[Arc<Request>], n: u32) -> &Arc<Request> {
+    &requests[(n.wrapping_mul(2_654_435_761) >> 8) as usize % requests.len()]
 }
 
 fn job(account: u32, n: u32, request: &Arc<Request>) -> Job {
@@ -60,9 +66,7 @@ fn job(account: u32, n: u32, request: &Arc<Request>) -> Job {
 pub fn empty() -> Snapshot {
     let mut s = cluster(5000, ACCOUNTS, None);
     let requests = requests(&[(1000, 1), (500, 1), (250, 1), (0, 1)]);
-    // numbers that share no factor, so that sizes, accounts and priorities mix
-    let pick = |n: u32| &requests[(n as usize * 7) % requests.len()];
-    s.jobs = (0..50_000).map(|n| job(n * 13 % ACCOUNTS, n, pick(n))).collect();
+    s.jobs = (0..50_000).map(|n| job(n * 13 % ACCOUNTS, n, pick(&requests, n))).collect();
     s
 }
 
@@ -103,8 +107,7 @@ pub fn full(nodes: u32, waiting: u32) -> Snapshot {
         });
     }
     let requests = requests(&[(1000, 1), (2000, 1), (4000, 1), (8000, 1), (8000, 2), (1000, 4)]);
-    let pick = |n: u32| &requests[(n as usize * 7) % requests.len()];
-    s.jobs.extend((0..waiting).map(|n| job(n * 13 % ACCOUNTS, 1_000_000 + n, pick(n))));
+    s.jobs.extend((0..waiting).map(|n| job(n * 13 % ACCOUNTS, 1_000_000 + n, pick(&requests, n))));
     s
 }
 
@@ -114,9 +117,9 @@ pub fn reclaim() -> Snapshot {
     for account in &mut s.accounts[100..] {
         account.guaranteed.gpu = Some(40_000);
     }
-    let requests = requests(&[(1000, 1), (1000, 1), (1000, 1), (1000, 1)]);
+    let requests = requests(&[(1000, 1)]);
     for n in 0..8000u32 {
-        let request = &requests[n as usize % requests.len()];
+        let request = pick(&requests, n);
         let ix = JobIx::of(s.jobs.len());
         s.jobs.push(job(n % 100 + if n < 4000 { 0 } else { 100 }, n, request));
         if n < 4000 {
@@ -141,8 +144,7 @@ pub fn armada() -> Snapshot {
     s.accounts.truncate(10);
     s.jobs.iter_mut().for_each(|job| job.account.0 %= 10);
     let requests = requests(&[(1000, 1), (2000, 1), (4000, 1), (8000, 1)]);
-    let pick = |n: u32| &requests[(n as usize * 7) % requests.len()];
-    s.jobs.extend((0..320_000).map(|n| job(n % 10, 1_000_000 + n, pick(n))));
+    s.jobs.extend((0..320_000).map(|n| job(n % 10, 1_000_000 + n, pick(&requests, n))));
     s
 }
 

@@ -30,10 +30,10 @@ impl Cycle<'_> {
     ) -> Option<Vec<Vertex>> {
         let of = &self.s.jobs[turn.job];
         let leaf = self.leaf(turn.job);
-        if trial.ask.is_some_and(|ask| self.judge.hopeless(ask, choice, leaf, of.priority, of.class)) {
+        if trial.ask.is_some() && self.judge.hopeless(self.facts(), turn, of.class, choice) {
             return None;
         }
-        let moves = trial.ask.is_none_or(|ask| self.judge.may_move(ask));
+        let moves = trial.ask.is_none() || self.judge.may_move(self.facts(), turn, of.class);
         let claim = Claim {
             job: turn.job,
             leaf,
@@ -50,10 +50,12 @@ impl Cycle<'_> {
             Some(taken) => Some(self.carry_out(turn, taken)),
             None => {
                 if tried_moves {
-                    self.judge.remember_failed_move(trial.ask);
+                    let mut judge = std::mem::take(&mut self.judge);
+                    judge.remember_failed_move(self.facts(), turn, of.class, trial.ask.is_some());
+                    self.judge = judge;
                 }
-                if let Some(ask) = trial.ask {
-                    self.judge.remember_hopeless(ask, choice, leaf, of.priority, of.class);
+                if trial.ask.is_some() {
+                    self.remember_vain(turn, Some(choice));
                 }
                 None
             }
@@ -187,7 +189,9 @@ impl Cycle<'_> {
             return;
         }
         let vacant = self.vacant.rooms(self.s, self.shapes);
-        let mut site = Site { snapshot: self.s, work: self.work, rooms: self.rooms, vacant };
+        self.work.order_ends();
+        let groups = &self.shapes.groups;
+        let mut site = Site { snapshot: self.s, groups, work: self.work, rooms: self.rooms, vacant };
         self.kept.extend(reserve(&mut site, pool, line, job, &want));
     }
 }

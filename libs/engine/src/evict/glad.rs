@@ -10,7 +10,7 @@ use super::{Ground, Victim};
 use crate::model::{NodeIx, Shape, WHOLE_GPU};
 use crate::place::{Try, Want, holds};
 use crate::pool::Choice;
-use crate::rights::{Claim, Key, Loss, Right, lost, may_take};
+use crate::rights::{Claim, Key, Loss, Right, Takers, lost};
 use crate::room::View;
 use crate::tree::Vertex;
 use crate::work::PieceIx;
@@ -21,6 +21,8 @@ use crate::work::PieceIx;
 pub(crate) struct Orders {
     guaranteed: Vec<Option<Order>>,
     best_effort: Vec<Option<Order>>,
+    /// How many pieces at the beginning of each list of guaranteed work, then of best effort, are over for this cycle.
+    pub over: Vec<usize>,
     /// How many sets were tried in this cycle where each can be.
     pub trials: u32,
 }
@@ -59,6 +61,7 @@ impl Ground<'_> {
             return None;
         }
         let mut best: Option<Best> = None;
+        let mut takers = Takers::new(self.snapshot, claim);
         for leaf in 0..self.work.of_leaf.len() {
             let share =
                 Reverse(self.tree.part(claim.leaf, leaf).map_or(0, |(_, theirs)| self.tree.share(theirs)));
@@ -70,10 +73,10 @@ impl Ground<'_> {
                         && !self.tree.contains(claim.line, leaf)
                         && best.cost.1.is_before(running, share))
             });
-            if !later
-                && !self.work.of_leaf[leaf].is_empty()
-                && may_take(self.snapshot, self.tree, claim, leaf)
-            {
+            let open = !later && !self.work.of_leaf[leaf].is_empty();
+            // with what is above it, a gang may be as large and yet have less itself
+            let least = if self.work.surplus_in[leaf] == 0 { part.each.gpu } else { 1 };
+            if open && takers.of(self.tree, leaf).on(model, least) {
                 self.gladly_of(claim, &part.each, how, (leaf, model, false), &mut best);
             }
             if !self.work.spare[leaf].is_empty() {

@@ -10,7 +10,7 @@ use crate::place::{Try, Want, place, redo, undo};
 use crate::pool::Choice;
 use crate::rights::{Claim, Loss, Right, lost};
 use crate::tree::Demand;
-use crate::work::PieceIx;
+use crate::work::{PieceIx, Work};
 
 /// So many pieces at most may come into question.
 const CANDIDATES: usize = 12;
@@ -78,6 +78,7 @@ impl Ground<'_> {
             undo(self.rooms, want, how.view, &found.placements);
             found.victims.iter().rev().for_each(|victim| self.back(victim));
         }
+        self.count_over();
         if let Some(candidates) = self.candidates(claim, want, how, limited) {
             let left = TRIALS - self.orders.trials;
             let chosen = Vec::new();
@@ -102,8 +103,7 @@ impl Ground<'_> {
         let counted = want.parts.len() == 1 && each.gpu > 0;
         let mut short = i64::MIN;
         if counted {
-            let nodes = how.pool.nodes(&each, how.choice).iter();
-            let free: i64 = nodes.map(|node| self.rooms.amount(how.view, *node, &each)).sum();
+            let free = self.rooms.total(how.view, &each, &how.pool.list(&each, how.choice).groups);
             short = claim.demands.iter().map(Demand::weight).sum::<i64>() - free;
         }
         if short > search.candidates.iter().map(|candidate| candidate.gives).sum() {
@@ -175,22 +175,37 @@ impl Ground<'_> {
     /// What may be taken and would help; `None`: too many.
     fn candidates(&self, claim: &Claim, want: &Want, how: Try<'_>, limited: bool) -> Option<Vec<Candidate>> {
         let mut all: Vec<Candidate> = Vec::new();
-        for ix in self.work.of_leaf.iter().chain(&self.work.spare).flatten().copied() {
+        let mut taken: Vec<PieceIx> = Vec::new();
+        let mut others = None;
+        let useful = |node| want.parts.iter().any(|part| self.usable(how, &part.each, node));
+        let useful_with = |ix: PieceIx| {
+            let with = self.with_it(ix);
+            let mut spots = with.iter().flat_map(|ix| &self.work.pieces[*ix].spots);
+            limited || spots.any(|spot| useful(spot.node))
+        };
+        if claim.moves {
+            others = Some(self.open());
+        } else {
+            self.each_right(claim, useful_with, |ix| {
+                taken.push(ix);
+                taken.len() <= CANDIDATES
+            });
+        }
+        for ix in taken.into_iter().chain(others.into_iter().flatten()) {
             let piece = &self.work.pieces[ix];
             if !piece.alive || piece.fresh {
                 continue;
             }
-            let useful = |node| want.parts.iter().any(|part| self.usable(how, &part.each, node));
-            let with = self.with_it(ix);
-            let spots = || with.iter().flat_map(|ix| &self.work.pieces[*ix].spots);
-            if !limited && !spots().any(|spot| useful(spot.node)) {
+            if !useful_with(ix) {
                 continue;
             }
             let Some(right) = self.right(claim, ix, true) else { continue };
             if all.len() == CANDIDATES {
                 return None;
             }
-            let gives = spots().filter(|spot| useful(spot.node)).map(|spot| spot.each.gpu).sum();
+            let with = self.with_it(ix);
+            let spots = with.iter().flat_map(|ix| &self.work.pieces[*ix].spots);
+            let gives = spots.filter(|spot| useful(spot.node)).map(|spot| spot.each.gpu).sum();
             all.push(Candidate {
                 toll: ((right.loss, !piece.surplus), lost(self.snapshot, piece)),
                 piece: ix,
@@ -201,8 +216,25 @@ impl Ground<'_> {
         Some(all)
     }
 
+    /// Finds how many pieces at the beginning of each list are over for this cycle. Nothing may be taken in thought.
+    fn count_over(&mut self) {
+        let Self { work, orders, .. } = self;
+        let work: &Work = work;
+        orders.over.resize(2 * work.of_leaf.len(), 0);
+        for (over, list) in orders.over.iter_mut().zip(work.of_leaf.iter().chain(&work.spare)) {
+            let is_over = |ix: &&PieceIx| !work.pieces[**ix].alive || work.pieces[**ix].fresh;
+            *over += list[*over..].iter().take_while(is_over).count();
+        }
+    }
+
+    /// All other pieces.
+    fn open(&self) -> impl Iterator<Item = PieceIx> + '_ {
+        let lists = self.work.of_leaf.iter().chain(&self.work.spare).zip(&self.orders.over);
+        lists.flat_map(|(list, over)| &list[*over..]).copied()
+    }
+
     /// A piece, and what cannot stay without it.
-    fn with_it(&self, ix: PieceIx) -> Vec<PieceIx> {
+    pub(super) fn with_it(&self, ix: PieceIx) -> Vec<PieceIx> {
         let piece = &self.work.pieces[ix];
         let mut all = if piece.surplus { Vec::new() } else { self.work.surplus_of(piece.job) };
         all.push(ix);

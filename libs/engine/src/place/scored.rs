@@ -12,6 +12,21 @@ struct Open {
     known: Option<(u32, Cost)>,
 }
 
+/// The node that is best for as many of `left` replicas as any holds, and how many: nodes that are alike are looked at once. `None`: none
+/// holds any.
+fn best_class(rooms: &Rooms, scorer: &Scorer, part: &Part, how: Try<'_>, left: u32) -> Option<(NodeIx, u32)> {
+    let (free, alike) = rooms.alike(how.view)?;
+    let groups = how.pool.list(&part.each, how.choice).groups.iter();
+    let firsts = groups.flat_map(|group| alike[*group as usize].firsts(free, &part.each));
+    let holds = firsts.map(|node| (free[node.at()].capacity(&part.each, left), node));
+    let holds: Vec<(u32, NodeIx)> = holds.filter(|(capacity, _)| *capacity > 0).collect();
+    let most = holds.iter().map(|(capacity, _)| *capacity).max()?;
+    let times = if scorer.spreads() { 1 } else { most };
+    let able = holds.into_iter().filter(|(capacity, _)| *capacity >= times);
+    let scored = able.map(|(_, node)| (scorer.cost(node, &free[node.at()], &part.each, times), node));
+    scored.min().map(|(_, node)| (node, times))
+}
+
 /// Places as many replicas as find room. They share as few nodes as they can, and scores decide between nodes that hold equally many;
 /// a policy that spreads puts each by itself.
 pub(super) fn fill(
@@ -24,6 +39,20 @@ pub(super) fn fill(
 ) {
     let mut left = part.replicas.as_slice();
     let count = |left: &[u32]| u32::try_from(left.len()).unwrap_or(u32::MAX);
+    let alike = domain.is_none() && rooms.alike(how.view).is_some();
+    if alike && (part.each.gpu > 0 || (left.len() == 1 && scorer.ignores_spent())) {
+        while !left.is_empty() {
+            let Some((node, times)) = best_class(rooms, scorer, part, how, count(left)) else { return };
+            for _ in 0..times {
+                let gpus = scorer.devices(node, rooms.room(how.view, node), &part.each);
+                let (Some((replica, rest)), Some(gpus)) = (left.split_first(), gpus) else { return };
+                rooms.take(how.view, node, &part.each, &gpus);
+                placed.push(Placement { role: part.role, replica: *replica, node, gpus });
+                left = rest;
+            }
+        }
+        return;
+    }
     let all = capable(rooms, &part.each, count(left), how, domain).into_iter();
     let mut open: Vec<Open> =
         all.map(|(capacity, _, node)| Open { node, capacity: capacity.0, known: None }).collect();

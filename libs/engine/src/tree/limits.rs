@@ -26,7 +26,7 @@ impl Tree {
         let mut at = leaf;
         while at != 0 {
             for (r, amount) in demand.amounts() {
-                self.entries[at].going[r] += sign * amount;
+                self.touch(at).going[r] += sign * amount;
             }
             at = self.entries[at].parent;
         }
@@ -36,7 +36,7 @@ impl Tree {
     pub fn recount(&mut self, leaf: Vertex, before: Counted, now: Counted) {
         let mut at = leaf;
         while at != 0 {
-            let entry = &mut self.entries[at];
+            let entry = self.touch(at);
             for (counted, sign) in [(before, -1), (now, 1)] {
                 if let Some(count) = entry.jobs.of(counted) {
                     *count += sign;

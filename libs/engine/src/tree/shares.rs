@@ -1,7 +1,28 @@
 //! Shares of what is borrowed, and the bounds of what anybody can have a right to.
 
 use super::demand::sum;
-use super::{CPU, Demand, GPU, MODELS, Reach, SHARE, Tree, Vertex};
+use super::{CPU, Demand, Entry, GPU, MODELS, Reach, SHARE, Tree, Vertex};
+use crate::model::ModelIx;
+
+/// `used` as a share of `whole` in units of 1 / [`SHARE`], rounded down; 0 for what is less than nothing.
+fn portion(used: i64, whole: i128) -> i64 {
+    if used <= 0 {
+        return 0;
+    }
+    let all = i128::from(used) * SHARE;
+    // a quotient of floats is off by little, and a division of such numbers takes long
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+    let guess = all as f64 / whole as f64;
+    if guess < 1e15 {
+        #[allow(clippy::cast_possible_truncation)]
+        let near = guess as i64;
+        let rest = all - i128::from(near) * whole;
+        if rest >= 0 && rest < whole {
+            return near;
+        }
+    }
+    i64::try_from(all / whole).unwrap_or(i64::MAX)
+}
 
 impl Tree {
     /// Does anything run beyond the guarantee of a vertex?
@@ -40,12 +61,10 @@ impl Tree {
     pub fn share_without(&self, vertex: Vertex, least: &[i64], model: Option<usize>) -> i64 {
         let entry = &self.entries[vertex];
         let counts = |r: &usize| *r != GPU && (*r < MODELS || model.is_none_or(|model| *r == MODELS + model));
-        let shares = (0..self.capacity.len()).filter(counts).map(|r| {
-            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
-            let left = i128::from(entry.borrowed[r] - least[r]);
-            i64::try_from(left * SHARE / weight).unwrap_or(i64::MAX)
-        });
-        shares.max().unwrap_or(0).max(0)
+        let shares = (0..self.capacity.len())
+            .filter(counts)
+            .map(|r| portion(entry.borrowed[r].saturating_sub(least[r]), self.whole(entry, r)));
+        shares.max().unwrap_or(0)
     }
 
     /// Lessens `least` to what a piece asks for, resource by resource.
@@ -69,12 +88,32 @@ impl Tree {
     pub fn share_of(&self, vertex: Vertex, demands: &[Demand], sign: i64, of: &[Demand]) -> i64 {
         let entry = &self.entries[vertex];
         let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r) > 0);
-        let shares = kinds.map(|r| {
-            let used = i128::from(entry.borrowed[r] + sign * sum(demands, r));
-            let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
-            i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
-        });
-        shares.max().unwrap_or(0).max(0)
+        let shares = kinds.map(|r| portion(entry.borrowed[r] + sign * sum(demands, r), self.whole(entry, r)));
+        shares.max().unwrap_or(0)
+    }
+
+    /// The share of one model alone, with `demands` more; 0 for none.
+    pub fn share_on(&self, vertex: Vertex, demands: &[Demand], model: Option<ModelIx>) -> i64 {
+        let Some(r) = model.map(|model| MODELS + model.at()) else { return 0 };
+        let entry = &self.entries[vertex];
+        portion(entry.borrowed[r] + sum(demands, r), self.whole(entry, r))
+    }
+
+    /// How many milli-GPU of each model one vertex could lose at once and still have no less of it than another with `demands` more.
+    pub fn above(&self, vertex: Vertex, other: Vertex, demands: &[Demand]) -> Vec<i64> {
+        let entry = &self.entries[vertex];
+        let above = |model: usize| {
+            let most = self.share_on(other, demands, Some(ModelIx::of(model)));
+            // the least amount that is such a share
+            let least = (i128::from(most) * self.whole(entry, MODELS + model) + SHARE - 1) / SHARE;
+            entry.borrowed[MODELS + model].saturating_sub(i64::try_from(least).unwrap_or(i64::MAX))
+        };
+        (0..self.models()).map(above).collect()
+    }
+
+    /// All there is of a resource, by the weight of a vertex.
+    fn whole(&self, entry: &Entry, r: usize) -> i128 {
+        i128::from(entry.weight) * i128::from(self.capacity[r].max(1))
     }
 
     /// The dominant share of what runs as best effort beside what is borrowed.
@@ -84,14 +123,28 @@ impl Tree {
     }
 
     pub(super) fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {
-        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).filter_map(|r| {
+        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).map(|r| {
             let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r) };
-            if used == 0 {
-                return None;
-            }
-            let weight = i128::from(self.entries[vertex].weight) * i128::from(self.capacity[r].max(1));
-            Some(i64::try_from(i128::from(used) * SHARE / weight).unwrap_or(i64::MAX))
+            portion(used, self.whole(&self.entries[vertex], r))
         });
-        shares.max().unwrap_or(0).max(0)
+        shares.max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_the_quotient_rounded_down() {
+        let used = [1, 2, 999, 1000, 1001, 79_999_000, 80_000_000, 1 << 40, (1 << 60) - 1, i64::MAX];
+        let whole = [1, 3, 7, 1000, 80_000_000, 80_000_001, 1 << 44, (1 << 62) + 1];
+        for used in used {
+            for whole in whole {
+                let exact = i64::try_from(i128::from(used) * SHARE / whole).unwrap_or(i64::MAX);
+                assert_eq!(portion(used, whole), exact, "{used} of {whole}");
+            }
+            assert_eq!(portion(-used, 1000), 0);
+        }
     }
 }

@@ -15,10 +15,13 @@ impl Work {
         let before = std::mem::take(&mut self.before);
         while self.pieces.len() > before.pieces {
             // lists are undone in the order in which they grew
+            if self.pieces.last().is_some_and(|piece| piece.charge.best_effort) {
+                self.count_spare(self.pieces.len() - 1, -1);
+            }
             let Some(piece) = self.pieces.pop() else { break };
+            self.surplus_in[piece.leaf] -= u32::from(piece.surplus);
             if piece.charge.best_effort {
                 self.spare[piece.leaf].pop();
-                self.spares -= 1;
             } else {
                 self.of_leaf[piece.leaf].pop();
             }

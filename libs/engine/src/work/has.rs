@@ -41,8 +41,16 @@ pub(super) static NOTHING: Has = Has {
 
 impl Has {
     pub(super) fn blank(roles: usize) -> Self {
-        let blank = || vec![BTreeSet::new(); roles];
-        Self { live: blank(), promised: blank(), going: blank(), ..Self::default() }
+        Self { live: vec![BTreeSet::new(); roles], ..Self::default() }
+    }
+
+    /// The replicas of a role in one of the lists; most are never needed.
+    pub(super) fn of(list: &mut Vec<BTreeSet<u32>>, role: u16) -> &mut BTreeSet<u32> {
+        let role = usize::from(role);
+        if role >= list.len() {
+            list.resize_with(role + 1, BTreeSet::new);
+        }
+        &mut list[role]
     }
 
     /// Replicas of a role that stay.

@@ -50,16 +50,15 @@ impl Work {
         let leaf = tree.leaf(of.account, of.user);
         if of.class == Class::BestEffort {
             self.spare[leaf].push(ix);
-            self.spares += 1;
         } else {
             self.of_leaf[leaf].push(ix);
         }
         let end = of.expected_ms.map_or(Millis::MAX, |runs| started.saturating_add(runs));
         for node in nodes_of(&spots) {
             self.on_node[node.at()].push(ix);
-            let first = &mut self.first_end[node.at()];
-            *first = end.min(*first);
+            self.set_first_end(node, end.min(self.first_end[node.at()]));
         }
+        self.surplus_in[leaf] += u32::from(surplus);
         if promised {
             self.promised.push(ix);
         }
@@ -77,6 +76,9 @@ impl Work {
             alive: true,
             started,
         });
+        if of.class == Class::BestEffort {
+            self.count_spare(ix, 1);
+        }
         ix
     }
 }
