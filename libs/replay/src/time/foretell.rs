@@ -44,6 +44,7 @@ struct Runs {
     predictor: Predictor,
     /// How long a job runs from its start, and how much was known when that was found.
     fresh: Vec<Option<(u64, Courses)>>,
+    /// The longest that a job was seen to hold its GPUs.
     longest: Millis,
 }
 
@@ -70,7 +71,8 @@ impl Runs {
                 courses
             }
         };
-        courses.map(|left| left.min(self.longest.saturating_mul(LONGEST)))
+        let longest = self.longest.max(self.predictor.longest());
+        courses.map(|left| left.min(longest.saturating_mul(LONGEST)))
     }
 
     fn load(&mut self, asked: &Asked, before: Before, held: Millis) -> Load {
@@ -113,7 +115,6 @@ impl Foreteller {
     pub fn ended(&mut self, asked: &Asked, ran: Millis) {
         let traits = self.runs.traits(asked);
         self.runs.predictor.learn(&traits, ran);
-        self.runs.longest = self.runs.longest.max(ran);
     }
 
     /// A job starts for the first time.
