@@ -134,6 +134,16 @@ impl Predictor {
         self.groups.longest
     }
 
+    /// Groups of jobs that are remembered: with each some 25 bytes, packed, to store.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Forgets all groups but so many, those that were met last, so that what is stored fits where there is little room.
+    pub fn keep(&mut self, groups: usize) {
+        self.groups.keep(groups);
+    }
+
     /// Takes in a job that ended by itself after so long.
     pub fn learn(&mut self, traits: &Traits, ran: Millis) {
         self.groups.learned += 1;
@@ -417,6 +427,22 @@ mod tests {
         let first = predictor.predict(&of(0, 1000));
         assert!(first.votes() != 1, "{}", first.votes());
         assert!(predictor.groups.all().all(|memory| memory.jobs <= MOST_JOBS));
+    }
+
+    #[test]
+    fn what_is_kept_is_what_was_met_last() {
+        let mut predictor = Predictor::default();
+        for user in 0..100 {
+            predictor.learn(&of(user, 1000), HOUR);
+        }
+        let before = predictor.clone();
+        predictor.keep(before.groups());
+        assert_eq!(predictor, before);
+        predictor.keep(12);
+        assert_eq!((predictor.groups(), predictor.learned()), (12, 100));
+        // the groups of all jobs and of the latest people
+        assert_eq!(predictor.predict(&of(99, 1000)).votes(), 1);
+        assert_eq!(predictor.predict(&of(1, 1000)).votes(), 100);
     }
 
     #[test]

@@ -112,6 +112,21 @@ impl Groups {
         self.weights = self.weights + memory.weights.len() - before;
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// Keeps so many that were met last; of those met together the ones with the greater fingerprint.
+    pub fn keep(&mut self, most: usize) {
+        let mut met: Vec<(u64, Group)> = self.of.iter().map(|(group, memory)| (memory.met, *group)).collect();
+        met.sort_unstable();
+        for (_, group) in met.iter().take(self.of.len().saturating_sub(most)) {
+            self.of.remove(group);
+        }
+        self.weights = self.of.values().map(|memory| memory.weights.len()).sum();
+    }
+
     /// Keeps the bounds: what was not met for longest goes, an eighth at once, so that this is rare. What the last job met stays.
     pub fn forget_oldest(&mut self) {
         while self.of.len() > MOST_GROUPS || self.weights > MOST_WEIGHTS {
