@@ -92,18 +92,18 @@ pub fn run(args: &Args, format: ListFormat, err: &mut dyn Write) -> Result<Strin
     finish(args, &replayed)
 }
 
-/// Settings by name: `crater` for those that a scheduler begins with, or SETTING=VALUE, several joined by commas or, where policies
+/// Settings by name: `crater` for those of the workload, else those that a scheduler begins with; or some of them changed: SETTING=VALUE, several joined by commas or, where policies
 /// are listed, by plus signs.
-fn settings(policy: &str) -> Result<Settings, InputError> {
+fn settings(policy: &str, from: Settings) -> Result<Settings, InputError> {
     if policy == "crater" {
-        return Ok(Settings::default());
+        return Ok(from);
     }
     if !policy.contains('=') {
         let what =
             format!("{policy:?} is neither crater nor SETTING=VALUE, such as order=sjf+placement=crater");
         return Err(InputError::in_option("--policy", what));
     }
-    crate::recording::changed(Settings::default(), &policy.replace('+', ","))
+    crate::recording::changed(from, &policy.replace('+', ","))
 }
 
 fn cluster(args: &Args) -> Result<Cluster, InputError> {
@@ -125,18 +125,16 @@ fn cluster(args: &Args) -> Result<Cluster, InputError> {
 
 /// Runs a cluster and jobs of one's own through the engine, and gives what to print.
 pub fn run_jobs(args: &Args, err: &mut dyn Write) -> Result<String, InputError> {
-    let policies: Vec<(&str, Settings)> = args
-        .policies()
-        .into_iter()
-        .map(|name| Ok((name, settings(name)?)))
-        .collect::<Result<_, InputError>>()?;
+    let policies = args.policies();
     if args.time.jobs_out.is_some() && policies.len() > 1 {
         return Err(InputError::in_option("--jobs-out", "takes one policy"));
     }
     let restart = decimal("--restart-cost", args.time.restart_cost.as_ref())?.unwrap_or(super::RESTART);
     let loaded = super::jobs::load(args.workload()?, &cluster(args)?, restart)?;
+    let named = |name: &&str| settings(name, loaded.settings());
+    let all: Vec<Settings> = policies.iter().map(named).collect::<Result<_, InputError>>()?;
     let mut replayed = Vec::new();
-    for (name, settings) in policies {
+    for (name, settings) in policies.into_iter().zip(all) {
         let began = std::time::Instant::now();
         let mut progress = Progress::new(name, err);
         let watch = &mut |done, all| progress.at(done, all);

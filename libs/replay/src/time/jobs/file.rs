@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crater_engine::predict::stem;
-use crater_engine::{Millis, WHOLE_GPU};
+use crater_engine::{Millis, Settings, WHOLE_GPU};
 use serde::Deserialize;
 
 use super::lines::line_of;
@@ -12,7 +12,8 @@ use super::table;
 use crate::input::{InputError, read_text};
 use crate::scenario::error::Fault;
 use crate::scenario::format::{
-    AccountSpec, ClassSpec, Each, JobSpec, NodeSpec, Priority, RoleSpec, Scalar, Scenario, TopologySpec,
+    AccountSpec, ClassSpec, Each, JobSpec, NodeSpec, Priority, RoleSpec, Scalar, Scenario, SettingsSpec,
+    TopologySpec,
 };
 use crate::scenario::world::World;
 use crate::time::workload::{Asked, Workload};
@@ -24,6 +25,8 @@ struct File {
     #[serde(default)]
     accounts: Vec<AccountSpec>,
     priority_classes: Option<BTreeMap<String, i32>>,
+    #[serde(default)]
+    settings: SettingsSpec,
     jobs: Vec<TimedJob>,
 }
 
@@ -140,11 +143,19 @@ pub(in crate::time) struct Jobs {
     pub(super) specs: Vec<TimedJob>,
 }
 
+impl Jobs {
+    /// The settings of the file.
+    pub fn settings(&self) -> Settings {
+        self.world.snapshot.settings
+    }
+}
+
 /// What was read and is still to be checked.
 pub(super) struct Read {
     pub nodes: Option<Vec<NodeSpec>>,
     pub accounts: Vec<AccountSpec>,
     pub priority_classes: Option<BTreeMap<String, i32>>,
+    pub settings: SettingsSpec,
     pub jobs: Vec<TimedJob>,
     pub source: Source,
 }
@@ -156,8 +167,8 @@ fn yaml(path: &Path) -> Result<Read, InputError> {
         InputError::in_file(path, error.to_string()).at_line(line as u64)
     })?;
     let source = Source::Yaml { file: path.to_owned(), text };
-    let File { nodes, accounts, priority_classes, jobs } = file;
-    Ok(Read { nodes, accounts, priority_classes, jobs, source })
+    let File { nodes, accounts, priority_classes, settings, jobs } = file;
+    Ok(Read { nodes, accounts, priority_classes, settings, jobs, source })
 }
 
 fn is_table(path: &Path) -> bool {
@@ -193,6 +204,7 @@ pub(in crate::time) fn load(path: &Path, cluster: &Cluster, restart: Millis) -> 
             .map_err(|error| InputError::in_file(path, error.to_string()))?;
     scenario.nodes = nodes;
     scenario.accounts = read.accounts;
+    scenario.settings = read.settings;
     scenario.priority_classes = read.priority_classes.unwrap_or(scenario.priority_classes);
     let source = read.source;
     let mut world = World::new(&scenario).map_err(|Fault { field, why }| {

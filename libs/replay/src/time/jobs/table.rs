@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::file::{Read, Source, TimedJob, accounts_of};
 use crate::input::{InputError, Row, Table};
-use crate::scenario::format::{ClassSpec, Each, Mode, NodeSpec, Priority, Quantity, Scalar, TopologySpec};
+use crate::scenario::format::{
+    ClassSpec, Each, Mode, NodeSpec, Priority, Quantity, Scalar, SettingsSpec, TopologySpec,
+};
 
 /// More seconds than any replay has.
 const MOST: i64 = u32::MAX as i64;
@@ -82,7 +84,14 @@ pub(super) fn jobs(path: &Path) -> Result<Read, InputError> {
         lines.push(row.line());
     }
     let source = Source::Table { file: path.to_owned(), lines };
-    Ok(Read { nodes: None, accounts: accounts_of(&jobs), priority_classes: None, jobs, source })
+    Ok(Read {
+        nodes: None,
+        accounts: accounts_of(&jobs),
+        priority_classes: None,
+        settings: SettingsSpec::default(),
+        jobs,
+        source,
+    })
 }
 
 /// Reads the nodes, and where each stands.
