@@ -196,7 +196,10 @@ impl Judge {
         }
         let full = ask.everywhere != 0 && self.misfits[turn.ask] & ask.everywhere == ask.everywhere;
         if turn.growth {
-            if !full || facts.shapes.pool_of(ask.shape).bound() {
+            let request = facts.shapes.request(ask.shape);
+            // its turn is that of its other roles too
+            let several = request.roles.iter().filter(|role| role.min < role.replicas).count() > 1;
+            if !full || several || facts.shapes.pool_of(ask.shape).bound() {
                 return false;
             }
         } else {

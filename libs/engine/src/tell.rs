@@ -93,7 +93,7 @@ impl<'a> Teller<'a> {
         if let Some(kept) = kept {
             // its own room is not in its way
             kept.lend(self.rooms);
-            let want = self.work.missing(self.s, job, false);
+            let want = self.work.missing(self.s, job, None);
             let short = short_of(self.s, self.shapes.pool(job), self.rooms, job, &want);
             kept.charge(self.rooms);
             return Some((vec![short, Reason::Reserved { expected_start: kept.start }], kept.start));
@@ -190,7 +190,7 @@ impl<'a> Teller<'a> {
         if let Some(known) = self.told.fits[shape] {
             return known;
         }
-        let (want, pool) = (self.work.missing(self.s, job, false), self.shapes.pool(job));
+        let (want, pool) = (self.work.missing(self.s, job, None), self.shapes.pool(job));
         let fits = fits(pool, self.rooms, &want, View::Now);
         self.told.fits[shape] = Some(fits);
         fits
@@ -206,7 +206,7 @@ impl<'a> Teller<'a> {
             let reserved = plan.reservations.iter().map(|reservation| reservation.job);
             reserved.chain(plan.holds.iter().map(|hold| hold.job)).collect()
         });
-        let want = self.work.missing(self.s, job, false);
+        let want = self.work.missing(self.s, job, None);
         let reason = no_room(self.s, self.shapes.pool(job), self.rooms, job, &want, kept_for);
         self.told.room[shape] = Some(reason.clone());
         reason
