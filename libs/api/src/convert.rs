@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crater_domain::{
-    EnvVar, Error, FieldViolation, JobSpec, JobState, Limit, Limits, Mount, ResourceKind, Resources, Role,
-    ServiceClass, Weight,
+    EnvVar, Error, FieldViolation, JobSpec, JobState, Limit, Limits, Mount, Place, ResourceKind, Resources,
+    Role, ServiceClass, Topology, Weight,
 };
 
 use crate::{common, job::v1 as job, quota::v1 as quota};
@@ -89,6 +89,12 @@ pub fn job_spec(spec: &JobSpec) -> job::JobSpec {
         expected_duration: spec.expected_seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
         max_retries: spec.max_retries,
         grace_period: Some(prost_types::Duration { seconds: spec.grace_seconds, nanos: 0 }),
+        node_selector: spec.place.node_selector.clone().into_iter().collect(),
+        topology: spec
+            .place
+            .topology
+            .as_ref()
+            .map(|t| job::Topology { key: t.key.clone(), required: t.required }),
     }
 }
 
@@ -162,6 +168,10 @@ pub fn parse_job_spec(spec: Option<&job::JobSpec>, path: &str) -> Result<JobSpec
         expected_seconds,
         max_retries: spec.max_retries,
         grace_seconds,
+        place: Place {
+            node_selector: spec.node_selector.clone().into_iter().collect(),
+            topology: spec.topology.as_ref().map(|t| Topology { key: t.key.clone(), required: t.required }),
+        },
     };
     if wrong.is_empty() {
         wrong = parsed.violations(path);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FieldViolation, Resources, RoleName, WHOLE_GPU};
+use crate::place::is_label_value;
+use crate::{FieldViolation, Place, Resources, RoleName, WHOLE_GPU};
 
 /// The bounds of a spec. They keep every object small enough for Kubernetes and every sum inside 64 bits.
 pub mod bounds {
@@ -113,6 +114,9 @@ pub struct JobSpec {
     pub max_retries: i32,
     /// Seconds between the polite and the hard signal at the end.
     pub grace_seconds: i64,
+    /// On which nodes, and how near each other.
+    #[serde(default)]
+    pub place: Place,
 }
 
 /// A group of equal replicas.
@@ -202,6 +206,9 @@ impl JobSpec {
             out.that((1..=bounds::MAX_DURATION_SECONDS).contains(&seconds), "expected_duration", || {
                 "must be from 1 s to 366 days".to_owned()
             });
+        }
+        for (field, why) in self.place.violations() {
+            out.that(false, &field, || why.to_owned());
         }
         out.that(!self.roles.is_empty(), "roles", || "must name at least one role".to_owned());
         out.that(self.roles.len() <= bounds::MAX_ROLES, "roles", || {
@@ -347,13 +354,6 @@ impl Role {
     }
 }
 
-fn is_label_value(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
-    let outer = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    text.len() <= 63 && bytes.iter().all(|b| inner(*b)) && outer(bytes.first()) && outer(bytes.last())
-}
-
 struct Check {
     path: String,
     found: Vec<FieldViolation>,
@@ -393,6 +393,7 @@ mod tests {
             expected_seconds: None,
             max_retries: 0,
             grace_seconds: 30,
+            place: Place::default(),
         }
     }
 
@@ -408,7 +409,10 @@ mod tests {
     #[test]
     fn every_violation_names_its_field() {
         type Break = fn(&mut JobSpec);
-        let cases: [(&str, Break); 12] = [
+        let cases: [(&str, Break); 13] = [
+            ("job.spec.node_selector[a b]", |s| {
+                s.place.node_selector.insert("a b".into(), String::new());
+            }),
             ("job.spec.roles[0].replicas", |s| s.roles[0].replicas = 0),
             ("job.spec.roles[0].replicas", |s| s.roles[0].replicas = i32::MAX),
             ("job.spec.roles[0].min_replicas", |s| s.roles[0].min_replicas = 3),

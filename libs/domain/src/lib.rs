@@ -6,6 +6,7 @@
 mod error;
 mod id;
 mod job;
+mod place;
 mod quantity;
 mod quota;
 mod resources;
@@ -13,6 +14,7 @@ mod resources;
 pub use error::{Code, Error, FieldViolation, QuotaViolation};
 pub use id::{AccountId, IdError, JobId, JobName, JobUid, Parent, QuotaSubject, RequestId, RoleName, UserId};
 pub use job::{EnvVar, JobSpec, JobState, Mount, RESERVED_ENV, Role, ServiceClass, bounds};
+pub use place::{Place, Topology};
 pub use quantity::{
     QuantityError, format_bytes, format_millis, parse_bytes, parse_cpu, parse_duration, parse_gpu,
 };

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::model::{Amounts, Hold, Holding, Job, Request, Shape, Snapshot, WHOLE_GPU};
+use crate::model::{
+    Amounts, Hold, Holding, Job, JobIx, Placement, Request, Reservation, Shape, Snapshot, WHOLE_GPU,
+};
+use crate::usage::Borrowed;
 
 /// How deep the account tree may be.
 pub(crate) const MAX_DEPTH: u32 = 56;
@@ -69,7 +72,35 @@ impl Snapshot {
         for (i, held) in self.holdings.iter().enumerate() {
             self.check_holding(i, held)?;
         }
-        self.check_holds(&self.holds)
+        self.check_holds(&self.holds)?;
+        self.check_reservations(&self.reservations)?;
+        self.check_lately(&self.lately)?;
+        self.check_settings()
+    }
+
+    pub(crate) fn check_settings(&self) -> Result<(), SnapshotError> {
+        if self.settings.half_life_ms < 0 {
+            return Err(invalid("settings", 0, "half_life_ms", "must not be negative"));
+        }
+        Ok(())
+    }
+
+    /// Is what accounts borrowed sound, beside the accounts and models that there are?
+    pub(crate) fn check_lately(&self, lately: &[Borrowed]) -> Result<(), SnapshotError> {
+        for (i, past) in lately.iter().enumerate() {
+            if i >= self.accounts.len() {
+                return Err(out("lately", i, "ordinal"));
+            }
+            for usage in [&past.all, &past.own] {
+                if usage.gpu.len() > self.models as usize {
+                    return Err(out("lately", i, "gpu"));
+                }
+                if usage.cpu < 0 || usage.memory < 0 || usage.gpu.iter().any(|nano| *nano < 0) {
+                    return Err(invalid("lately", i, "cpu, memory or gpu", "must not be negative"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Is a job sound, beside the accounts and users that there are?
@@ -207,17 +238,31 @@ impl Snapshot {
 
     /// Are promises sound, beside the jobs and nodes that there are?
     pub(crate) fn check_holds(&self, holds: &[Hold]) -> Result<(), SnapshotError> {
-        for (i, hold) in holds.iter().enumerate() {
-            let Some(job) = self.jobs.get(hold.job.at()) else { return Err(out("holds", i, "job")) };
-            for place in &hold.placements {
-                let Some(node) = self.nodes.get(place.node.at()) else { return Err(out("holds", i, "node")) };
-                let Some(role) = job.request.roles.get(usize::from(place.role)) else {
-                    return Err(out("holds", i, "role"));
-                };
-                if place.replica >= role.replicas || place.gpus.iter().any(|(device, _)| *device >= node.gpus)
-                {
-                    return Err(out("holds", i, "replica or gpus"));
-                }
+        let mut holds = holds.iter().enumerate();
+        holds.try_for_each(|(i, hold)| self.check_places("holds", i, hold.job, &hold.placements))
+    }
+
+    /// Are reservations sound, beside the jobs and nodes that there are?
+    pub(crate) fn check_reservations(&self, reservations: &[Reservation]) -> Result<(), SnapshotError> {
+        let mut all = reservations.iter().enumerate();
+        all.try_for_each(|(i, kept)| self.check_places("reservations", i, kept.job, &kept.placements))
+    }
+
+    fn check_places(
+        &self,
+        list: &'static str,
+        i: usize,
+        job: JobIx,
+        placements: &[Placement],
+    ) -> Result<(), SnapshotError> {
+        let Some(job) = self.jobs.get(job.at()) else { return Err(out(list, i, "job")) };
+        for place in placements {
+            let Some(node) = self.nodes.get(place.node.at()) else { return Err(out(list, i, "node")) };
+            let Some(role) = job.request.roles.get(usize::from(place.role)) else {
+                return Err(out(list, i, "role"));
+            };
+            if place.replica >= role.replicas || place.gpus.iter().any(|(device, _)| *device >= node.gpus) {
+                return Err(out(list, i, "replica or gpus"));
             }
         }
         Ok(())

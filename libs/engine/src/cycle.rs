@@ -1,16 +1,18 @@
 //! One cycle: promises that are ready, then each job in its turn: place, else wait for room that is coming, else take it
 //! back where there is a right, else keep what is free for the head of the line.
 
+mod ahead;
 mod taking;
 
 use std::collections::BTreeMap;
 
+use crate::ahead::Ahead;
 use crate::evict::Orders;
 use crate::feasible::Feasible;
 use crate::judge::{Facts, Judge, Least, loans};
 use crate::model::{
-    Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation, Revocation,
-    Snapshot, ValueIx,
+    Backfill, Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation,
+    Revocation, Snapshot, ValueIx,
 };
 use crate::place::{Try, Want, place, undo};
 use crate::pool::{Choice, Pool};
@@ -22,6 +24,8 @@ use crate::shapes::{AskIx, Shapes, demands_for};
 use crate::tree::{Asker, Bound, Demand, Tree, Vertex, demand_of};
 use crate::work::{PieceIx, Spot, Work};
 use crate::world::{Vacant, World};
+
+use ahead::Lifted;
 
 /// What came of a turn.
 enum Outcome {
@@ -38,6 +42,15 @@ pub(crate) enum Blocked {
     Past(Reason),
     Never(Reason),
     Room,
+}
+
+/// Room that is kept for others and lent.
+#[derive(Clone, Copy)]
+enum Loan {
+    /// One bit for each of what is kept.
+    Kept(u64),
+    /// All that is not booked until then.
+    Until(Millis),
 }
 
 /// How a want is tried.
@@ -64,6 +77,10 @@ pub(crate) struct Cycle<'a> {
     grant_of: BTreeMap<usize, usize>,
     revoked: BTreeMap<usize, Revocation>,
     kept: Vec<Kept>,
+    /// What is booked, where everybody who waits for room has a start.
+    ahead: Option<Ahead>,
+    /// For so many of them nobody can tell it.
+    unknown: usize,
     searches: u32,
 }
 
@@ -71,6 +88,7 @@ pub(crate) struct Cycle<'a> {
 pub(crate) struct Decided {
     pub plan: Plan,
     pub kept: Vec<Kept>,
+    pub ahead: Option<Ahead>,
     /// For [`World::least`].
     pub least: Vec<Option<Least>>,
 }
@@ -96,12 +114,15 @@ impl<'a> Cycle<'a> {
             grant_of: BTreeMap::new(),
             revoked: BTreeMap::new(),
             kept: Vec::new(),
+            ahead: (s.settings.backfill == Backfill::Conservative).then(Ahead::default),
+            unknown: 0,
             searches: 0,
         }
     }
 
     pub fn run(mut self, idle: u32) -> Decided {
         self.grant_what_is_ready();
+        self.book_again();
         self.run_class(Class::Guaranteed);
         self.run_class(Class::BestEffort);
         self.finish(idle)
@@ -113,6 +134,7 @@ impl<'a> Cycle<'a> {
             job: JobIx::of(kept.job),
             expected_start: kept.start,
             nodes: kept.nodes.clone(),
+            placements: kept.placements.clone(),
         };
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let started = self.grants.iter().filter(|grant| self.work.was_idle(grant.job.at())).count();
@@ -130,9 +152,10 @@ impl<'a> Cycle<'a> {
             holds,
             reservations: self.kept.iter().map(reservation).collect(),
             verdicts: Vec::new(),
+            borrowed: if self.s.settings.half_life_ms > 0 { self.tree.borrowed() } else { Vec::new() },
             counts,
         };
-        Decided { plan, kept: self.kept, least: self.judge.into_least() }
+        Decided { plan, kept: self.kept, ahead: self.ahead, least: self.judge.into_least() }
     }
 
     /// Promises that are not ready yet.
@@ -224,8 +247,10 @@ impl Cycle<'_> {
                 continue;
             }
             self.judge = judge;
-            match self.take_turn(turn) {
+            let lifted = self.lift_ahead(turn);
+            match self.take_turn(turn, &lifted) {
                 Some(Outcome::Got(lines)) => {
+                    self.lower_ahead(lifted, true);
                     changed.extend(lines);
                     if !turn.growth {
                         queue.done(self.ground(), turn);
@@ -237,11 +262,16 @@ impl Cycle<'_> {
                 }
                 Some(Outcome::Waits(blocked)) => {
                     queue.done(self.ground(), turn);
-                    if !turn.growth {
-                        self.refuse(turn, &blocked, &mut changed);
+                    if turn.growth {
+                        self.lower_ahead(lifted, false);
+                    } else {
+                        self.refuse(turn, &blocked, lifted, &mut changed);
                     }
                 }
-                None => queue.done(self.ground(), turn),
+                None => {
+                    self.lower_ahead(lifted, false);
+                    queue.done(self.ground(), turn);
+                }
             }
             judge = std::mem::take(&mut self.judge);
             changed.sort_unstable();
@@ -273,18 +303,20 @@ impl Cycle<'_> {
             rooms: self.rooms,
             work: self.work,
             kept: &self.kept,
+            ahead: self.ahead.as_ref(),
+            unknown: self.unknown,
         }
     }
 
     /// `None`: there is nothing (more) to do.
-    fn take_turn(&mut self, turn: Turn) -> Option<Outcome> {
+    fn take_turn(&mut self, turn: Turn, lifted: &Lifted) -> Option<Outcome> {
         let job = turn.job;
         if self.revoked.contains_key(&job) {
             return None;
         }
         if !turn.growth && self.work.is_new(job) {
             let want = self.shapes.asks[turn.ask].want.clone();
-            return Some(self.consider(turn, &want));
+            return Some(self.consider(turn, &want, lifted));
         }
         if turn.growth && self.work.lacks(self.s, job) {
             return None;
@@ -297,7 +329,7 @@ impl Cycle<'_> {
             if let Some(node) = self.work.has(job).unconfirmed {
                 return Some(Outcome::Waits(Blocked::Past(Reason::NodeUnconfirmed { node })));
             }
-            match self.consider(turn, &want) {
+            match self.consider(turn, &want, lifted) {
                 // where one role finds no room to grow, the next one may
                 Outcome::Waits(blocked) if turn.growth => outcome = Some(Outcome::Waits(blocked)),
                 other => return Some(other),
@@ -306,7 +338,7 @@ impl Cycle<'_> {
         }
     }
 
-    fn consider(&mut self, turn: Turn, want: &Want) -> Outcome {
+    fn consider(&mut self, turn: Turn, want: &Want, lifted: &Lifted) -> Outcome {
         let job = turn.job;
         let of = &self.s.jobs[job];
         let best_effort = of.class == Class::BestEffort;
@@ -348,7 +380,12 @@ impl Cycle<'_> {
         if let Some(scorer) = self.rooms.scorer.as_ref().filter(|_| of.request.models.is_empty()) {
             options.sort_by_key(|(choice, _, _)| scorer.dearness(pool, *choice, &want.largest()));
         }
-        let trial = Trial { want, pin, ask };
+        if self.strictly_behind(turn) {
+            let all_limited = options.iter().all(|(_, _, limited)| *limited);
+            return Outcome::Waits(blocked.filter(|_| all_limited).unwrap_or(Blocked::Room));
+        }
+        // with its own booking gone, it is not judged like the others of its shape
+        let trial = Trial { want, pin, ask: ask.filter(|_| lifted.is_nothing()) };
         for view in [View::Now, View::Soon] {
             if view == View::Now && !at_once {
                 continue;
@@ -362,7 +399,7 @@ impl Cycle<'_> {
                 }
             }
             if view == View::Now
-                && let Some(placements) = self.try_loan(turn, trial, &options, asker, choices.len())
+                && let Some(placements) = self.try_loan(turn, trial, &options, (asker, choices.len()), lifted)
             {
                 return self.got(turn, placements, false);
             }
@@ -439,47 +476,70 @@ impl Cycle<'_> {
         Some(placed)
     }
 
-    /// A place in what is kept for others, for who is gone before they can start.
+    /// A place in what is kept for others, for who is gone before they can start, and in what is kept for it from now on.
     fn try_loan(
         &mut self,
         turn: Turn,
         trial: Trial<'_>,
         options: &[(Choice, &[Demand], bool)],
-        asker: Asker,
-        choices: usize,
+        (asker, choices): (Asker, usize),
+        lifted: &Lifted,
     ) -> Option<Vec<Placement>> {
-        let job = turn.job;
-        let lent = loans(self.s, &self.kept, self.s.jobs[job].expected_ms.unwrap_or(Millis::MAX))?;
-        if lent == 0 || trial.ask.is_some_and(|ask| self.judge.useless_loan(ask, lent)) {
-            return None;
-        }
-        let kept = std::mem::take(&mut self.kept);
-        let which =
-            || kept.iter().enumerate().filter(|(bit, _)| lent & (1 << bit) != 0).map(|(_, kept)| kept);
+        let loan = self.loan(turn, trial.ask, lifted)?;
         let free: Vec<_> = options
             .iter()
             .filter(|(_, demands, limited)| !limited && self.tree.bound(asker, demands, true).is_none())
             .collect();
-        which().for_each(|kept| kept.lend(self.rooms));
-        let mut placed = None;
-        let mut fits = false;
+        self.lend(loan);
+        let (mut placed, mut fits) = (None, false);
         for (choice, _, _) in &free {
             self.searches += 1;
-            let how = Try { pool: self.shapes.pool(job), view: View::Now, choice: *choice, pin: trial.pin };
+            let how =
+                Try { pool: self.shapes.pool(turn.job), view: View::Now, choice: *choice, pin: trial.pin };
             if let Ok(found) = place(self.rooms, trial.want, how) {
                 fits = true;
-                placed = self.within_limits(job, trial.want, View::Now, *choice, found);
+                placed = self.within_limits(turn.job, trial.want, View::Now, *choice, found);
             }
             if placed.is_some() {
                 break;
             }
         }
-        which().for_each(|kept| kept.charge(self.rooms));
-        self.kept = kept;
+        let placed = placed.or_else(|| self.as_promised(lifted, turn, trial.want));
+        self.take_back(loan);
         if let (Some(ask), false, true) = (trial.ask, fits, free.len() == choices) {
-            self.judge.remember_lent(ask, lent);
+            match loan {
+                Loan::Kept(lent) => self.judge.remember_lent(ask, lent),
+                Loan::Until(until) => self.judge.remember_misfit_until(ask, until),
+            }
         }
         placed
+    }
+
+    /// What may be lent to a turn; `None`: nothing, or it is known to be of no use.
+    fn loan(&self, turn: Turn, ask: Option<AskIx>, lifted: &Lifted) -> Option<Loan> {
+        if self.ahead.is_some() {
+            let until = self.until(turn);
+            let of_use = until < Millis::MAX || lifted.is_due(self.s.now);
+            let known = ask.is_some_and(|ask| self.judge.misfit_until(ask, until));
+            return (of_use && !known).then_some(Loan::Until(until));
+        }
+        let lent = loans(self.s, &self.kept, self.s.jobs[turn.job].expected_ms.unwrap_or(Millis::MAX))?;
+        let known = ask.is_some_and(|ask| self.judge.useless_loan(ask, lent));
+        (lent != 0 && !known).then_some(Loan::Kept(lent))
+    }
+
+    fn lend(&mut self, loan: Loan) {
+        match loan {
+            Loan::Kept(lent) => which(&self.kept, lent).for_each(|kept| kept.lend(self.rooms)),
+            Loan::Until(until) => self.charge_ahead(until),
+        }
+    }
+
+    fn take_back(&mut self, loan: Loan) {
+        match loan {
+            Loan::Kept(lent) => which(&self.kept, lent).for_each(|kept| kept.charge(self.rooms)),
+            Loan::Until(_) => self.charge_ahead(Millis::MAX),
+        }
     }
 
     fn got(&mut self, turn: Turn, placements: Vec<Placement>, promised: bool) -> Outcome {
@@ -494,6 +554,10 @@ impl Cycle<'_> {
 
 pub(crate) fn placement(spot: &Spot) -> Placement {
     Placement { role: spot.role, replica: spot.replica, node: spot.node, gpus: spot.gpus.clone() }
+}
+
+fn which(kept: &[Kept], lent: u64) -> impl Iterator<Item = &Kept> {
+    kept.iter().enumerate().filter(move |(bit, _)| lent & (1 << bit) != 0).map(|(_, kept)| kept)
 }
 
 /// Does a pool bind a want to a domain, and is it known which?

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::check::SnapshotError;
 use crate::cycle::Decided;
 use crate::model::{
-    Account, AccountIx, Hold, Holding, Job, JobIx, Millis, Node, NodeIx, Plan, Request, Role, Settings,
-    Shape, Snapshot, User, UserIx, Verdict,
+    Account, AccountIx, Hold, Holding, Job, JobIx, Millis, Node, NodeIx, Plan, Request, Reservation, Role,
+    Settings, Shape, Snapshot, User, UserIx, Verdict,
 };
 use crate::tell::{Teller, Told};
 use crate::tree::Vertex;
+use crate::usage::Borrowed;
 use crate::world::World;
 
 /// Decides what to do with a snapshot. Pure: the same snapshot gives the same plan.
@@ -63,6 +64,10 @@ pub enum Change {
     },
     /// [`Plan::holds`] of the last cycle.
     Holds(Vec<Hold>),
+    /// [`Plan::reservations`] of the last cycle.
+    Reservations(Vec<Reservation>),
+    /// What each account borrowed lately; see [`Snapshot::lately`].
+    Lately(Vec<Borrowed>),
     /// A node is new (with the next ordinal), or is not what it was. All is derived anew.
     Node(NodeIx, Node),
     /// An account is new (with the next ordinal), or is not what it was. All is derived anew.
@@ -181,6 +186,18 @@ impl Engine {
                 self.world.s.check_holds(&holds)?;
                 self.world.s.to_mut().holds = holds;
             }
+            Change::Reservations(reservations) => {
+                self.world.s.check_reservations(&reservations)?;
+                self.world.s.to_mut().reservations = reservations;
+            }
+            Change::Lately(lately) => {
+                self.world.s.check_lately(&lately)?;
+                self.world.s.to_mut().lately = lately;
+                // accounts that are new are not in the tree yet
+                if !self.stale {
+                    self.world.tree.remember(&self.world.s);
+                }
+            }
             Change::Node(ix, node) => {
                 let s = self.world.s.to_mut();
                 let old = put(&mut s.nodes, "nodes", ix.at(), node)?;
@@ -225,8 +242,13 @@ impl Engine {
                 self.stale = true;
             }
             Change::Settings(settings) => {
-                self.stale = true;
-                self.world.s.to_mut().settings = settings;
+                let old = std::mem::replace(&mut self.world.s.to_mut().settings, settings);
+                let sound = self.world.s.check_settings();
+                if sound.is_err() {
+                    self.world.s.to_mut().settings = old;
+                }
+                self.stale |= sound.is_ok();
+                return sound;
             }
         }
         Ok(())

@@ -10,14 +10,40 @@ use crate::room::{Rooms, View};
 
 /// Is there room for it? In [`View::Raw`]: were nothing promised to anybody?
 pub(crate) fn fits(pool: &Pool, rooms: &mut Rooms, want: &Want, view: View) -> bool {
+    fits_on(pool, rooms, want, view).is_some()
+}
+
+/// Where it would fit in a view: on these nodes, in order.
+pub(crate) fn fits_on(pool: &Pool, rooms: &mut Rooms, want: &Want, view: View) -> Option<Vec<NodeIx>> {
     let some = |part: &Part| holds(rooms, &part.each, Try { pool, view, choice: Choice::Mixed, pin: None });
     if !want.parts.iter().all(some) {
-        return false;
+        return None;
     }
-    pool.choices(&want.largest()).into_iter().any(|choice| {
-        let placed = place(rooms, want, Try { pool, view, choice, pin: None });
-        placed.map(|placed| undo(rooms, want, view, &placed)).is_ok()
+    pool.choices(&want.largest()).into_iter().find_map(|choice| {
+        let placed = place(rooms, want, Try { pool, view, choice, pin: None }).ok()?;
+        undo(rooms, want, view, &placed);
+        let mut nodes: Vec<NodeIx> = placed.into_iter().map(|place| place.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        Some(nodes)
     })
+}
+
+/// Room that is kept for a job.
+pub(crate) struct KeptFor {
+    pub job: JobIx,
+    /// In order.
+    pub nodes: Vec<NodeIx>,
+}
+
+/// For whom these nodes are kept: the first, and how many; where it is none of them, all count.
+pub(crate) fn kept_on(kept_for: &[KeptFor], nodes: &[NodeIx]) -> Option<Reason> {
+    let here = |kept: &&KeptFor| kept.nodes.iter().any(|node| nodes.binary_search(node).is_ok());
+    let (first, jobs) = match kept_for.iter().find(here) {
+        Some(first) => (first, kept_for.iter().filter(here).count()),
+        None => (kept_for.first()?, kept_for.len()),
+    };
+    Some(Reason::KeptForOthers { first: first.job, jobs: u32::try_from(jobs).unwrap_or(u32::MAX) })
 }
 
 /// Room is kept for somebody, or there is none.
@@ -27,15 +53,11 @@ pub(crate) fn no_room(
     rooms: &mut Rooms,
     job: usize,
     want: &Want,
-    kept_for: &[JobIx],
+    kept_for: &[KeptFor],
 ) -> Reason {
-    match kept_for.first() {
-        Some(first) if fits(pool, rooms, want, View::Raw) => {
-            let jobs = u32::try_from(kept_for.len()).unwrap_or(u32::MAX);
-            Reason::KeptForOthers { first: *first, jobs }
-        }
-        _ => short_of(snapshot, pool, rooms, job, want),
-    }
+    let kept = if kept_for.is_empty() { None } else { fits_on(pool, rooms, want, View::Raw) };
+    let kept = kept.and_then(|nodes| kept_on(kept_for, &nodes));
+    kept.unwrap_or_else(|| short_of(snapshot, pool, rooms, job, want))
 }
 
 /// How much of a gang fits now, and what is short.

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Class, Millis, Snapshot};
+use crate::ahead::Ahead;
+use crate::model::{Backfill, Class, Millis, Snapshot};
 use crate::place::Part;
 use crate::pool::Choice;
+use crate::profile::length;
 use crate::queue::Turn;
 use crate::reserve::{Kept, gone_in_time, same_line};
 use crate::room::{Rooms, View};
@@ -27,6 +29,9 @@ pub(crate) struct Facts<'a> {
     pub rooms: &'a Rooms,
     pub work: &'a Work,
     pub kept: &'a [Kept],
+    /// What is booked, where everybody who waits for room has a start; and for how many of them nobody can tell it.
+    pub ahead: Option<&'a Ahead>,
+    pub unknown: usize,
 }
 
 /// What is known in a cycle.
@@ -36,6 +41,8 @@ pub(crate) struct Judge {
     misfits: Vec<u128>,
     /// By ask: with which kept rooms lent there is none either.
     lent: Vec<Option<u64>>,
+    /// By ask: there is no place beside what is booked for who runs until then or longer.
+    until: Vec<Millis>,
     /// By ask: was it looked at whether anything could hold it?
     glanced: Vec<bool>,
     /// Asks of which something is known.
@@ -95,6 +102,7 @@ impl Judge {
         Self {
             misfits: vec![0; shapes.asks.len()],
             lent: vec![None; shapes.asks.len()],
+            until: vec![Millis::MAX; shapes.asks.len()],
             glanced: vec![false; shapes.asks.len()],
             headed: vec![(0, false); shapes.asks.len()],
             never: vec![false; shapes.len()],
@@ -116,6 +124,7 @@ impl Judge {
     pub fn forget(&mut self) {
         for ask in self.touched.drain(..) {
             (self.misfits[ask], self.lent[ask], self.glanced[ask]) = (0, None, false);
+            self.until[ask] = Millis::MAX;
         }
         self.free.fill(None);
         self.hopeless.clear();
@@ -146,6 +155,16 @@ impl Judge {
     /// Lending these did not help in any choice.
     pub fn remember_lent(&mut self, ask: AskIx, lent: u64) {
         self.lent[ask] = Some(lent);
+        self.touched.push(ask);
+    }
+
+    /// Was no place found beside what is booked for who runs until then?
+    pub fn misfit_until(&self, ask: AskIx, until: Millis) -> bool {
+        self.until[ask] <= until && until < Millis::MAX
+    }
+
+    pub fn remember_misfit_until(&mut self, ask: AskIx, until: Millis) {
+        self.until[ask] = self.until[ask].min(until);
         self.touched.push(ask);
     }
 
@@ -206,6 +225,9 @@ impl Judge {
             if !turn.new {
                 return false;
             }
+            if facts.ahead.is_some_and(|ahead| ahead.of(turn.job).is_some()) {
+                return false;
+            }
             if self.never[ask.shape] {
                 return true;
             }
@@ -241,6 +263,9 @@ impl Judge {
     }
 
     fn headed(&mut self, facts: Facts<'_>, ask: AskIx) -> bool {
+        if let Some(ahead) = facts.ahead {
+            return ahead.len() + facts.unknown >= Backfill::DEPTH;
+        }
         let (looked, headed) = self.headed[ask];
         if headed || looked == facts.kept.len() {
             return headed;
@@ -253,6 +278,10 @@ impl Judge {
 
     /// Would what is kept for others be of no use to it, were it lent?
     fn useless_loans(&self, facts: Facts<'_>, turn: Turn) -> bool {
+        if facts.ahead.is_some() {
+            let until = facts.snapshot.now.saturating_add(length(&facts.snapshot.jobs[turn.job]));
+            return until == Millis::MAX || self.misfit_until(turn.ask, until);
+        }
         let Some(lent) = loans(facts.snapshot, facts.kept, turn.runs) else { return false };
         lent == 0 || self.useless_loan(turn.ask, lent)
     }

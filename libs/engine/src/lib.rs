@@ -6,6 +6,7 @@
 
 pub mod score;
 
+mod ahead;
 mod check;
 mod cycle;
 mod engine;
@@ -20,6 +21,7 @@ pub mod order;
 mod place;
 mod pool;
 pub mod predict;
+mod profile;
 mod queue;
 mod reason;
 pub mod recording;
@@ -30,6 +32,7 @@ mod scorer;
 mod shapes;
 mod tell;
 mod tree;
+pub mod usage;
 pub mod whatif;
 mod work;
 mod world;
@@ -39,3 +42,4 @@ pub use engine::{Change, Engine, decide};
 pub use feasible::check_feasible;
 pub use model::*;
 pub use reason::{Holder, Infeasible, Names, Reason, Resource};
+pub use usage::{Borrowed, Usage};

@@ -4,11 +4,16 @@
 //! milliseconds. Names stay with the caller: a [`NodeIx`] is an index into [`Snapshot::nodes`], and so on. Where two
 //! things are equal the smaller ordinal wins, so the caller numbers nodes by name and jobs in order of submission.
 
+mod settings;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
+use crate::usage::Borrowed;
+
+pub use settings::{Backfill, Placing, Queueing, Settings};
 
 /// Milliseconds since any epoch the caller likes; only differences matter.
 pub type Millis = i64;
@@ -77,6 +82,14 @@ pub struct Snapshot {
     pub holdings: Vec<Holding>,
     /// [`Plan::holds`] of the last cycle, as they came out. A new leader starts without; rights are found again.
     pub holds: Vec<Hold>,
+    /// [`Plan::reservations`] of the last cycle, as they came out. Only [`Backfill::Conservative`] looks at them; a new leader starts
+    /// without, and starts are promised anew.
+    #[serde(default)]
+    pub reservations: Vec<Reservation>,
+    /// What each account borrowed lately, by ordinal; of those left out, nothing. Only with [`Settings::half_life_ms`]; the caller keeps it
+    /// ([`crate::usage::decay_all`]).
+    #[serde(default)]
+    pub lately: Vec<Borrowed>,
 }
 
 impl Snapshot {
@@ -93,71 +106,6 @@ impl Snapshot {
             started: self.now,
             going: false,
         })
-    }
-}
-
-/// What an administrator may turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// How long after its start a job is spared by priority preemption, fair-share reclaim and migration. Never shields
-    /// from an account that is owed its guarantee, nor best-effort work from guaranteed work.
-    pub protection_ms: Millis,
-    /// May preemptible work be migrated, so that a waiting job finds a place?
-    pub consolidate: bool,
-    /// Does what runs as best effort count against limits too? (It never counts against guarantees, and always against
-    /// [`Amounts::jobs`].)
-    pub best_effort_limited: bool,
-    /// In which order the jobs of one account go.
-    #[serde(default)]
-    pub order: Queueing,
-    /// Where replicas go among the nodes that have room.
-    #[serde(default)]
-    pub placement: Placing,
-}
-
-/// Where replicas go among the nodes that have room. All but `Spread` keep a gang on the fewest nodes and choose between those that hold
-/// equally many of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Placing {
-    /// The node with the fewest GPUs free, a share on the fullest device: a seek. The others look at every node that has room.
-    #[default]
-    Pack,
-    /// The node on which the least stays unused, of CPU and GPUs together.
-    BestFit,
-    /// The emptiest node, each replica by itself, a share on the emptiest device.
-    Spread,
-    /// Where the least becomes of no use to the mix of jobs that wait and run ([`crate::score::exact::Expected`]).
-    Fragmentation,
-    /// Where the least is lost in the end, and what others need more is spared ([`crate::score::outlook`],
-    /// [`crate::score::scarcity`]).
-    Crater,
-}
-
-/// In which order the jobs of one account go. What is equal goes by submission, then by ordinal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Queueing {
-    /// By submission alone.
-    Fifo,
-    /// By priority.
-    #[default]
-    Priority,
-    /// By priority, then by the least GPU-time that is expected, with ageing ([`Order::Sjf`](crate::order::Order::Sjf)).
-    Sjf,
-    /// By priority, then by least attained service in two levels ([`Order::Las`](crate::order::Order::Las)).
-    Las,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            protection_ms: 60_000,
-            consolidate: true,
-            best_effort_limited: false,
-            order: Queueing::default(),
-            placement: Placing::default(),
-        }
     }
 }
 
@@ -438,7 +386,7 @@ pub struct Revocation {
     pub beneficiary: Option<JobIx>,
 }
 
-/// The head of a line, for which room is kept from those behind.
+/// A job for which room is kept from those behind: the head of a line, or, with [`Backfill::Conservative`], any that waits for room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// For whom.
@@ -447,6 +395,9 @@ pub struct Reservation {
     pub expected_start: Option<Millis>,
     /// Where it waits.
     pub nodes: Vec<NodeIx>,
+    /// Which room it gets then, where that is promised: only with [`Backfill::Conservative`], and only where a start is expected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placements: Vec<Placement>,
 }
 
 /// What a waiting job is told. One for every job that holds nothing and gets nothing now.
@@ -490,10 +441,13 @@ pub struct Plan {
     pub revocations: Vec<Revocation>,
     /// Room promised and not yet free, at most one a job.
     pub holds: Vec<Hold>,
-    /// Heads of lines.
+    /// Heads of lines; with [`Backfill::Conservative`] whoever waits for room, in the order in which they go.
     pub reservations: Vec<Reservation>,
     /// Every waiting job, in the order considered.
     pub verdicts: Vec<Verdict>,
+    /// What each account borrows once this plan is carried out, by ordinal; nothing without [`Settings::half_life_ms`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub borrowed: Vec<Borrowed>,
     /// Totals.
     pub counts: Counts,
 }

@@ -1,4 +1,4 @@
-//! Whose turn it is: below-guarantee first, then the least weighted dominant share of what is borrowed, level by level;
+//! Whose turn it is: below-guarantee first, then the least weighted dominant share of what is (and was) borrowed, level by level;
 //! inside an account by priority, then by submission, or as [`crate::model::Settings::order`] says.
 
 use std::cmp::Reverse;
@@ -179,7 +179,7 @@ impl Entry {
     }
 }
 
-/// What orders siblings: owed a guarantee, share, then who has waited longest.
+/// What orders siblings: owed a guarantee, standing, then who has waited longest.
 type Rank = (bool, i64, i64, usize);
 
 #[derive(Clone, Copy)]
@@ -279,7 +279,7 @@ impl Queue {
 
     fn rank(&self, ground: Ground<'_>, vertex: Vertex, turn: Turn) -> Rank {
         let share = match self.class {
-            Class::Guaranteed => ground.tree.share(vertex),
+            Class::Guaranteed => ground.tree.standing(vertex),
             Class::BestEffort => ground.tree.share_with_spare(vertex),
         };
         let owed = self.class == Class::Guaranteed && ground.owed(vertex, turn);

@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Account, Hold, Holding, Job, Millis, Node, Plan, Settings, Snapshot, User};
+use crate::model::{Account, Hold, Holding, Job, Millis, Node, Plan, Reservation, Settings, Snapshot, User};
+use crate::usage::Borrowed;
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
@@ -55,6 +56,12 @@ pub struct Frame {
     /// [`Snapshot::holds`].
     #[serde(default, skip_serializing_if = "Patch::is_same")]
     pub holds: Patch<Hold>,
+    /// [`Snapshot::reservations`].
+    #[serde(default, skip_serializing_if = "Patch::is_same")]
+    pub reservations: Patch<Reservation>,
+    /// [`Snapshot::lately`].
+    #[serde(default, skip_serializing_if = "Patch::is_same")]
+    pub lately: Patch<Borrowed>,
     /// What was decided.
     pub plan: Plan,
 }
@@ -160,6 +167,8 @@ impl Frame {
             jobs: Patch::between(&before.jobs, &snapshot.jobs),
             holdings: Patch::between(&before.holdings, &snapshot.holdings),
             holds: Patch::between(&before.holds, &snapshot.holds),
+            reservations: Patch::between(&before.reservations, &snapshot.reservations),
+            lately: Patch::between(&before.lately, &snapshot.lately),
             plan: plan.clone(),
         }
     }
@@ -178,7 +187,9 @@ impl Frame {
         self.users.apply(&mut snapshot.users, "users")?;
         self.jobs.apply(&mut snapshot.jobs, "jobs")?;
         self.holdings.apply(&mut snapshot.holdings, "holdings")?;
-        self.holds.apply(&mut snapshot.holds, "holds")
+        self.holds.apply(&mut snapshot.holds, "holds")?;
+        self.reservations.apply(&mut snapshot.reservations, "reservations")?;
+        self.lately.apply(&mut snapshot.lately, "lately")
     }
 }
 

@@ -20,10 +20,23 @@ pub(crate) struct Kept {
     pub models: Vec<ModelIx>,
     pub start: Option<Millis>,
     pub nodes: Vec<NodeIx>,
+    /// Which room it gets then, if that is promised.
+    pub placements: Vec<Placement>,
     taken: Vec<Portion>,
 }
 
 impl Kept {
+    /// Room that is booked: [`crate::ahead`] charges it.
+    pub fn booked(
+        job: usize,
+        models: Vec<ModelIx>,
+        start: Option<Millis>,
+        nodes: Vec<NodeIx>,
+        placements: Vec<Placement>,
+    ) -> Self {
+        Self { job, models, start, nodes, placements, taken: Vec::new() }
+    }
+
     /// Charges what is kept again.
     pub fn charge(&self, rooms: &mut Rooms) {
         for (node, each, gpus) in &self.taken {
@@ -130,7 +143,7 @@ pub(crate) fn reserve(
     nodes.sort_unstable();
     nodes.dedup();
     let start = Some(when.0).filter(|start| *start != Millis::MAX);
-    Some(Kept { job, models: line.to_vec(), start, nodes, taken })
+    Some(Kept { job, models: line.to_vec(), start, nodes, placements: Vec::new(), taken })
 }
 
 /// Where all of it would be were nothing of ours there, if it fits then. (One role alone fits if there are nodes enough: where is not told.)

@@ -112,6 +112,8 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
             if has_less
                 && tree.share_with(mine, asked, 1) <= tree.share_with(theirs, held, -1)
                 && tree.share_of(mine, asked, 1, held) <= tree.share_of(theirs, held, -1, held)
+                // and what they borrowed lately must not say otherwise
+                && tree.standing_with(mine, asked, 1) <= tree.standing_with(theirs, held, -1)
             {
                 return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
             }

@@ -86,6 +86,25 @@ impl Room {
         self.count();
     }
 
+    /// Becomes no more than another.
+    pub fn lower(&mut self, other: &Room) {
+        self.cpu = self.cpu.min(other.cpu);
+        self.memory = self.memory.min(other.memory);
+        for (free, other) in self.gpus.iter_mut().zip(&other.gpus) {
+            *free = (*free).min(*other);
+        }
+        self.count();
+    }
+
+    /// Is this exact room free?
+    pub fn has(&self, each: &Shape, gpus: &[(u16, i64)]) -> bool {
+        (each.cpu == 0 || self.cpu >= each.cpu)
+            && (each.memory == 0 || self.memory >= each.memory)
+            && gpus
+                .iter()
+                .all(|(device, milli)| self.gpus.get(usize::from(*device)).is_some_and(|f| f >= milli))
+    }
+
     /// How many replicas fit, at most `most`.
     pub fn capacity(&self, each: &Shape, most: u32) -> u32 {
         let mut fit = i64::from(most);
@@ -322,12 +341,7 @@ impl Rooms {
 
     /// Is this exact room free?
     pub fn has(&self, view: View, node: NodeIx, each: &Shape, gpus: &[(u16, i64)]) -> bool {
-        let room = self.room(view, node);
-        (each.cpu == 0 || room.cpu >= each.cpu)
-            && (each.memory == 0 || room.memory >= each.memory)
-            && gpus
-                .iter()
-                .all(|(device, milli)| room.gpus.get(usize::from(*device)).is_some_and(|f| f >= milli))
+        self.room(view, node).has(each, gpus)
     }
 
     /// Milli-GPU free (or milli-cores, for work without GPUs).

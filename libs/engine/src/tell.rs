@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::cycle::{Blocked, Decided};
-use crate::explain::{fits, no_room, short_of};
+use crate::explain::{KeptFor, fits, fits_on, kept_on, no_room, short_of};
 use crate::feasible::Feasible;
 use crate::model::{Class, JobIx, Millis, NodeIx, Preemptible, Snapshot, Verdict};
 use crate::queue::{Ground, Lines, Queue};
 use crate::reason::Reason;
+use crate::reserve::Kept;
 use crate::room::{Rooms, View};
 use crate::shapes::Shapes;
 use crate::tree::{Bound, Tree};
@@ -24,7 +25,7 @@ pub(crate) struct Told {
     /// Replicas taken back in this cycle, by node.
     going: Option<BTreeMap<NodeIx, u32>>,
     /// In whose favour something is kept, in order.
-    kept_for: Option<Vec<JobIx>>,
+    kept_for: Option<Vec<KeptFor>>,
 }
 
 /// Tells about one plan.
@@ -91,12 +92,8 @@ impl<'a> Teller<'a> {
         }
         let kept = self.decided.kept.iter().find(|kept| kept.job == job);
         if let Some(kept) = kept {
-            // its own room is not in its way
-            kept.lend(self.rooms);
-            let want = self.work.missing(self.s, job, None);
-            let short = short_of(self.s, self.shapes.pool(job), self.rooms, job, &want);
-            kept.charge(self.rooms);
-            return Some((vec![short, Reason::Reserved { expected_start: kept.start }], kept.start));
+            let first = self.first_in_line(kept);
+            return Some((vec![first, Reason::Reserved { expected_start: kept.start }], kept.start));
         }
         let quota = match self.blocked(job) {
             Blocked::Limit(first) => self.limits(job, first),
@@ -174,6 +171,32 @@ impl<'a> Teller<'a> {
         first.unwrap_or(Blocked::Room)
     }
 
+    /// What keeps a job for which room is kept itself: what it is short of, or what is kept for those before it.
+    fn first_in_line(&mut self, kept: &Kept) -> Reason {
+        let (job, pool) = (kept.job, self.shapes.pool(kept.job));
+        let want = self.work.missing(self.s, job, None);
+        let Some(ahead) = &self.decided.ahead else {
+            // its own room is not in its way
+            kept.lend(self.rooms);
+            let short = short_of(self.s, pool, self.rooms, job, &want);
+            kept.charge(self.rooms);
+            return short;
+        };
+        let all = &self.decided.kept;
+        ahead.lend(self.rooms);
+        all.iter().for_each(|kept| kept.lend(self.rooms));
+        // a promise to who is behind it stands too
+        let others = all.iter().filter(|other| other.job != job);
+        let others: Vec<KeptFor> =
+            others.map(|other| KeptFor { job: JobIx::of(other.job), nodes: other.nodes.clone() }).collect();
+        let nodes = fits_on(pool, self.rooms, &want, View::Now);
+        let kept = nodes.and_then(|nodes| kept_on(&others, &nodes));
+        let first = kept.unwrap_or_else(|| short_of(self.s, pool, self.rooms, job, &want));
+        all.iter().for_each(|kept| kept.charge(self.rooms));
+        ahead.charge_again(self.rooms);
+        first
+    }
+
     /// All limits in a job's way, from its own account up, where `first` is the first.
     fn limits(&self, job: usize, first: Bound) -> Vec<Reason> {
         let ask = &self.shapes.asks[self.shapes.ask(job, 0)];
@@ -203,8 +226,15 @@ impl<'a> Teller<'a> {
         }
         let plan = &self.decided.plan;
         let kept_for = self.told.kept_for.get_or_insert_with(|| {
-            let reserved = plan.reservations.iter().map(|reservation| reservation.job);
-            reserved.chain(plan.holds.iter().map(|hold| hold.job)).collect()
+            let reserved = plan.reservations.iter();
+            let reserved =
+                reserved.map(|reserved| KeptFor { job: reserved.job, nodes: reserved.nodes.clone() });
+            let held = plan.holds.iter().map(|hold| {
+                let mut nodes: Vec<NodeIx> = hold.placements.iter().map(|place| place.node).collect();
+                nodes.sort_unstable();
+                KeptFor { job: hold.job, nodes }
+            });
+            reserved.chain(held).collect()
         });
         let want = self.work.missing(self.s, job, None);
         let reason = no_room(self.s, self.shapes.pool(job), self.rooms, job, &want, kept_for);

@@ -4,6 +4,7 @@
 //! their own. Every job sits in a leaf, so "the level at which two jobs part" always exists.
 
 mod demand;
+mod lately;
 mod limits;
 mod shares;
 
@@ -123,6 +124,8 @@ struct Entry {
     /// The dominant share of what is borrowed, and that of what runs as best effort; counted once, read often.
     share: i64,
     spare_share: i64,
+    /// The dominant share of what was borrowed lately.
+    lately: i64,
     /// Is anything guaranteed here?
     promises: bool,
     /// Is anything guaranteed to a person in this queue?
@@ -199,6 +202,7 @@ impl Tree {
                 spare: vec![0; resources],
                 share: 0,
                 spare_share: 0,
+                lately: 0,
                 promises: false,
                 promises_to_people: false,
                 branch_promises: false,
@@ -257,6 +261,7 @@ impl Tree {
                 tree.capacity[r] += amount;
             }
         }
+        tree.remember(snapshot);
         tree
     }
 

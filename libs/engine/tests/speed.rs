@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Placing, Request, Role,
-    Settings, Shape, Snapshot, decide,
+    Account, AccountIx, Amounts, Backfill, Class, Holding, Job, JobIx, ModelIx, Node, NodeIx, Placing,
+    Request, Role, Settings, Shape, Snapshot, decide,
 };
 
 const GI: i64 = 1 << 30;
@@ -101,7 +101,20 @@ fn one_cycle() {
         let s = world(1523, 1000, false, None);
         Snapshot { settings: Settings { placement, ..s.settings }, ..s }
     };
+    let told = |nodes| {
+        // everybody has the same share, so that room comes only from those that end
+        let mut s = world(nodes, 5000, true, None);
+        s.accounts.truncate(1);
+        s.jobs.iter_mut().for_each(|job| job.account = AccountIx(0));
+        for held in &mut s.holdings {
+            // all over an hour
+            held.started += i64::from(held.node.0) * 3000;
+        }
+        Snapshot { settings: Settings { backfill: Backfill::Conservative, ..s.settings }, ..s }
+    };
     let cases = [
+        ("1,000 nodes, full, everybody has a start", told(1000)),
+        ("10,000 nodes, full, everybody has a start", told(10_000)),
         ("1,523 nodes, empty, best fit", placed(Placing::BestFit)),
         ("1,523 nodes, empty, spread", placed(Placing::Spread)),
         ("1,523 nodes, empty, fragmentation", placed(Placing::Fragmentation)),
@@ -128,6 +141,7 @@ fn one_cycle() {
                 s.holdings.extend(held);
             }
             s.holds.clone_from(&plan.holds);
+            s.reservations.clone_from(&plan.reservations);
             s.now += 1000;
         }
     }

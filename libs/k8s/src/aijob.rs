@@ -1,8 +1,11 @@
 //! AIJob: what is wanted (written by the job service) and what is (written by the controller, but for
 //! `status.scheduling`, which is the scheduler's).
 
+use std::collections::BTreeMap;
+
 use crater_domain::{
-    AccountId, EnvVar, JobSpec, JobState, JobUid, Mount, Resources, Role, ServiceClass, UserId,
+    AccountId, EnvVar, JobSpec, JobState, JobUid, Mount, Place, Resources, Role, ServiceClass, Topology,
+    UserId,
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::CustomResource;
@@ -50,6 +53,12 @@ pub struct AIJobSpec {
     /// Seconds between the polite and the hard signal at the end.
     #[serde(default)]
     pub grace_seconds: i64,
+    /// Labels that each node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// All replicas near each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<AIJobTopology>,
     /// When it was submitted, in milliseconds since 1970: its place in the queue.
     pub submitted_millis: i64,
     /// Whether its end is wanted.
@@ -126,6 +135,16 @@ pub struct AIJobRole {
     /// Storage that is mounted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<AIJobMount>,
+}
+
+/// How near each other replicas are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AIJobTopology {
+    /// The label whose value their nodes share.
+    pub key: String,
+    /// Whether the job waits for that.
+    #[serde(default)]
+    pub required: bool,
 }
 
 /// Amounts, in whole numbers of a small unit.
@@ -403,6 +422,12 @@ impl AIJobSpec {
             expected_seconds: spec.expected_seconds,
             max_retries: spec.max_retries,
             grace_seconds: spec.grace_seconds,
+            node_selector: spec.place.node_selector.clone(),
+            topology: spec
+                .place
+                .topology
+                .as_ref()
+                .map(|t| AIJobTopology { key: t.key.clone(), required: t.required }),
             submitted_millis: id.submitted_millis,
             cancelled: id.cancelled,
             suspended: id.suspended.clone(),
@@ -458,6 +483,13 @@ impl AIJobSpec {
             expected_seconds: self.expected_seconds,
             max_retries: self.max_retries,
             grace_seconds: self.grace_seconds,
+            place: Place {
+                node_selector: self.node_selector.clone(),
+                topology: self
+                    .topology
+                    .as_ref()
+                    .map(|t| Topology { key: t.key.clone(), required: t.required }),
+            },
         };
         let wrong = spec.violations("spec");
         if wrong.is_empty() { Ok(spec) } else { Err(crater_domain::Error::fields(wrong)) }

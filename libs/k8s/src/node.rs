@@ -1,6 +1,7 @@
 //! What a Node offers to jobs, and what a Pod that is not ours takes of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crater_domain::Resources;
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
@@ -100,9 +101,11 @@ pub struct Machine {
     pub drained: Option<Word>,
     /// Where it is: labels by key.
     pub topology: BTreeMap<String, String>,
+    /// All its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
 }
 
-/// Reads a Node. Labels other than those of the GPU model and the place are not looked at.
+/// Reads a Node.
 pub fn machine(node: &Node) -> Machine {
     let none = BTreeMap::new();
     let status = node.status.as_ref();
@@ -136,6 +139,7 @@ pub fn machine(node: &Node) -> Machine {
         closed: closed(node, ready, cordoned.as_ref(), drained.as_ref()),
         lost: !ready,
         topology: topology.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        labels: Arc::new(labels.cloned().unwrap_or_default()),
         cordoned,
         drained,
     }

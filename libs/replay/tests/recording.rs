@@ -101,7 +101,10 @@ fn other_settings_are_tried_on_the_same_inputs() {
     let redone = redo(recorded.path(), Some("protection_ms=100000000")).unwrap();
     assert_eq!(redone.cycles, 12);
     for (change, says) in [
-        ("colour=red", "\"colour\" is no setting; there are best_effort_limited, consolidate, order"),
+        (
+            "colour=red",
+            "\"colour\" is no setting; there are backfill, best_effort_limited, consolidate, half_life_ms, order",
+        ),
         ("order=sjf,consolidate=red", "consolidate: invalid type"),
         ("order=longest", "order: unknown variant `longest`, expected one of `fifo`, `priority`"),
     ] {

@@ -34,6 +34,7 @@ async fn new_job(db: &Db, id: &str) -> JobUid {
         expected_seconds: None,
         max_retries: 0,
         grace_seconds: 30,
+        place: Default::default(),
     };
     let uid = JobUid(uuid::Uuid::new_v4());
     let name = format!("accounts/lab/jobs/{id}").parse().unwrap();

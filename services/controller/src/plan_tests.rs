@@ -49,6 +49,8 @@ fn running(roles: Vec<AIJobRole>) -> World {
         expected_seconds: None,
         max_retries: 0,
         grace_seconds: 30,
+        node_selector: Default::default(),
+        topology: None,
         submitted_millis: 0,
         cancelled: false,
         suspended: None,

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crater_domain::{Error, FieldViolation, JobSpec, Resources, Result, Role, format_bytes, format_millis};
+use crater_domain::{
+    Error, FieldViolation, JobSpec, Place, Resources, Result, Role, format_bytes, format_millis,
+};
 use crater_k8s::node::machine;
 use crater_service::Condition;
 use futures::TryStreamExt;
@@ -22,37 +24,77 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(node: &Node) -> Self {
+    fn of(node: &Node) -> Seen {
         let machine = machine(node);
         let Resources { cpu_millis, memory_bytes, gpu_millis } = machine.allocatable;
-        Self { model: machine.model, gpu_millis, cpu_millis, memory_bytes }
+        (Self { model: machine.model, gpu_millis, cpu_millis, memory_bytes }, machine.labels)
     }
 }
 
-/// The shapes of the nodes that there are. Clones share them.
+/// A node: its shape and its labels.
+type Seen = (Shape, Arc<BTreeMap<String, String>>);
+
+/// What there is of nodes.
+#[derive(Debug, Default)]
+struct Known {
+    shapes: BTreeSet<Shape>,
+    /// The labels of all nodes.
+    labels: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What there is of nodes. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Nodes {
-    shapes: Arc<RwLock<Arc<BTreeSet<Shape>>>>,
+    known: Arc<RwLock<Arc<Known>>>,
 }
 
 impl Nodes {
-    fn publish(&self, nodes: &BTreeMap<String, Shape>) {
+    fn publish(&self, nodes: &BTreeMap<String, Seen>) {
+        let mut known = Known::default();
         // a node that has not reported yet says nothing of what there is
-        let shapes: BTreeSet<Shape> = nodes.values().filter(|s| s.cpu_millis > 0).cloned().collect();
-        *self.shapes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shapes);
+        for (shape, labels) in nodes.values().filter(|(shape, _)| shape.cpu_millis > 0) {
+            known.shapes.insert(shape.clone());
+            for (key, value) in labels.iter() {
+                known.labels.entry(key.clone()).or_default().insert(value.clone());
+            }
+        }
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     }
 
     /// Refuses a job of which a replica fits no node, by the path of its field.
     pub fn check(&self, spec: &JobSpec) -> Result<()> {
-        let shapes = self.shapes.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if shapes.is_empty() {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if known.shapes.is_empty() {
             return Ok(());
         }
         let mut wrong = Vec::new();
+        check_place(&spec.place, &known.labels, &mut wrong);
         for (i, role) in spec.roles.iter().enumerate() {
-            check_role(role, &format!("job.spec.roles[{i}]"), &shapes, &mut wrong);
+            check_role(role, &format!("job.spec.roles[{i}]"), &known.shapes, &mut wrong);
         }
         if wrong.is_empty() { Ok(()) } else { Err(Error::fields(wrong)) }
+    }
+}
+
+fn check_place(place: &Place, there: &BTreeMap<String, BTreeSet<String>>, wrong: &mut Vec<FieldViolation>) {
+    let mut refuse = |field: String, description: String| wrong.push(FieldViolation { field, description });
+    for (key, value) in &place.node_selector {
+        let description = match there.get(key) {
+            None => format!("no node has the label {key}"),
+            Some(values) if !values.contains(value) => {
+                let some: Vec<&str> = values.iter().map(String::as_str).take(5).collect();
+                let more = if values.len() > some.len() { "..." } else { "" };
+                format!("no node has the label {key}={value}: there are {}{more}", some.join(", "))
+            }
+            Some(_) => continue,
+        };
+        refuse(format!("job.spec.node_selector[{key}]"), description);
+    }
+    if let Some(topology) = place.topology.as_ref().filter(|topology| topology.required)
+        && !there.contains_key(&topology.key)
+    {
+        let description = format!("no node has the label {}", topology.key);
+        refuse("job.spec.topology.key".to_owned(), description);
     }
 }
 
@@ -154,7 +196,9 @@ mod tests {
             cpu_millis: cores * 1000,
             memory_bytes: 1 << 40,
         };
-        let all = shapes.iter().enumerate().map(|(i, s)| (format!("n{i}"), shape(s))).collect();
+        let labels = |i: usize| BTreeMap::from([("rack".to_owned(), format!("r{i}"))]);
+        let all = shapes.iter().enumerate();
+        let all = all.map(|(i, s)| (format!("n{i}"), (shape(s), Arc::new(labels(i))))).collect();
         nodes.publish(&all);
         nodes
     }
@@ -180,6 +224,7 @@ mod tests {
             expected_seconds: None,
             max_retries: 0,
             grace_seconds: 30,
+            place: Default::default(),
         }
     }
 
@@ -200,5 +245,30 @@ mod tests {
             assert_eq!(field(&spec), Err(expected.to_owned()), "{spec:?}");
         }
         assert_eq!(nodes(&[]).check(&asking(9, 9, &["H100"])).map_err(drop), Ok(()));
+    }
+
+    #[test]
+    fn labels_that_no_node_has_are_refused_by_their_field() {
+        let nodes = nodes(&[("A100", 8, 64), ("A100", 8, 64)]);
+        let mut spec = asking(1, 1, &[]);
+        spec.place.node_selector.insert("rack".into(), "r1".into());
+        spec.place.topology = Some(crater_domain::Topology { key: "rack".into(), required: true });
+        assert!(nodes.check(&spec).is_ok());
+        spec.place.node_selector.insert("rack".into(), "r7".into());
+        spec.place.node_selector.insert("disk".into(), "nvme".into());
+        spec.place.topology = Some(crater_domain::Topology { key: "island".into(), required: true });
+        let wrong = nodes.check(&spec).unwrap_err();
+        let told: Vec<String> =
+            wrong.violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
+        let expected = [
+            "job.spec.node_selector[disk]: no node has the label disk",
+            "job.spec.node_selector[rack]: no node has the label rack=r7: there are r0, r1",
+            "job.spec.topology.key: no node has the label island",
+        ];
+        assert_eq!(told, expected);
+        // to prefer what is not there harms nobody
+        spec.place.node_selector.clear();
+        spec.place.topology = Some(crater_domain::Topology { key: "island".into(), required: false });
+        assert!(nodes.check(&spec).is_ok());
     }
 }

@@ -266,6 +266,7 @@ mod tests {
                 expected_seconds: None,
                 max_retries: 0,
                 grace_seconds: 0,
+                place: Default::default(),
             },
             labels: [("blob".to_owned(), "x".repeat(1 << 20))].into(),
             state: JobState::Queued,

@@ -15,7 +15,7 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
 use crate::bars::Bars;
-use crate::jobs::{JobEntry, Models};
+use crate::jobs::{JobEntry, Words};
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,7 +172,7 @@ pub struct Cache {
     revoking: BTreeMap<Key, Assumed<BTreeSet<Replica>>>,
     /// The greatest request for a list of Allocations that was met.
     listed: u64,
-    pub(crate) models: Models,
+    pub(crate) words: Words,
     pub(crate) bars: Bars,
     /// Jobs whose end was seen, until somebody takes note.
     ended: Vec<JobEntry>,
@@ -193,8 +193,8 @@ impl Cache {
             }
             _ => true,
         };
-        let models = &self.models;
-        self.jobs.apply(event, |object| Some(JobEntry::new(object, models)));
+        let words = &self.words;
+        self.jobs.apply(event, |object| Some(JobEntry::new(object, words)));
         matters
     }
 
@@ -203,7 +203,7 @@ impl Cache {
         // an end that was there before we looked is no news
         let ends = before.is_some_and(|before| !before.state().is_final()) && object.state().is_final();
         if ends && self.ended.len() < UNHEARD {
-            self.ended.push(JobEntry::new(object.clone(), &self.models));
+            self.ended.push(JobEntry::new(object.clone(), &self.words));
         }
         if (ends || deleted) && self.gone.len() < UNHEARD {
             self.gone.push(object.spec.job_uid.clone());
@@ -268,7 +268,7 @@ impl Cache {
                 self.bars.lift(&key.name);
             }
         }
-        let models = &self.models;
+        let models = &self.words.models;
         self.nodes.apply(event, |node| {
             let machine = machine(&node);
             models.intern(&machine.model);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crater_engine::{Placing, Queueing, Settings};
+use crater_engine::{Backfill, Placing, Queueing, Settings};
 use crater_service::{ServerConfig, Target};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,11 @@ pub struct Config {
     pub order: Queueing,
     /// Where replicas go among the nodes that have room: `pack`, `best-fit`, `spread`, `fragmentation` or `crater`.
     pub placement: Placing,
+    /// Who may pass a job that waits for room: `easy` (those that do not delay the first in line), `conservative` (those that delay nobody: who waits
+    /// has a start) or `none`.
+    pub backfill: Backfill,
+    /// After how many hours half of what accounts borrowed is forgotten; 0: only what they borrow now counts.
+    pub half_life_hours: u32,
     /// Where every cycle's input and decision is recorded, for `crater replay --recording`. It grows without bound: it is for looking into things.
     pub record: Option<PathBuf>,
 }
@@ -52,6 +57,8 @@ impl Default for Config {
             best_effort_limited: false,
             order: Queueing::default(),
             placement: Placing::default(),
+            backfill: Backfill::default(),
+            half_life_hours: 0,
             record: None,
         }
     }
@@ -76,6 +83,8 @@ impl Config {
             best_effort_limited: self.best_effort_limited,
             order: self.order,
             placement: self.placement,
+            backfill: self.backfill,
+            half_life_ms: i64::from(self.half_life_hours) * 3_600_000,
         }
     }
 }

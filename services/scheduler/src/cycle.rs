@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::cache::Cache;
 use crate::foresight::Decided;
+use crate::frame::Promised;
+use crate::past::Past;
 use crate::reasons::verdicts;
 use crate::record::Recorder;
 use crate::shared::Shared;
@@ -71,7 +73,7 @@ async fn once(
     memory: &mut Memory,
 ) -> Result<bool, String> {
     let Some(term) = shared.leader.term() else {
-        shared.promise(Vec::new());
+        shared.promise(Promised::default());
         return Ok(true);
     };
     let listed = match memory.term {
@@ -79,7 +81,7 @@ async fn once(
         _ => {
             let request = shared.relist();
             memory.term = Some((term.epoch, request));
-            shared.promise(Vec::new());
+            shared.promise(Promised::default());
             request
         }
     };
@@ -96,7 +98,11 @@ async fn once(
         Ok::<_, String>((frame, plan, verdicts))
     });
     let (frame, plan, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
-    shared.promise(frame.keep(&plan.holds));
+    shared.promise(frame.keep(&plan));
+    if !plan.borrowed.is_empty() {
+        let snapshot = &frame.snapshot;
+        *shared.past() = Past::follow(&frame.accounts, snapshot.now, &snapshot.lately, &plan.borrowed);
+    }
     shared.say(verdicts);
     let decided = Arc::new(Decided { frame, plan });
     let well = writer.carry_out(shared, &decided.frame, &decided.plan, term.epoch).await;

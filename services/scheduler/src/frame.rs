@@ -3,13 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crater_engine::{
-    AccountIx, Hold, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Snapshot, UserIx, ValueIx,
+    AccountIx, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reservation, Snapshot, UserIx, ValueIx,
 };
 
 use crate::cache::{Key, Replica};
 use crate::jobs::JobEntry;
 
-/// Room promised in the last cycle, by name: ordinals change from one snapshot to the next.
+/// What was promised in the last cycle, by name: ordinals change from one snapshot to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Promised {
+    /// Room that is not free yet, or not all of it.
+    pub room: Vec<Promise>,
+    /// Starts, with when they are expected and the nodes that are waited for.
+    pub starts: Vec<(Promise, Option<i64>, Vec<String>)>,
+}
+
+/// Room for one job.
 #[derive(Clone, Debug)]
 pub struct Promise {
     /// For whom.
@@ -39,6 +48,10 @@ pub struct Frame {
     pub users: Vec<String>,
     /// By ordinal.
     pub models: Vec<String>,
+    /// By ordinal; those beyond are bars.
+    pub keys: Vec<String>,
+    /// By ordinal.
+    pub values: Vec<String>,
     /// Jobs that wait for something that is not the engine's business: code and words.
     pub aside: Vec<(JobEntry, &'static str, String)>,
     /// Jobs that stand aside, whether they still hold something or not.
@@ -53,19 +66,30 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Promises by name, for the next cycle.
-    pub fn keep(&self, holds: &[Hold]) -> Vec<Promise> {
-        let keep = |hold: &Hold| {
-            let entry = self.entries[hold.job.at()].as_ref()?;
-            let places = hold.placements.iter().map(|p| (p.clone(), self.nodes[p.node.at()].clone()));
+    /// What a plan promises by name, for the next cycle.
+    pub fn keep(&self, plan: &Plan) -> Promised {
+        let promise = |job: JobIx, since: i64, placements: &[Placement]| {
+            let entry = self.entries[job.at()].as_ref()?;
+            let places = placements.iter().map(|p| (p.clone(), self.nodes[p.node.at()].clone()));
             Some(Promise {
-                job: self.jobs[hold.job.at()].clone(),
+                job: self.jobs[job.at()].clone(),
                 uid: entry.object.spec.job_uid.clone(),
-                since: hold.since,
+                since,
                 places: places.collect(),
             })
         };
-        holds.iter().filter_map(keep).collect()
+        let start = |of: &Reservation| {
+            let nodes = of.nodes.iter().map(|node| self.nodes[node.at()].clone());
+            Some((promise(of.job, self.snapshot.now, &of.placements)?, of.expected_start, nodes.collect()))
+        };
+        Promised {
+            room: plan
+                .holds
+                .iter()
+                .filter_map(|hold| promise(hold.job, hold.since, &hold.placements))
+                .collect(),
+            starts: plan.reservations.iter().filter_map(start).collect(),
+        }
     }
 
     /// Names as somebody of this account may hear them.
@@ -99,10 +123,10 @@ impl Names for NamesFor<'_> {
     fn model(&self, model: ModelIx) -> &str {
         self.frame.models.get(model.at()).map_or("?", String::as_str)
     }
-    fn key(&self, _: KeyIx) -> &str {
-        "label"
+    fn key(&self, key: KeyIx) -> &str {
+        self.frame.keys.get(key.at()).map_or("label", String::as_str)
     }
-    fn value(&self, _: ValueIx) -> &str {
-        ""
+    fn value(&self, value: ValueIx) -> &str {
+        self.frame.values.get(value.at()).map_or("", String::as_str)
     }
 }

@@ -1,10 +1,10 @@
 //! An AIJob as the engine needs it, read once when it changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crater_domain::{AccountId, JobSpec, JobState, UserId};
-use crater_engine::{ModelIx, Request, Role, Shape};
+use crater_engine::{KeyIx, ModelIx, Request, Role, Shape, Topology, ValueIx};
 use crater_k8s::AIJob;
 use crater_k8s::aijob::Suspension;
 use kube::ResourceExt;
@@ -28,6 +28,63 @@ impl Models {
     pub fn names(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Labels of nodes that jobs ask for, by number; a number once given stays.
+#[derive(Clone, Debug, Default)]
+pub struct Labels(Arc<Mutex<Interned>>);
+
+#[derive(Debug, Default)]
+struct Interned {
+    keys: Vec<String>,
+    values: BTreeMap<String, ValueIx>,
+}
+
+impl Labels {
+    /// The number of a key. There are few: they are looked through.
+    fn key(&self, key: &str) -> KeyIx {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = all.keys.iter().position(|known| known == key).unwrap_or_else(|| {
+            all.keys.push(key.to_owned());
+            all.keys.len() - 1
+        });
+        KeyIx::of(at)
+    }
+
+    /// The number of a value.
+    fn value(&self, value: &str) -> ValueIx {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = ValueIx::of(all.values.len());
+        *all.values.entry(value.to_owned()).or_insert(next)
+    }
+
+    /// All keys, by number.
+    pub fn keys(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.clone()
+    }
+
+    /// All values, by number.
+    pub fn values(&self) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values: Vec<(&ValueIx, &String)> = all.values.iter().map(|(value, ix)| (ix, value)).collect();
+        values.sort_unstable();
+        values.into_iter().map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Those labels of a node that some job asks for.
+    pub fn of(&self, keys: &[String], labels: &BTreeMap<String, String>) -> Vec<(KeyIx, ValueIx)> {
+        let asked = keys.iter().enumerate().filter_map(|(at, key)| Some((at, labels.get(key)?)));
+        asked.map(|(at, value)| (KeyIx::of(at), self.value(value))).collect()
+    }
+}
+
+/// Names by number.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    /// GPU models.
+    pub models: Models,
+    /// Labels.
+    pub labels: Labels,
 }
 
 /// What the engine needs of a job that it can judge.
@@ -54,8 +111,8 @@ pub struct JobEntry {
 
 impl JobEntry {
     /// Reads an AIJob. Somebody may have written it by hand, so it is checked.
-    pub fn new(object: AIJob, models: &Models) -> Self {
-        let wanted = read(&object, models).map(Arc::new);
+    pub fn new(object: AIJob, words: &Words) -> Self {
+        let wanted = read(&object, words).map(Arc::new);
         Self { object: Arc::new(object), wanted }
     }
 
@@ -106,7 +163,7 @@ pub fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
-fn read(object: &AIJob, models: &Models) -> Result<Wanted, String> {
+fn read(object: &AIJob, words: &Words) -> Result<Wanted, String> {
     let account: AccountId =
         object.spec.account.parse().map_err(|e| format!("spec.account {:?} {e}", object.spec.account))?;
     if object.namespace().unwrap_or_default() != account.namespace() {
@@ -115,12 +172,12 @@ fn read(object: &AIJob, models: &Models) -> Result<Wanted, String> {
     let creator: UserId =
         object.spec.creator.parse().map_err(|e| format!("spec.creator {:?} {e}", object.spec.creator))?;
     let spec = object.spec.parse().map_err(|e| e.to_string())?;
-    let request = request(&spec, models)?;
+    let request = request(&spec, words)?;
     Ok(Wanted { account, creator, spec: Arc::new(spec), request: Arc::new(request) })
 }
 
 /// The engine knows one choice of models a job: what all roles with GPUs agree on.
-fn request(spec: &JobSpec, models: &Models) -> Result<Request, String> {
+fn request(spec: &JobSpec, words: &Words) -> Result<Request, String> {
     let mut agreed: Option<Vec<String>> = None;
     for role in spec.roles.iter().filter(|r| r.resources.gpu_millis > 0 && !r.gpu_models.is_empty()) {
         agreed = Some(match agreed {
@@ -144,7 +201,15 @@ fn request(spec: &JobSpec, models: &Models) -> Result<Request, String> {
         min: count(role.min_replicas),
     });
     let mut seen = BTreeSet::new();
-    let models =
-        agreed.unwrap_or_default().iter().map(|m| models.intern(m)).filter(|m| seen.insert(*m)).collect();
-    Ok(Request { roles: roles.collect(), models, selector: Vec::new(), topology: None })
+    let models = agreed
+        .unwrap_or_default()
+        .iter()
+        .map(|m| words.models.intern(m))
+        .filter(|m| seen.insert(*m))
+        .collect();
+    let labels = &words.labels;
+    let selector = spec.place.node_selector.iter().map(|(key, value)| (labels.key(key), labels.value(value)));
+    let topology = spec.place.topology.as_ref();
+    let topology = topology.map(|t| Topology { key: labels.key(&t.key), required: t.required });
+    Ok(Request { roles: roles.collect(), models, selector: selector.collect(), topology })
 }

@@ -20,6 +20,7 @@ mod leader;
 mod limits;
 mod nodes;
 mod page;
+mod past;
 mod reasons;
 mod record;
 mod remedies;

@@ -102,8 +102,11 @@ fn words(frame: &Frame, entry: &JobEntry, amendment: &Amendment) -> Option<(Vec<
             let field = of_job("spec.expected_duration".into(), format!("{seconds}s"));
             (field, format!("if it were expected to take at most {}", duration(seconds)))
         }
-        // no job asks for a place in the topology yet
-        Amendment::PreferTopology => return None,
+        Amendment::PreferTopology => {
+            let key = wanted.spec.place.topology.as_ref().map(|topology| topology.key.as_str())?;
+            let word = format!("if its replicas need not share {key}, but prefer to");
+            (of_job("spec.topology.required".into(), "false".into()), word)
+        }
         Amendment::Limits(limits) => {
             let mut changes = Vec::new();
             let mut said = Vec::new();

@@ -4,16 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crater_api::convert::to_unix_millis;
 use crater_auth::Directory;
-use crater_engine::{Queueing, Settings};
+use crater_engine::{Backfill, Queueing, Settings};
 use crater_k8s::lease::Clock;
 use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::cache::Cache;
 use crate::foresight::{Decided, Foresight};
-use crate::frame::{Frame, Promise};
+use crate::frame::{Frame, Promised};
 use crate::jobs::JobEntry;
 use crate::leader::Leader;
+use crate::past::Past;
 use crate::reasons::Verdicts;
 use crate::setbacks::Setbacks;
 use crate::snapshot::{Beside, frame};
@@ -22,7 +23,8 @@ use crate::snapshot::{Beside, frame};
 pub struct Shared {
     cache: Mutex<Cache>,
     setbacks: Mutex<Setbacks>,
-    promises: Mutex<Vec<Promise>>,
+    promises: Mutex<Promised>,
+    past: Mutex<Past>,
     settings: Settings,
     decided: watch::Sender<Option<Arc<Decided>>>,
     foresight: Mutex<Foresight>,
@@ -47,6 +49,7 @@ impl Shared {
             cache: Mutex::default(),
             setbacks: Mutex::default(),
             promises: Mutex::default(),
+            past: Mutex::default(),
             settings,
             decided: watch::Sender::default(),
             foresight: Mutex::default(),
@@ -89,7 +92,11 @@ impl Shared {
         };
         let mut frame = frame(&cache, &beside);
         drop((promises, cache, setbacks));
-        if self.settings.order == Queueing::Sjf {
+        let half_life = self.settings.half_life_ms;
+        if half_life > 0 {
+            frame.snapshot.lately = self.past().forward(&frame.accounts, frame.snapshot.now, half_life);
+        }
+        if self.settings.order == Queueing::Sjf || self.settings.backfill == Backfill::Conservative {
             self.foresight().predict(&mut frame);
         }
         frame
@@ -110,8 +117,13 @@ impl Shared {
         self.foresight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What accounts borrowed lately.
+    pub fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the last cycle promised.
-    pub fn promise(&self, promises: Vec<Promise>) {
+    pub fn promise(&self, promises: Promised) {
         *self.promises.lock().unwrap_or_else(PoisonError::into_inner) = promises;
     }
 

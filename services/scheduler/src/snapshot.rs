@@ -10,19 +10,22 @@ use std::sync::Arc;
 use crater_domain::{AccountId, JobState, Limits, QuotaSubject, ResourceKind, ServiceClass, UserId};
 use crater_engine::{
     Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, Node, NodeIx, Placement, Request,
-    Role, Settings, Shape, User, UserIx, ValueIx,
+    Reservation, Role, Settings, Shape, User, UserIx, ValueIx,
 };
 use crater_k8s::aijob::{Phase, SUSPENDED};
 use crater_k8s::allocation::{Granted, NODE_DRAINED};
 use crater_k8s::node::{UNKNOWN_MODEL, Word};
 
 use crate::cache::{Cache, Given, Key, Replica};
-use crate::frame::{Frame, Promise};
+use crate::frame::{Frame, Promise, Promised};
 use crate::jobs::{JobEntry, Models, version};
 use crate::setbacks::Setbacks;
 
 /// Accounts, each with the one above it.
 pub type Tree = BTreeMap<AccountId, Option<AccountId>>;
+
+/// Keys from here on are no labels, but say which nodes turned whom away.
+pub const BARS: KeyIx = KeyIx(1 << 30);
 
 /// How deep the tree of accounts may be before it is cut.
 const DEPTH: usize = 40;
@@ -34,7 +37,7 @@ pub struct Beside<'a> {
     /// Jobs whose writes were refused a moment ago.
     pub setbacks: &'a Setbacks,
     /// What was promised in the last cycle.
-    pub promises: &'a [Promise],
+    pub promises: &'a Promised,
     /// A job that is thought of: it comes last, as if it had just been submitted.
     pub thought: Option<&'a JobEntry>,
     /// The engine's.
@@ -88,7 +91,8 @@ pub fn frame(cache: &Cache, beside: &Beside<'_>) -> Frame {
     build.jobs();
     build.promises();
     let mut frame = build.frame;
-    frame.models = cache.models.names();
+    frame.models = cache.words.models.names();
+    (frame.keys, frame.values) = (cache.words.labels.keys(), cache.words.labels.values());
     frame.snapshot.models = u32::try_from(frame.models.len()).unwrap_or(u32::MAX);
     frame.snapshot.now = beside.now_ms;
     frame.snapshot.cycle = beside.cycle;
@@ -137,7 +141,7 @@ impl<'a> Build<'a> {
             let parent = parent(self.beside.tree, account).and_then(|p| self.account_ix.get(p)).copied();
             let subject = QuotaSubject { account: account.clone(), user: None };
             let quota = quotas.get(&subject);
-            let (guaranteed, limit) = amounts(&self.cache.models, quota.map(|quota| &quota.limits));
+            let (guaranteed, limit) = amounts(&self.cache.words.models, quota.map(|quota| &quota.limits));
             let weight = quota.map(|quota| quota.weight).unwrap_or_default();
             let weight = i64::from(weight.get());
             self.frame.snapshot.accounts.push(Account { parent, weight, guaranteed, limit });
@@ -145,7 +149,7 @@ impl<'a> Build<'a> {
         for (subject, quota) in quotas {
             let Some(user) = &subject.user else { continue };
             let Some(account) = self.account_ix.get(&subject.account).copied() else { continue };
-            let (guaranteed, limit) = amounts(&self.cache.models, Some(&quota.limits));
+            let (guaranteed, limit) = amounts(&self.cache.words.models, Some(&quota.limits));
             let index = UserIx::of(self.frame.snapshot.users.len());
             self.user_ix.insert((subject.account.clone(), user.clone()), index);
             self.frame.users.push(user.to_string());
@@ -160,9 +164,11 @@ impl<'a> Build<'a> {
             let most = ghosts.entry(&held.node).or_insert(0);
             *most = held.gpus.iter().map(|device| device + 1).fold(*most, i32::max);
         }
+        let words = &self.cache.words;
+        let keys = words.labels.keys();
         let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
         for (key, machine) in self.cache.nodes.iter() {
-            let model = (machine.gpus > 0).then(|| self.cache.models.intern(&machine.model));
+            let model = (machine.gpus > 0).then(|| self.cache.words.models.intern(&machine.model));
             nodes.insert(
                 key.name.clone(),
                 Node {
@@ -172,6 +178,7 @@ impl<'a> Build<'a> {
                     model,
                     open: machine.closed.is_none(),
                     lost: machine.lost,
+                    labels: words.labels.of(&keys, &machine.labels),
                     ..Node::default()
                 },
             );
@@ -183,7 +190,7 @@ impl<'a> Build<'a> {
                 // devices that the node does not report any more: held, and not to be given
                 node.bad_gpus.extend(node.gpus..devices);
                 node.gpus = devices;
-                node.model.get_or_insert_with(|| self.cache.models.intern(UNKNOWN_MODEL));
+                node.model.get_or_insert_with(|| self.cache.words.models.intern(UNKNOWN_MODEL));
             }
         }
         for (index, (name, node)) in nodes.into_iter().enumerate() {
@@ -239,7 +246,7 @@ impl<'a> Build<'a> {
         let mut selectors: BTreeMap<Shape, KeyIx> = BTreeMap::new();
         for (shape, nodes) in &bars {
             // a label that all nodes have but those that are barred for this shape
-            let label = KeyIx::of(selectors.len());
+            let label = KeyIx::of(BARS.at() + selectors.len());
             selectors.insert(*shape, label);
             for (name, node) in self.frame.nodes.iter().zip(&mut self.frame.snapshot.nodes) {
                 if !nodes.contains_key(name.as_str()) {
@@ -470,27 +477,41 @@ impl<'a> Build<'a> {
         let by_key: BTreeMap<&Key, usize> =
             self.frame.jobs.iter().enumerate().map(|(ix, key)| (key, ix)).collect();
         let mut holds = Vec::new();
-        for promise in self.beside.promises {
-            let Some(ix) = by_key.get(&promise.job).copied() else { continue };
-            let same = self.frame.entries[ix].as_ref().is_some_and(|e| e.object.spec.job_uid == promise.uid);
-            if !same {
-                continue;
-            }
-            let roles = &self.frame.snapshot.jobs[ix].request.roles;
-            let stands = |p: &Placement, node: NodeIx| {
-                roles.get(usize::from(p.role)).is_some_and(|role| p.replica < role.replicas)
-                    && p.gpus.iter().all(|(device, _)| *device < self.frame.snapshot.nodes[node.at()].gpus)
-            };
-            let placements = promise.places.iter().filter_map(|(p, node)| {
-                let node = self.node_ix.get(node).copied()?;
-                stands(p, node).then(|| Placement { node, ..p.clone() })
-            });
-            let placements: Vec<Placement> = placements.collect();
+        for promise in &self.beside.promises.room {
+            let Some((job, placements)) = self.stands(&by_key, promise) else { continue };
             if !placements.is_empty() {
-                holds.push(Hold { job: JobIx::of(ix), since: promise.since, placements });
+                holds.push(Hold { job, since: promise.since, placements });
             }
         }
-        self.frame.snapshot.holds = holds;
+        let mut reservations = Vec::new();
+        for (promise, expected_start, nodes) in &self.beside.promises.starts {
+            let Some((job, placements)) = self.stands(&by_key, promise) else { continue };
+            // a start of which the place is gone in part is promised anew
+            if placements.len() == promise.places.len() {
+                let nodes = nodes.iter().filter_map(|node| self.node_ix.get(node).copied()).collect();
+                reservations.push(Reservation { job, expected_start: *expected_start, nodes, placements });
+            }
+        }
+        (self.frame.snapshot.holds, self.frame.snapshot.reservations) = (holds, reservations);
+    }
+
+    /// Whose a promise is, and what of it still can be.
+    fn stands(&self, by_key: &BTreeMap<&Key, usize>, promise: &Promise) -> Option<(JobIx, Vec<Placement>)> {
+        let ix = *by_key.get(&promise.job)?;
+        let entry = self.frame.entries[ix].as_ref()?;
+        if entry.object.spec.job_uid != promise.uid {
+            return None;
+        }
+        let roles = &self.frame.snapshot.jobs[ix].request.roles;
+        let stands = |p: &Placement, node: NodeIx| {
+            roles.get(usize::from(p.role)).is_some_and(|role| p.replica < role.replicas)
+                && p.gpus.iter().all(|(device, _)| *device < self.frame.snapshot.nodes[node.at()].gpus)
+        };
+        let placements = promise.places.iter().filter_map(|(p, node)| {
+            let node = self.node_ix.get(node).copied()?;
+            stands(p, node).then(|| Placement { node, ..p.clone() })
+        });
+        Some((JobIx::of(ix), placements.collect()))
     }
 }
 

@@ -20,11 +20,11 @@ use crater_k8s::{AIJob, AIJobSpec};
 use crate::board::Sight;
 use crate::cache::Key;
 use crate::frame::Frame;
-use crate::jobs::{JobEntry, Models};
+use crate::jobs::{JobEntry, Models, Words};
 use crate::reasons::{Blocker, blockers, sentence};
 use crate::remedies::{Remedy, remedy};
 use crate::shared::Shared;
-use crate::snapshot::set_amount;
+use crate::snapshot::{BARS, set_amount};
 
 /// How long remedies are looked for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -145,8 +145,9 @@ fn look(frame: &Frame, entry: &JobEntry, what: &mut WhatIf, job: JobIx) -> Vec<R
 }
 
 fn answer(shared: &Shared, sight: &Sight, question: &Question) -> Result<Answer> {
-    let models = shared.cache().models.clone();
-    let thought = question.job.as_ref().map(|job| entry(job, shared.now_ms(), &models)).transpose()?;
+    let words = shared.cache().words.clone();
+    let models = &words.models;
+    let thought = question.job.as_ref().map(|job| entry(job, shared.now_ms(), &words)).transpose()?;
     let mut frame = shared.frame(0, thought.as_ref());
     if thought.is_some() && frame.jobs.last().is_none_or(|last| last.name != NAME) {
         return Err(Error::field("parent", "is no account of the cluster"));
@@ -154,9 +155,9 @@ fn answer(shared: &Shared, sight: &Sight, question: &Question) -> Result<Answer>
     let mut what = without(&frame, thought.is_some())?;
     let before = what.plan().clone();
     if !question.nodes.is_empty() || !question.quotas.is_empty() {
-        add_nodes(&mut frame, &question.nodes, &models)?;
+        add_nodes(&mut frame, &question.nodes, models)?;
         for (subject, limits) in &question.quotas {
-            set_quota(&mut frame, subject, limits, &models)?;
+            set_quota(&mut frame, subject, limits, models)?;
         }
         what = without(&frame, thought.is_some())?;
     }
@@ -210,7 +211,7 @@ fn names(frame: &Frame, sight: &Sight, jobs: &BTreeSet<JobIx>) -> Jobs {
 }
 
 /// The job as it would be read once it was submitted.
-fn entry(thought: &Thought, now_ms: i64, models: &Models) -> Result<JobEntry> {
+fn entry(thought: &Thought, now_ms: i64, words: &Words) -> Result<JobEntry> {
     let identity = Identity {
         uid: JobUid(uuid::Uuid::nil()),
         account: thought.account.clone(),
@@ -222,7 +223,7 @@ fn entry(thought: &Thought, now_ms: i64, models: &Models) -> Result<JobEntry> {
     };
     let mut object = AIJob::new(NAME, AIJobSpec::new(&identity, &thought.spec));
     object.metadata.namespace = Some(thought.account.namespace());
-    let entry = JobEntry::new(object, models);
+    let entry = JobEntry::new(object, words);
     match &entry.wanted {
         Ok(_) => Ok(entry),
         Err(why) => Err(Error::field("job", why.strip_prefix("spec.").unwrap_or(why).to_owned())),
@@ -315,10 +316,11 @@ fn add_nodes(frame: &mut Frame, groups: &[NodeGroup], models: &Models) -> Result
     Ok(())
 }
 
-/// Those of a node that turned nobody away.
+/// Those of a node that turned nobody away, and has no label that a job asks for.
 fn labels(snapshot: &Snapshot) -> Vec<(KeyIx, ValueIx)> {
-    let all: BTreeSet<_> = snapshot.nodes.iter().flat_map(|node| node.labels.iter().copied()).collect();
-    all.into_iter().collect()
+    let all = snapshot.nodes.iter().flat_map(|node| node.labels.iter().copied());
+    let bars: BTreeSet<_> = all.filter(|(key, _)| *key >= BARS).collect();
+    bars.into_iter().collect()
 }
 
 fn set_quota(frame: &mut Frame, subject: &QuotaSubject, limits: &Limits, models: &Models) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use super::ahead::Lifted;
 use super::{Blocked, Cycle, Trial};
 use crate::evict::{Ground, Taken};
 use crate::explain::fits;
@@ -140,9 +141,16 @@ impl Cycle<'_> {
     }
 
     /// A gang that got nothing: what is left of it is torn down, or it waits, the head of a line with room kept for it.
-    pub(super) fn refuse(&mut self, turn: Turn, blocked: &Blocked, changed: &mut Vec<Vertex>) {
+    pub(super) fn refuse(
+        &mut self,
+        turn: Turn,
+        blocked: &Blocked,
+        lifted: Lifted,
+        changed: &mut Vec<Vertex>,
+    ) {
         let job = turn.job;
         if self.work.has(job).runs() {
+            self.lower_ahead(lifted, false);
             if self.work.has(job).going() == 0 {
                 for ix in self.work.has(job).pieces.clone() {
                     if !self.work.pieces[ix].alive {
@@ -155,6 +163,13 @@ impl Cycle<'_> {
                 }
                 self.judge.forget();
                 changed.push(self.tree.line(self.s.jobs[job].account));
+            }
+            return;
+        }
+        if self.ahead.is_some() {
+            match blocked {
+                Blocked::Room => self.reserve_ahead(turn, lifted),
+                _ => self.lower_ahead(lifted, false),
             }
             return;
         }

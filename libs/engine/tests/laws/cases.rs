@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Job, KeyIx, ModelIx, Node, Placing, Preemptible, Queueing, Request,
-    Role, Settings, Shape, Snapshot, Topology, User, UserIx, ValueIx,
+    Account, AccountIx, Amounts, Backfill, Class, Job, KeyIx, ModelIx, Node, Placing, Preemptible, Queueing,
+    Request, Role, Settings, Shape, Snapshot, Topology, User, UserIx, ValueIx,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -134,10 +134,16 @@ fn settings() -> impl Strategy<Value = Settings> {
         2 => Just(Placing::Pack), 1 => Just(Placing::BestFit), 1 => Just(Placing::Spread),
         1 => Just(Placing::Fragmentation), 1 => Just(Placing::Crater)
     ];
-    (any::<bool>(), order, placement).prop_map(|(protect, order, placement)| Settings {
+    let backfill =
+        prop_oneof![2 => Just(Backfill::Easy), 2 => Just(Backfill::Conservative), 1 => Just(Backfill::None)];
+    let half_life = prop_oneof![2 => Just(0), 1 => Just(60_000), 1 => Just(3_600_000)];
+    let settings = (any::<bool>(), order, placement, backfill, half_life);
+    settings.prop_map(|(protect, order, placement, backfill, half_life_ms)| Settings {
         protection_ms: if protect { 60_000 } else { 0 },
         order,
         placement,
+        backfill,
+        half_life_ms,
         ..Settings::default()
     })
 }

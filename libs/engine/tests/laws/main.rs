@@ -5,6 +5,8 @@ mod audit;
 mod cases;
 mod conserve;
 mod found;
+mod history;
+mod promises;
 mod remedies;
 mod shares;
 mod sim;

@@ -1,5 +1,6 @@
 //! Carries plans out on a snapshot, with a grace period between "going" and gone.
 
+use crater_engine::usage::decay_all;
 use crater_engine::{Class, Holding, Job, JobIx, Plan, Snapshot, WHOLE_GPU, decide};
 
 use crate::cases::{Case, Event};
@@ -8,6 +9,8 @@ pub struct Sim {
     pub snapshot: Snapshot,
     pub plan: Plan,
     coming: std::vec::IntoIter<Job>,
+    /// When the last cycle was.
+    last: i64,
 }
 
 pub fn best_effort(job: &Job) -> bool {
@@ -18,7 +21,17 @@ impl Sim {
     pub fn new(case: &Case) -> Self {
         let mut snapshot = case.start.clone();
         snapshot.now = 1_000_000;
-        Self { snapshot, plan: Plan::default(), coming: case.jobs.clone().into_iter() }
+        let last = snapshot.now;
+        Self { snapshot, plan: Plan::default(), coming: case.jobs.clone().into_iter(), last }
+    }
+
+    /// What accounts borrowed until now; the plan is carried out already.
+    pub fn remember(&mut self) {
+        let s = &mut self.snapshot;
+        if s.settings.half_life_ms > 0 {
+            decay_all(&mut s.lately, &self.plan.borrowed, s.now - self.last, s.settings.half_life_ms);
+        }
+        self.last = s.now;
     }
 
     pub fn happen(&mut self, event: &Event) {
@@ -59,6 +72,7 @@ impl Sim {
     }
 
     pub fn decide(&mut self) {
+        self.remember();
         self.plan = decide(&self.snapshot).unwrap();
     }
 
@@ -80,6 +94,7 @@ impl Sim {
         }
         let moved = !plan.grants.is_empty() || !plan.revocations.is_empty() || snapshot.holds != plan.holds;
         snapshot.holds.clone_from(&plan.holds);
+        snapshot.reservations.clone_from(&plan.reservations);
         if at_once {
             snapshot.holdings.retain(|held| !held.going);
         }

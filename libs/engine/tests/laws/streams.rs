@@ -43,6 +43,12 @@ fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     if old.holds != new.holds {
         changes.push(Change::Holds(new.holds.clone()));
     }
+    if old.lately != new.lately {
+        changes.push(Change::Lately(new.lately.clone()));
+    }
+    if old.reservations != new.reservations {
+        changes.push(Change::Reservations(new.reservations.clone()));
+    }
     changes
 }
 
@@ -56,6 +62,7 @@ proptest! {
         let mut engine = Engine::new(last.clone()).unwrap();
         for event in &case.events {
             sim.happen(event);
+            sim.remember();
             engine.apply(changes(&last, &sim.snapshot)).unwrap();
             last = sim.snapshot.clone();
             let mut plan = engine.decide();
@@ -96,7 +103,10 @@ proptest! {
             let s = engine.snapshot();
             prop_assert_eq!(&plan, &decide(&s).unwrap());
             audit(&s, &plan);
-            let mut changes = vec![Change::Holds(plan.holds.clone())];
+            let mut changes = vec![
+                Change::Holds(plan.holds.clone()),
+                Change::Reservations(plan.reservations.clone()),
+            ];
             for revocation in &plan.revocations {
                 for r in &revocation.replicas {
                     changes.push(Change::Released { job: revocation.job, role: r.role, replica: r.replica });
@@ -114,7 +124,7 @@ proptest! {
                 let mut over: Vec<Change> =
                     held.map(|h| Change::Released { job, role: h.role, replica: h.replica }).collect();
                 let holds = s.holds.iter().filter(|hold| hold.job != job).cloned().collect();
-                over.extend([Change::Holds(holds), Change::Gone(job)]);
+                over.extend([Change::Holds(holds), Change::Reservations(Vec::new()), Change::Gone(job)]);
                 engine.apply(over).unwrap();
                 free.push(job);
             }

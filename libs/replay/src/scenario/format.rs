@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crater_engine::{Backfill, Placing, Queueing};
 use serde::Deserialize;
 
 /// One world and what is expected of it.
@@ -22,6 +23,9 @@ pub struct Scenario {
     /// Without it every job is in `default`.
     #[serde(default)]
     pub accounts: Vec<AccountSpec>,
+    /// What an administrator may turn; what is left out is as by default.
+    #[serde(default)]
+    pub settings: SettingsSpec,
     /// Priorities by name.
     #[serde(default = "default_priorities")]
     pub priority_classes: BTreeMap<String, i32>,
@@ -39,6 +43,24 @@ pub struct Scenario {
     /// In how many more cycles nothing may move.
     #[serde(default = "default_stable_cycles")]
     pub stable_cycles: u32,
+}
+
+/// See [`crater_engine::Settings`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsSpec {
+    /// `easy`, `conservative` or `none`.
+    #[serde(default)]
+    pub backfill: Backfill,
+    /// `fifo`, `priority`, `sjf` or `las`.
+    #[serde(default)]
+    pub order: Queueing,
+    /// `pack`, `best-fit`, `spread`, `fragmentation` or `crater`.
+    #[serde(default)]
+    pub placement: Placing,
+    /// After how many seconds half of what accounts borrowed is forgotten; 0: at once.
+    #[serde(default)]
+    pub half_life: u32,
 }
 
 fn default_priorities() -> BTreeMap<String, i32> {
@@ -138,6 +160,9 @@ pub struct AccountSpec {
     /// By resource, and `jobs`: how many may hold something at one time.
     #[serde(default)]
     pub limit: BTreeMap<String, Quantity>,
+    /// What it and the accounts below it borrowed lately, on the average: `cpu`, `memory`, or a GPU model (`gpu`, where there is one model).
+    #[serde(default)]
+    pub borrowed_lately: BTreeMap<String, Quantity>,
 }
 
 fn one() -> i64 {
@@ -145,7 +170,7 @@ fn one() -> i64 {
 }
 
 /// What a replica needs.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Each {
     /// Cores.
@@ -218,6 +243,9 @@ pub struct JobSpec {
     /// Per replica.
     #[serde(default)]
     pub each: Each,
+    /// Instead of the three above: replicas of several kinds, in one gang.
+    #[serde(default)]
+    pub roles: Vec<RoleSpec>,
     /// Any of these.
     #[serde(default)]
     pub gpu_model: Vec<String>,
@@ -234,9 +262,27 @@ pub struct JobSpec {
     /// For how many seconds.
     #[serde(default)]
     pub started: i64,
+    /// How many seconds it runs, as its owner said.
+    pub estimate: Option<u32>,
     /// When it is submitted, in seconds; orders the jobs.
     #[serde(default)]
     pub submit: i64,
+}
+
+/// Replicas of one kind.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSpec {
+    /// Unique in the job.
+    pub name: String,
+    /// How many it wants.
+    #[serde(default = "one_replica")]
+    pub replicas: u32,
+    /// How many of them belong to the gang; all if left out.
+    pub min_replicas: Option<u32>,
+    /// Per replica.
+    #[serde(default)]
+    pub each: Each,
 }
 
 fn one_replica() -> u32 {
@@ -272,6 +318,9 @@ pub struct Expect {
     /// Waits, with a reason that contains this.
     #[serde(default)]
     pub pending: BTreeMap<String, String>,
+    /// Waits, and is told that it starts so many seconds after the beginning.
+    #[serde(default)]
+    pub starts: BTreeMap<String, i64>,
     /// Jobs that lost a replica which found no other place, exactly these.
     pub evicted: Option<Vec<String>>,
     /// At most so many replicas left their node by decision.

@@ -2,6 +2,8 @@
 
 pub(crate) mod error;
 pub(crate) mod format;
+mod names;
+mod roles;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;
@@ -173,6 +175,7 @@ fn check_names(scenario: &Scenario, world: &World) -> Result<(), Fault> {
         ("placed", expect.placed.keys().collect::<Vec<_>>()),
         ("running", expect.running.keys().collect()),
         ("pending", expect.pending.keys().collect()),
+        ("starts", expect.starts.keys().collect()),
         ("same_value", expect.same_value.keys().collect()),
         ("evicted", expect.evicted.iter().flatten().collect()),
         ("moved", expect.moved.iter().flatten().collect()),
@@ -262,6 +265,15 @@ impl Run {
                     failures.push(format!("{job} waits because of \"{text}\", came \"{reason}\""));
                 }
                 Some(_) => {}
+            }
+        }
+        for (job, wanted) in &expect.starts {
+            let verdict = self.last.verdicts.iter().find(|verdict| self.name_of(verdict) == *job);
+            let start = verdict.and_then(|verdict| verdict.expected_start);
+            let have = start.map(|start| (start - world::START) / 1000);
+            if have != Some(*wanted) {
+                let have = have.map_or("nothing".into(), |have| format!("{have} s"));
+                failures.push(format!("{job} is told that it starts after {wanted} s, came {have}"));
             }
         }
         let sets = [("evicted", &expect.evicted, &world.evicted), ("moved", &expect.moved, &world.moved)];

@@ -3,62 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crater_engine::usage::decay_all;
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Grant, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node, NodeIx,
-    Plan, Preemptible, Request, Revocation, Role, Shape, Snapshot, Topology, UserIx, ValueIx, WHOLE_GPU,
-    valid_gpu,
+    Account, AccountIx, Amounts, Borrowed, Class, Grant, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node,
+    NodeIx, Plan, Preemptible, Request, Revocation, Role, Settings, Shape, Snapshot, Topology, Usage,
+    ValueIx, WHOLE_GPU,
 };
 
 use super::error::Fault;
 use super::format::{
     AccountSpec, ClassSpec, JobSpec, Mode, NodeSpec, Priority, Quantity, Scalar, Scenario, Step, Unit,
 };
+use super::names::Interned;
+use super::roles::roles;
 
 /// Milliseconds between two events, longer than any start protection.
 const BETWEEN_EVENTS: i64 = 3_600_000;
 /// Milliseconds between two cycles.
 const BETWEEN_CYCLES: i64 = 1_000;
-const START: i64 = 1_000_000_000_000;
+/// When the world begins.
+pub(crate) const START: i64 = 1_000_000_000_000;
 const UNLIMITED_CPU: i64 = 1_000_000_000;
 const UNLIMITED_MEMORY: i64 = 1 << 52;
-
-/// Names by ordinal, and ordinals by name.
-#[derive(Clone, Debug, Default)]
-struct Interned {
-    names: Vec<String>,
-    index: BTreeMap<String, u32>,
-}
-
-impl Interned {
-    fn add(&mut self, name: &str) -> u32 {
-        if let Some(ix) = self.index.get(name) {
-            return *ix;
-        }
-        let ix = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.names.push(name.to_owned());
-        self.index.insert(name.to_owned(), ix);
-        ix
-    }
-
-    fn get(&self, name: &str) -> Option<u32> {
-        self.index.get(name).copied()
-    }
-
-    fn name(&self, ix: u32) -> &str {
-        self.names.get(ix as usize).map_or("?", String::as_str)
-    }
-}
 
 /// The state of one scenario.
 #[derive(Clone, Debug)]
 pub struct World {
     pub(crate) snapshot: Snapshot,
-    nodes: Interned,
-    jobs: Interned,
-    accounts: Interned,
-    models: Interned,
-    keys: Interned,
-    values: Interned,
+    pub(super) nodes: Interned,
+    pub(super) jobs: Interned,
+    pub(super) accounts: Interned,
+    pub(super) models: Interned,
+    pub(super) keys: Interned,
+    pub(super) values: Interned,
     priorities: BTreeMap<String, i32>,
     /// Jobs that lost a replica which found no other place in the same plan.
     pub(crate) evicted: BTreeSet<String>,
@@ -68,37 +45,25 @@ pub struct World {
     pub(crate) evictions: usize,
     /// Jobs that ended.
     ended: BTreeSet<u32>,
-}
-
-impl Names for World {
-    fn node(&self, node: NodeIx) -> &str {
-        self.nodes.name(node.0)
-    }
-    fn job(&self, job: JobIx) -> &str {
-        self.jobs.name(job.0)
-    }
-    fn account(&self, account: AccountIx) -> &str {
-        self.accounts.name(account.0)
-    }
-    fn user(&self, _: UserIx) -> &str {
-        "?"
-    }
-    fn model(&self, model: ModelIx) -> &str {
-        self.models.name(model.0)
-    }
-    fn key(&self, key: KeyIx) -> &str {
-        self.keys.name(key.0)
-    }
-    fn value(&self, value: ValueIx) -> &str {
-        self.values.name(value.0)
-    }
+    /// What accounts borrow since the last plan.
+    borrowed: Vec<Borrowed>,
 }
 
 impl World {
     /// Builds the world as it is before the first cycle.
     pub(crate) fn new(scenario: &Scenario) -> Result<Self, Fault> {
         let mut world = Self {
-            snapshot: Snapshot { now: START, ..Snapshot::default() },
+            snapshot: Snapshot {
+                now: START,
+                settings: Settings {
+                    backfill: scenario.settings.backfill,
+                    order: scenario.settings.order,
+                    placement: scenario.settings.placement,
+                    half_life_ms: i64::from(scenario.settings.half_life) * 1000,
+                    ..Settings::default()
+                },
+                ..Snapshot::default()
+            },
             nodes: Interned::default(),
             jobs: Interned::default(),
             accounts: Interned::default(),
@@ -110,6 +75,7 @@ impl World {
             moved: BTreeSet::new(),
             evictions: 0,
             ended: BTreeSet::new(),
+            borrowed: Vec::new(),
         };
         // in order of name, so that ties break by name
         let mut specs: Vec<(String, usize, &NodeSpec)> = Vec::new();
@@ -190,6 +156,8 @@ impl World {
                 return Err(Fault::new(format!("{at}.weight"), "must be at least 1"));
             }
             self.snapshot.accounts.push(Account { parent, weight: spec.weight, guaranteed, limit });
+            let all = self.usage(&spec.borrowed_lately, &format!("{at}.borrowed_lately"))?;
+            self.snapshot.lately.push(Borrowed { all, ..Borrowed::default() });
         }
         if self.accounts.get("default").is_none() {
             self.accounts.add("default");
@@ -227,6 +195,36 @@ impl World {
         Ok(amounts)
     }
 
+    fn usage(&self, by_name: &BTreeMap<String, Quantity>, at: &str) -> Result<Usage, Fault> {
+        let mut usage = Usage::default();
+        for (name, quantity) in by_name {
+            let field = format!("{at}.{name}");
+            let unit = if name == "memory" { Unit::Bytes } else { Unit::Thousandths };
+            let value = amount(Some(quantity), unit, 0, &field)?;
+            let nano = value.saturating_mul(1_000_000);
+            let model = match (name.as_str(), self.models.names.as_slice()) {
+                ("gpu", [_]) => Some(0),
+                (model, _) => self.models.get(model),
+            };
+            match (name.as_str(), model) {
+                ("cpu", _) => usage.cpu = nano,
+                ("memory", _) => usage.memory = value,
+                (_, Some(model)) => usage.add_gpu(ModelIx(model), nano),
+                (_, None) => return Err(Fault::new(field, "is neither cpu, memory nor a GPU model here")),
+            }
+        }
+        Ok(usage)
+    }
+
+    /// Time passes until an instant; what accounts borrow all along is remembered.
+    pub(crate) fn wait_until(&mut self, now: i64) {
+        let s = &mut self.snapshot;
+        if s.settings.half_life_ms > 0 {
+            decay_all(&mut s.lately, &self.borrowed, now - s.now, s.settings.half_life_ms);
+        }
+        s.now = now;
+    }
+
     pub(crate) fn submit(&mut self, spec: &JobSpec, at: &str) -> Result<(), Fault> {
         let fault = |field: &str, why: String| Err(Fault::new(format!("{at}.{field}"), why));
         if self.jobs.get(&spec.name).is_some() {
@@ -244,27 +242,16 @@ impl World {
                 None => return fault("priority", format!("there is no priority class {name}")),
             },
         };
-        let gpu = amount(spec.each.gpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.gpu"))?;
-        if !valid_gpu(gpu) {
-            return fault("each.gpu", "must be whole GPUs or a part of one".into());
-        }
-        let each = Shape {
-            cpu: amount(spec.each.cpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.cpu"))?,
-            memory: amount(spec.each.memory.as_ref(), Unit::Bytes, 0, &format!("{at}.each.memory"))?,
-            gpu,
-        };
-        let min = spec.min_replicas.unwrap_or(spec.replicas);
-        if spec.replicas == 0 || min == 0 || min > spec.replicas {
-            return fault("min_replicas", "needs 1 <= min_replicas <= replicas".into());
-        }
+        let roles = roles(spec, at)?;
+        let each = roles[0].each;
         let models = spec.gpu_model.iter().map(|model| ModelIx(self.models.add(model))).collect();
         let selector = spec.node_selector.iter().map(|(key, value)| self.label(key, value)).collect();
         let topology = spec.topology.as_ref().map(|topology| Topology {
             key: KeyIx(self.keys.add(&topology.key)),
             required: topology.mode == Mode::Required,
         });
-        let request =
-            Request { roles: vec![Role { each, replicas: spec.replicas, min }], models, selector, topology };
+        let replicas = roles[0].replicas;
+        let request = Request { roles, models, selector, topology };
         let submitted = self.snapshot.now + spec.submit * 1000;
         let job = JobIx(self.jobs.add(&spec.name));
         self.snapshot.jobs.push(Job {
@@ -274,6 +261,7 @@ impl World {
                 ClassSpec::BestEffort => Class::BestEffort,
             },
             priority,
+            expected_ms: spec.estimate.map(|seconds| i64::from(seconds) * 1000),
             submitted,
             queued_since: submitted,
             preemptible: match spec.preemptible {
@@ -284,7 +272,10 @@ impl World {
             request: Arc::new(request),
             ..Job::default()
         });
-        if spec.running_on.len() > spec.replicas as usize {
+        if !spec.roles.is_empty() && !spec.running_on.is_empty() {
+            return fault("running_on", "is for jobs with one role".into());
+        }
+        if spec.running_on.len() > replicas as usize {
             return fault("running_on", "has more nodes than the job has replicas".into());
         }
         for (replica, node) in (0u32..).zip(&spec.running_on) {
@@ -343,12 +334,12 @@ impl World {
     /// Time passes between two cycles.
     pub(crate) fn next_cycle(&mut self) {
         self.snapshot.cycle += 1;
-        self.snapshot.now += BETWEEN_CYCLES;
+        self.wait_until(self.snapshot.now + BETWEEN_CYCLES);
     }
 
     /// Something happens.
     pub(crate) fn step(&mut self, step: &Step, at: &str) -> Result<(), Fault> {
-        self.snapshot.now += BETWEEN_EVENTS;
+        self.wait_until(self.snapshot.now + BETWEEN_EVENTS);
         let given = [
             step.submit.is_some(),
             step.finish.is_some(),
@@ -472,6 +463,8 @@ impl World {
         }
         let holds_changed = self.snapshot.holds != plan.holds;
         self.snapshot.holds.clone_from(&plan.holds);
+        self.snapshot.reservations.clone_from(&plan.reservations);
+        self.borrowed.clone_from(&plan.borrowed);
         !plan.revocations.is_empty() || !plan.grants.is_empty() || holds_changed
     }
 
@@ -533,8 +526,11 @@ impl World {
             }
         }
         for (ix, job) in self.snapshot.jobs.iter().enumerate() {
-            let held = self.snapshot.holdings.iter().filter(|held| held.job.0 as usize == ix).count();
-            if held > 0 && held < job.request.roles[0].min as usize {
+            let held = self.snapshot.holdings.iter().filter(|held| held.job.0 as usize == ix);
+            let held: Vec<u16> = held.map(|held| held.role).collect();
+            let short =
+                |(role, of): (u16, &Role)| held.iter().filter(|of| **of == role).count() < of.min as usize;
+            if !held.is_empty() && (0..).zip(&job.request.roles).any(short) {
                 broken.push(format!("job {} runs below its minimum", self.jobs.names[ix]));
             }
         }
@@ -542,7 +538,12 @@ impl World {
     }
 }
 
-fn amount(quantity: Option<&Quantity>, unit: Unit, absent: i64, field: &str) -> Result<i64, Fault> {
+pub(super) fn amount(
+    quantity: Option<&Quantity>,
+    unit: Unit,
+    absent: i64,
+    field: &str,
+) -> Result<i64, Fault> {
     match quantity {
         None => Ok(absent),
         Some(quantity) => {

@@ -35,6 +35,7 @@ fn new_job(id: &str) -> NewJob {
         expected_seconds: None,
         max_retries: 0,
         grace_seconds: 30,
+        place: Default::default(),
     };
     NewJob {
         uid: JobUid(Uuid::now_v7()),

@@ -39,6 +39,7 @@ fn make(c: &mut Conn, i: i64, dice: &mut Dice) -> Result<Job> {
             expected_seconds: None,
             max_retries: 0,
             grace_seconds: 0,
+            place: Default::default(),
         },
         labels: (0..dice.below(3)).map(|k| (format!("k{k}"), dice.one(&["x", "y"]).to_owned())).collect(),
         // several of one moment

@@ -81,6 +81,8 @@ pub fn job(name: &str, replicas: i32, min: i32) -> AIJob {
         expected_seconds: Some(10),
         max_retries: 0,
         grace_seconds: 5,
+        node_selector: Default::default(),
+        topology: None,
         submitted_millis: 1,
         cancelled: false,
         suspended: None,

@@ -57,6 +57,15 @@ pub struct Submit {
     /// How long it may run in your estimate; helps it to start earlier: 30m, 2h
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub duration: Option<String>,
+    /// A label that each node must have; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub node_selector: Vec<String>,
+    /// A label of nodes whose value all replicas must share, for example topology.kubernetes.io/zone
+    #[arg(long, value_name = "KEY", conflicts_with = "near")]
+    pub within: Option<String>,
+    /// The same, if it can be had at once
+    #[arg(long, value_name = "KEY")]
+    pub near: Option<String>,
     /// A label; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,

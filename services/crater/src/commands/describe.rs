@@ -91,6 +91,13 @@ pub fn page(job: &Job, events: &[JobEvent], now: i64) -> String {
     }
     page.line("Class", class_word(job));
     page.line("Priority", &spec.priority.to_string());
+    let mut selector: Vec<String> =
+        spec.node_selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    selector.sort_unstable();
+    page.line("Nodes with", &selector.join(", "));
+    if let Some(topology) = &spec.topology {
+        page.line(if topology.required { "Within" } else { "Near" }, &topology.key);
+    }
     if let Some(d) = &spec.expected_duration {
         page.line("Duration", &format!("{} expected", span(d.seconds.saturating_mul(1000))));
     }

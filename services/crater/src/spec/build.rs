@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use crater_api::common::v1::Resources;
-use crater_api::job::v1::{EnvVar, Job, JobSpec, Mount, Role, ServiceClass};
+use crater_api::job::v1::{EnvVar, Job, JobSpec, Mount, Role, ServiceClass, Topology};
 use crater_domain::{parse_bytes, parse_cpu, parse_duration, parse_gpu};
 
 use super::Places;
@@ -54,6 +54,9 @@ pub fn draft(flags: &Submit, file: JobFile) -> Result<Draft, Error> {
     };
     let mut labels: HashMap<String, String> = file.labels.into_iter().collect();
     labels.extend(pairs("--label", &flags.label)?);
+    let mut node_selector: HashMap<String, String> = file.node_selector.into_iter().collect();
+    node_selector.extend(pairs("--node-selector", &flags.node_selector)?);
+    let topology = topology(flags, file.within, file.near, &shown)?;
     let id = flags.name.clone().or(file.name);
     if id.as_deref() == Some("") {
         return Err(Error::flag(place("name", flags.name.is_some()), "must not be empty"));
@@ -66,6 +69,8 @@ pub fn draft(flags: &Submit, file: JobFile) -> Result<Draft, Error> {
         expected_duration: duration,
         max_retries: flags.retries.or(file.retries).unwrap_or_default(),
         grace_period: grace,
+        node_selector,
+        topology,
     };
     Ok(Draft {
         id: id.unwrap_or_default(),
@@ -73,6 +78,28 @@ pub fn draft(flags: &Submit, file: JobFile) -> Result<Draft, Error> {
         job: Job { spec: Some(spec), labels, ..Default::default() },
         places: Places { roles: names, file: shown },
     })
+}
+
+/// How near each other replicas are: a flag goes before the file.
+fn topology(
+    flags: &Submit,
+    within: Option<String>,
+    near: Option<String>,
+    file: &Option<String>,
+) -> Result<Option<Topology>, Error> {
+    let (within, near) = match (&flags.within, &flags.near) {
+        (None, None) => (within, near),
+        (within, near) => (within.clone(), near.clone()),
+    };
+    match (within, near) {
+        (Some(_), Some(_)) => {
+            let place = file.as_ref().map_or_else(|| "within".to_owned(), |file| format!("{file}: within"));
+            Err(Error::flag(place, "cannot be said together with near"))
+        }
+        (Some(key), None) => Ok(Some(Topology { key, required: true })),
+        (None, Some(key)) => Ok(Some(Topology { key, required: false })),
+        (None, None) => Ok(None),
+    }
 }
 
 /// The roles of the file, each with what stands beside them; one role where the file names none.

@@ -32,6 +32,10 @@ pub struct JobFile {
     pub grace_period: Option<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    #[serde(default, alias = "node_selector")]
+    pub node_selector: BTreeMap<String, String>,
+    pub within: Option<String>,
+    pub near: Option<String>,
     pub roles: Option<Vec<RoleFile>>,
 
     // The same keys as in a role: serde cannot refuse unknown keys of a flattened struct.

@@ -10,7 +10,7 @@ pub struct Places {
 }
 
 /// The fields of a job and the flags behind them, the longer path first where one begins like another.
-const FLAGS: [(&str, &str); 9] = [
+const FLAGS: [(&str, &str); 11] = [
     ("parent", "--account"),
     ("job_id", "--name"),
     ("job.labels", "--label"),
@@ -19,6 +19,8 @@ const FLAGS: [(&str, &str); 9] = [
     ("job.spec.expected_duration", "--duration"),
     ("job.spec.max_retries", "--retries"),
     ("job.spec.grace_period", "grace-period"),
+    ("job.spec.node_selector", "--node-selector"),
+    ("job.spec.topology", "--within, --near"),
     ("job.spec.roles", "roles"),
 ];
 

@@ -138,6 +138,18 @@ impl House {
         answer.into_inner().responses.into_iter().map(|r| r.usage.into_iter().map(row).collect()).collect()
     }
 
+    /// A job of lab is allocated (true), or told why it waits.
+    pub async fn until_or_told(&self, user: &str, job: &str) -> bool {
+        until(&format!("{job} is allocated, or told why not"), || async {
+            if self.allocations().await.iter().any(|a| a.spec.job == job) {
+                return Some(true);
+            }
+            let told = self.explain(user, &format!("accounts/lab/jobs/{job}")).await.ok()?;
+            (!told.blockers.is_empty()).then_some(false)
+        })
+        .await
+    }
+
     /// The job waits, and a cycle has looked at it.
     pub async fn explained(&self, user: &str, name: &str) {
         until(&format!("{name} is told why it waits"), || async {

@@ -100,6 +100,7 @@ pub struct House {
     frozen: Arc<AtomicBool>,
     channel: Channel,
     scheduler: Option<Rival>,
+    config: Config,
 }
 
 pub fn node(name: &str, gpus: u32) -> NodeSpec {
@@ -124,6 +125,11 @@ async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> 
 impl House {
     /// Accounts lab (ann) and den (bob), both below top; root is the admin.
     pub async fn new(nodes: impl IntoIterator<Item = NodeSpec>) -> Self {
+        Self::with(Config::default(), nodes).await
+    }
+
+    /// The same under other settings.
+    pub async fn with(config: Config, nodes: impl IntoIterator<Item = NodeSpec>) -> Self {
         let cluster = Cluster::builder().nodes(nodes).build().await.unwrap();
         crater_k8s::build::install(&cluster.client()).await.unwrap();
         for name in ["crater-lab", "crater-den"] {
@@ -157,6 +163,7 @@ impl House {
             frozen: Arc::default(),
             channel,
             scheduler: None,
+            config,
         };
         house.begin(place).await;
         house
@@ -175,7 +182,7 @@ impl House {
         let mut deps = Deps::new(self.authority.clone(), client);
         deps.clock = clock.shared();
         deps.quota = Some(Target::InProcess(self.quota.clone()));
-        let service = build(Config::default(), deps).unwrap();
+        let service = build(self.config.clone(), deps).unwrap();
         let (readiness, shutdown) = (service.readiness().clone(), Shutdown::new());
         let running = service.spawn(Bind::InProcess(place.clone()), shutdown.clone()).await.unwrap();
         Rival { clock, readiness, running, shutdown, _place: place }
@@ -283,12 +290,20 @@ impl House {
     }
 
     async fn say(&self, job: &str, status: serde_json::Value) {
+        self.say_in("lab", job, status).await;
+    }
+
+    async fn say_in(&self, account: &str, job: &str, status: serde_json::Value) {
         let patch = json!({"status": status});
-        self.jobs("lab").patch_status(job, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        self.jobs(account).patch_status(job, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
     }
 
     async fn patch_allocations(&self, job: &str, status: serde_json::Value) {
-        let api: Api<Allocation> = Api::namespaced(self.cluster.client(), "crater-lab");
+        self.patch_allocations_in("lab", job, status).await;
+    }
+
+    async fn patch_allocations_in(&self, account: &str, job: &str, status: serde_json::Value) {
+        let api: Api<Allocation> = Api::namespaced(self.cluster.client(), &format!("crater-{account}"));
         for allocation in self.allocations().await.into_iter().filter(|a| a.spec.job == job) {
             let patch = json!({"status": status});
             let name = allocation.name_any();
@@ -310,8 +325,18 @@ impl House {
 
     /// As the controller: it is over, and all of it is gone.
     pub async fn finish(&self, job: &str) {
-        self.say(job, json!({"phase": "Succeeded"})).await;
-        self.release(job, 0..100).await;
+        self.finish_in("lab", job).await;
+    }
+
+    pub async fn finish_in(&self, account: &str, job: &str) {
+        self.say_in(account, job, json!({"phase": "Succeeded"})).await;
+        let released = json!([{"role": "worker", "first": 0, "count": 100}]);
+        self.patch_allocations_in(account, job, json!({"released": released})).await;
+    }
+
+    /// As the controller: it was served so much before (thousandths of a GPU times milliseconds).
+    pub async fn served(&self, job: &str, amount: i64) {
+        self.say(job, json!({"servedBefore": amount})).await;
     }
 
     /// As the controller: it ran so long, ended well, and all of it is gone.

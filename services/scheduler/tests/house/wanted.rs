@@ -1,9 +1,10 @@
 //! Jobs as the job service would write them.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use crater_k8s::AIJobSpec;
-use crater_k8s::aijob::{AIJobResources, AIJobRole, Class};
+use crater_k8s::aijob::{AIJobResources, AIJobRole, AIJobTopology, Class};
 
 /// A job to submit; one replica without GPUs unless said otherwise.
 pub struct Job {
@@ -15,6 +16,9 @@ pub struct Job {
     replicas: i32,
     gpu_millis: i64,
     models: Vec<String>,
+    selector: BTreeMap<String, String>,
+    topology: Option<AIJobTopology>,
+    expected_seconds: Option<i64>,
 }
 
 pub fn job(name: &str) -> Job {
@@ -27,6 +31,9 @@ pub fn job(name: &str) -> Job {
         replicas: 1,
         gpu_millis: 0,
         models: Vec::new(),
+        selector: BTreeMap::new(),
+        topology: None,
+        expected_seconds: None,
     }
 }
 
@@ -61,6 +68,21 @@ impl Job {
         self
     }
 
+    pub fn on(mut self, key: &str, value: &str) -> Self {
+        self.selector.insert(key.into(), value.into());
+        self
+    }
+
+    pub fn within(mut self, key: &str, required: bool) -> Self {
+        self.topology = Some(AIJobTopology { key: key.into(), required });
+        self
+    }
+
+    pub fn expected(mut self, seconds: i64) -> Self {
+        self.expected_seconds = Some(seconds);
+        self
+    }
+
     pub fn spec(&self) -> AIJobSpec {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         AIJobSpec {
@@ -86,9 +108,11 @@ impl Job {
                 working_dir: String::new(),
                 mounts: vec![],
             }],
-            expected_seconds: None,
+            expected_seconds: self.expected_seconds,
             max_retries: 0,
             grace_seconds: 30,
+            node_selector: self.selector.clone(),
+            topology: self.topology.clone(),
             submitted_millis: i64::try_from(now).unwrap(),
             cancelled: false,
             suspended: None,

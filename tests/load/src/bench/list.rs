@@ -147,6 +147,7 @@ fn new(i: usize) -> Result<NewJob, Error> {
         expected_seconds: None,
         max_retries: 0,
         grace_seconds: 30,
+        place: crater_domain::Place::default(),
     };
     Ok(NewJob {
         uid: JobUid(uuid::Uuid::now_v7()),

@@ -111,6 +111,9 @@ export function Facts({ job }: { job: Job }) {
     if (role.image) rows.push([words.image, role.image]);
     rows.push([words.command, commandLine(role.command, role.args)]);
   }
+  const selector = Object.entries(spec?.nodeSelector ?? {}).map(([key, value]) => `${key}=${value}`);
+  if (selector.length > 0) rows.push([words.nodeSelector, selector.join(", ")]);
+  if (spec?.topology) rows.push([spec.topology.required ? words.within : words.near, spec.topology.key]);
   if (duration > 0) rows.push([words.expectedDuration, span(0, duration * 1000)]);
   rows.push([words.attempts, String(job.attempts)], [words.preemptions, String(job.preemptions)], [words.uid, job.uid]);
   return (

@@ -1,0 +1,73 @@
+//! What an administrator turns is what the loop does.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+
+#[allow(dead_code, reason = "each suite uses its own part")]
+mod house;
+
+use crater_engine::{Backfill, Queueing};
+use crater_scheduler::Config;
+use house::{House, job, node};
+
+const HOUR: i64 = 3_600_000;
+
+/// Den had all for ten hours, and asks for it again before lab does: who gets it?
+async fn who_is_next(half_life_hours: u32) -> String {
+    let house = House::with(Config { half_life_hours, ..Config::default() }, [node("n0", 4)]).await;
+    house.submit(&job("long").account("den", "bob").gpus(4000)).await;
+    house.until("it is allocated", |all| all.len() == 1).await;
+    house.submit(&job("again").account("den", "bob").gpus(4000)).await;
+    house.submit(&job("fresh").gpus(4000)).await;
+    house.explained("bob", "accounts/den/jobs/again").await;
+    house.clock.advance(10 * HOUR);
+    // a cycle has seen the hour
+    house.submit(&job("behind").gpus(4000)).await;
+    house.explained("ann", "accounts/lab/jobs/behind").await;
+    house.finish_in("den", "long").await;
+    house.until("the next is allocated", |all| all.iter().any(|a| a.spec.job != "long")).await;
+    house.allocations().await.into_iter().find(|a| a.spec.job != "long").unwrap().spec.job
+}
+
+#[tokio::test]
+async fn who_borrowed_for_long_goes_later_if_the_past_counts() {
+    assert_eq!(who_is_next(0).await, "again");
+    assert_eq!(who_is_next(5).await, "fresh");
+}
+
+/// One GPU is free, one is held for an hour. First in line waits for two; the second for two as well; the third wants one, for longer than an hour.
+async fn passes(backfill: Backfill, seconds: i64) -> bool {
+    let house = House::with(Config { backfill, ..Config::default() }, [node("n0", 2)]).await;
+    house.submit(&job("holds").gpus(1000).expected(3600)).await;
+    house.until("it is allocated", |all| all.len() == 1).await;
+    house.submit(&job("head").gpus(2000).expected(3600)).await;
+    house.explained("ann", "accounts/lab/jobs/head").await;
+    house.submit(&job("small").gpus(1000).expected(seconds)).await;
+    house.until_or_told("ann", "small").await
+}
+
+#[tokio::test]
+async fn the_settings_say_who_may_pass_the_head_of_the_line() {
+    for backfill in [Backfill::Easy, Backfill::Conservative] {
+        assert!(passes(backfill, 1800).await, "{backfill:?}: it is gone in time");
+        assert!(!passes(backfill, 7200).await, "{backfill:?}: it would be in the way");
+    }
+    assert!(!passes(Backfill::None, 1800).await);
+}
+
+#[tokio::test]
+async fn the_shortest_goes_first_and_so_does_who_was_served_least() {
+    for order in [Queueing::Sjf, Queueing::Las] {
+        let house = House::with(Config { order, ..Config::default() }, [node("n0", 1)]).await;
+        house.submit(&job("holds").gpus(1000)).await;
+        house.until("it is allocated", |all| all.len() == 1).await;
+        // the one is long, and was served much; the other came later
+        house.submit(&job("long").gpus(1000).expected(360_000)).await;
+        house.served("long", 1000 * 100 * HOUR).await;
+        house.submit(&job("short").gpus(1000).expected(60)).await;
+        house.explained("ann", "accounts/lab/jobs/short").await;
+        house.finish("holds").await;
+        house.until("the next is allocated", |all| all.iter().any(|a| a.spec.job != "holds")).await;
+        let next = house.allocations().await.into_iter().find(|a| a.spec.job != "holds").unwrap();
+        assert_eq!(next.spec.job, "short", "{order:?}");
+    }
+}
