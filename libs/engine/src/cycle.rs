@@ -328,14 +328,24 @@ impl Cycle<'_> {
             let want = self.shapes.asks[turn.ask].want.clone();
             return Some(self.consider(turn, &want, lifted));
         }
-        let want = self.work.missing(self.s, job, turn.growth);
-        if want.parts.is_empty() || (turn.growth && self.work.lacks(self.s, job)) {
+        if turn.growth && self.work.lacks(self.s, job) {
             return None;
         }
-        if let Some(node) = self.work.has(job).unconfirmed {
-            return Some(Outcome::Waits(Blocked::Past(Reason::NodeUnconfirmed { node })));
+        let mut outcome = None;
+        let mut grows = turn.growth.then_some(0);
+        loop {
+            let want = self.work.missing(self.s, job, grows);
+            let Some(first) = want.parts.first() else { return outcome };
+            if let Some(node) = self.work.has(job).unconfirmed {
+                return Some(Outcome::Waits(Blocked::Past(Reason::NodeUnconfirmed { node })));
+            }
+            match self.consider(turn, &want, lifted) {
+                // where one role finds no room to grow, the next one may
+                Outcome::Waits(blocked) if turn.growth => outcome = Some(Outcome::Waits(blocked)),
+                other => return Some(other),
+            }
+            grows = Some(1 + usize::from(first.role));
         }
-        Some(self.consider(turn, &want, lifted))
     }
 
     fn consider(&mut self, turn: Turn, want: &Want, lifted: &Lifted) -> Outcome {

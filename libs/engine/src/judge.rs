@@ -14,7 +14,7 @@ use crate::profile::length;
 use crate::queue::{Kind, Modest, Pass, Turn};
 use crate::reserve::{Kept, gone_in_time, same_line};
 use crate::room::{Rooms, View};
-use crate::shapes::{Ask, AskIx, Kin, Shapes};
+use crate::shapes::{Ask, AskIx, Kin, Shapes, grow_in_several};
 use crate::tree::{Demand, Tree, Vertex};
 use crate::work::Work;
 
@@ -230,7 +230,8 @@ impl Judge {
     fn placeless(&mut self, facts: Facts<'_>, asking: &Asking, new: bool, full: bool, loans: bool) -> bool {
         if asking.growth {
             let shape = facts.shapes.asks[facts.shapes.first_of(asking.kin)].shape;
-            return full && !facts.shapes.pool_of(shape).bound();
+            let several = grow_in_several(facts.shapes.request(shape));
+            return full && !several && !facts.shapes.pool_of(shape).bound();
         }
         if !new {
             return false;

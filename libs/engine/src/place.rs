@@ -1,5 +1,6 @@
 //! Where a gang goes: the fewest and tightest nodes of its pool, or those with the best scores.
 
+mod exact;
 mod scored;
 
 use std::cmp::Reverse;
@@ -105,7 +106,7 @@ fn place_within(
         return Ok(placed);
     }
     undo(rooms, want, how.view, &placed);
-    Err(fit.min(want.total().saturating_sub(1)))
+    exact::search(rooms, want, how, domain).ok_or(fit.min(want.total().saturating_sub(1)))
 }
 
 /// Places as many replicas as find room within one domain, and charges them.

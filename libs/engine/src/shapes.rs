@@ -36,6 +36,9 @@ pub(crate) struct Ask {
     pub line: Vec<ModelIx>,
 }
 
+/// What makes asks alike.
+type KinOf = (usize, bool, Vec<(i64, usize)>);
+
 struct Known {
     request: Arc<Request>,
     pool: usize,
@@ -53,8 +56,8 @@ pub(crate) struct Shapes {
     pub asks: Vec<Ask>,
     pools: Vec<Pool>,
     by_class: BTreeMap<PoolClass, usize>,
-    /// By pool, and GPUs and replicas of each part.
-    kins: BTreeMap<(usize, Vec<(i64, usize)>), Kin>,
+    /// By pool, whether it is one of several roles that may grow, and GPUs and replicas of each part.
+    kins: BTreeMap<KinOf, Kin>,
     /// An ask of each kin.
     firsts: Vec<AskIx>,
     pub groups: Groups,
@@ -138,9 +141,10 @@ impl Shapes {
             std::iter::once(gang(&request)).chain(request.roles.iter().zip(0u16..).map(|(role, ix)| Want {
                 parts: vec![Part { role: ix, each: role.each, replicas: vec![0] }],
             }));
-        for want in wants {
+        for (part, want) in wants.enumerate() {
+            let several = part > 0 && grow_in_several(&request);
             let parts = want.parts.iter().map(|part| (part.each.gpu, part.replicas.len())).collect();
-            let kin = *self.kins.entry((pool, parts)).or_insert_with(|| {
+            let kin = *self.kins.entry((pool, several, parts)).or_insert_with(|| {
                 self.firsts.push(self.asks.len());
                 self.firsts.len() - 1
             });
@@ -211,6 +215,11 @@ impl Shapes {
         self.of[ix] = shape;
         true
     }
+}
+
+/// Has a job several roles in which it may grow? The turn of one is that of the others too.
+pub(crate) fn grow_in_several(request: &Request) -> bool {
+    request.roles.iter().filter(|role| role.min < role.replicas).count() > 1
 }
 
 impl Ask {

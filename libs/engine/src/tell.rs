@@ -186,7 +186,7 @@ impl<'a> Teller<'a> {
     /// What keeps a job for which room is kept itself: what it is short of, or what is kept for those before it.
     fn first_in_line(&mut self, kept: &Kept) -> Reason {
         let (job, pool) = (kept.job, self.shapes.pool(kept.job));
-        let want = self.work.missing(self.s, job, false);
+        let want = self.work.missing(self.s, job, None);
         let Some(ahead) = &self.decided.ahead else {
             // its own room is not in its way
             kept.lend(self.rooms);
@@ -225,7 +225,7 @@ impl<'a> Teller<'a> {
         if let Some(known) = self.told.fits[shape] {
             return known;
         }
-        let (want, pool) = (self.work.missing(self.s, job, false), self.shapes.pool(job));
+        let (want, pool) = (self.work.missing(self.s, job, None), self.shapes.pool(job));
         let fits = fits(pool, self.rooms, &want, View::Now);
         self.told.fits[shape] = Some(fits);
         fits
@@ -248,7 +248,7 @@ impl<'a> Teller<'a> {
             });
             reserved.chain(held).collect()
         });
-        let want = self.work.missing(self.s, job, false);
+        let want = self.work.missing(self.s, job, None);
         let reason = no_room(self.s, self.shapes.pool(job), self.rooms, job, &want, kept_for);
         self.told.room[shape] = Some(reason.clone());
         reason

@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_secs(60);
 const ENTRY: &str = "learned.json.gz";
 /// What is unpacked at most, in bytes.
 const MOST: u64 = 64 << 20;
-/// A ConfigMap takes 1 MiB; what does not fit is not kept.
+/// A ConfigMap takes 1 MiB; what was not met for longest is not kept where all does not fit.
 const FITS: usize = 1_000_000;
 
 /// All that is kept.
@@ -49,11 +49,14 @@ pub async fn keep(shared: Arc<Shared>, client: Client) -> Result<(), String> {
             led = Some(term.epoch);
         }
         tokio::time::sleep(EVERY).await;
-        let experience = Experience {
+        let mut experience = Experience {
             learned: shared.foresight().learned().clone(),
             past: shared.past().pack(&shared.cache().words.models),
         };
-        let text = pack(&experience)?;
+        let mut text = pack(&experience)?;
+        while text.len() > FITS && experience.learned.halve() {
+            text = pack(&experience)?;
+        }
         if text == known {
             continue;
         }

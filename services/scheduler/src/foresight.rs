@@ -22,6 +22,10 @@ const PREDICTIONS: usize = 4096;
 /// A prediction is made anew when so much of what there is to learn is new: one in 32.
 const STALE: u64 = 32;
 
+/// No job is thought to run on for longer than this many times the longest that was seen, in milliseconds at least [`SHORT`].
+const LONGEST: i64 = 2;
+const SHORT: i64 = 60_000;
+
 /// A cycle.
 pub struct Decided {
     /// What it was decided on.
@@ -46,6 +50,14 @@ pub struct Learned {
 }
 
 impl Learned {
+    /// Forgets half of it, what was not met for longest first; false once there is nothing left to forget.
+    pub fn halve(&mut self) -> bool {
+        let (groups, waiting) = (self.predictor.groups() / 2, self.forecaster.waiting() / 2);
+        self.predictor.keep(groups);
+        self.forecaster.keep(waiting);
+        groups + waiting > 0
+    }
+
     /// Jobs and waits that were learned from: grows with everything that is learned.
     pub fn amount(&self) -> u64 {
         self.predictor.learned() + self.forecaster.starts()
@@ -171,7 +183,10 @@ impl Foresight {
 
     /// For how long a job still runs that has run so long.
     fn left(&mut self, frame: &Frame, job: JobIx, held: i64) -> Option<Courses> {
-        self.prediction(frame, job).map(|prediction| prediction.courses(held))
+        // of what nobody has seen, years would be as likely as hours
+        let most = self.learned.predictor.longest().max(held).max(SHORT).saturating_mul(LONGEST);
+        let courses = self.prediction(frame, job)?.courses(held);
+        Some(courses.map(|left| left.min(most)))
     }
 
     fn prediction(&mut self, frame: &Frame, job: JobIx) -> Option<&Prediction> {

@@ -51,7 +51,7 @@ impl Cycle<'_> {
             let job = kept.job.at();
             let Some(from) = kept.expected_start.filter(|_| !kept.placements.is_empty()) else { continue };
             let of = &self.s.jobs[job];
-            let want = self.work.missing(self.s, job, false);
+            let want = self.work.missing(self.s, job, None);
             let same = want.total() as usize == kept.placements.len() && self.work.is_new(job) && !of.closed;
             let pool = self.shapes.pool(job);
             let usable = kept.placements.iter().all(|place| {
@@ -107,7 +107,7 @@ impl Cycle<'_> {
 
     fn book_others(&mut self, others: Vec<Booking>) {
         for booking in others {
-            let want = self.work.missing(self.s, booking.job, false);
+            let want = self.work.missing(self.s, booking.job, None);
             self.book_if_free(booking, &want, false);
         }
     }
@@ -117,7 +117,7 @@ impl Cycle<'_> {
     pub(super) fn reserve_ahead(&mut self, turn: Turn, lifted: Lifted) {
         let Some(ahead) = &self.ahead else { return };
         let job = turn.job;
-        let want = self.work.missing(self.s, job, false);
+        let want = self.work.missing(self.s, job, None);
         let pool = self.shapes.pool(job);
         let runs = length(&self.s.jobs[job]);
         let models = self.shapes.asks[turn.ask].line.clone();

@@ -182,7 +182,7 @@ impl Cycle<'_> {
         if !head {
             return;
         }
-        let want = self.work.missing(self.s, job, false);
+        let want = self.work.missing(self.s, job, None);
         let pool = self.shapes.pool(job);
         // who waits only for what is kept for others needs nothing kept
         if fits(pool, self.rooms, &want, View::Raw) {

@@ -21,11 +21,12 @@ impl Work {
         roles.any(|(ix, role)| has.live(ix).len() + has.promised(ix).len() < role.min as usize)
     }
 
-    /// What a job lacks of its gang (which may be nothing), or one replica above it.
-    pub fn missing(&self, snapshot: &Snapshot, job: usize, growth: bool) -> Want {
+    /// What a job lacks of its gang (which may be nothing), or one replica above it, of the first role from `grows` on that may have one more.
+    pub fn missing(&self, snapshot: &Snapshot, job: usize, grows: Option<usize>) -> Want {
         let has = self.has(job);
+        let (growth, from) = (grows.is_some(), grows.unwrap_or(0));
         let mut parts = Vec::new();
-        for (index, role) in snapshot.jobs[job].request.roles.iter().enumerate() {
+        for (index, role) in snapshot.jobs[job].request.roles.iter().enumerate().skip(from) {
             let taken = has.live(index).len() + has.promised(index).len();
             let goal = if growth { role.replicas } else { role.min } as usize;
             let count = goal.saturating_sub(taken).min(if growth { 1 } else { usize::MAX });

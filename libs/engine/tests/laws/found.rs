@@ -54,7 +54,7 @@ fn comes_to_rest(start: Snapshot, jobs: Vec<Job>, events: Vec<Event>) -> Sim {
         sim.carry_out(false);
     }
     sim.happen(&Event::Release);
-    sim.happen(&Event::Wait(100_000));
+    sim.happen(&Event::Wait(1_000_000));
     for _ in 0..12 {
         sim.decide();
         if !sim.carry_out(true) {

@@ -3,6 +3,7 @@
 
 mod audit;
 mod cases;
+mod conserve;
 mod found;
 mod history;
 mod promises;
@@ -10,6 +11,7 @@ mod remedies;
 mod shares;
 mod sim;
 mod streams;
+mod tree;
 mod victims;
 mod waits;
 
@@ -63,7 +65,7 @@ proptest! {
     fn without_a_new_event_everything_comes_to_rest(case in case()) {
         let mut sim = play(&case, |_| {});
         sim.happen(&Event::Release);
-        sim.happen(&Event::Wait(100_000));
+        sim.happen(&Event::Wait(1_000_000));
         let mut log = Vec::new();
         for cycle in 0..60 {
             sim.decide();

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::cases::{Case, Event, GI};
 use crate::sim::Sim;
 
-fn job(account: usize, class: Class, priority: i32) -> Job {
+pub fn job(account: usize, class: Class, priority: i32) -> Job {
     let each = Shape { cpu: 100, memory: GI, gpu: WHOLE_GPU };
     Job {
         account: AccountIx::of(account),
@@ -32,7 +32,7 @@ fn guaranteed(gpus: i64) -> Account {
 }
 
 /// Nodes of the given sizes, and every job submitted in a cycle of its own.
-fn play(sizes: &[u16], accounts: Vec<Account>, jobs: Vec<Job>) -> Sim {
+pub fn play(sizes: &[u16], accounts: Vec<Account>, jobs: Vec<Job>) -> Sim {
     let node = |gpus: &u16| Node {
         cpu: 64_000,
         memory: 256 * GI,
@@ -57,7 +57,7 @@ fn play(sizes: &[u16], accounts: Vec<Account>, jobs: Vec<Job>) -> Sim {
     sim
 }
 
-fn running(sim: &Sim, account: usize) -> usize {
+pub fn running(sim: &Sim, account: usize) -> usize {
     let of = |job: &Job| job.account.at() == account && job.class == Class::Guaranteed;
     sim.snapshot.holdings.iter().filter(|held| of(&sim.snapshot.jobs[held.job.at()])).count()
 }
