@@ -11,7 +11,7 @@ mod sites;
 
 use std::collections::BTreeSet;
 
-use crate::model::{Class, NodeIx, Placement, RevokeCause, Shape, Snapshot, ValueIx};
+use crate::model::{NodeIx, Placement, RevokeCause, Shape, Snapshot, ValueIx};
 use crate::place::{Part, Try, Want, place_some, undo};
 use crate::pool::Choice;
 use crate::rights::{Claim, Key, Loss, Right, key, movable, right};
@@ -88,10 +88,6 @@ impl Found {
 type Cost = (Loss, i64, usize, Key, (i64, i64), NodeIx);
 
 impl Ground<'_> {
-    fn best_effort(&self, claim: &Claim) -> bool {
-        self.snapshot.jobs[claim.job].class == Class::BestEffort
-    }
-
     fn asker(&self, claim: &Claim) -> Asker {
         self.work.asker(self.snapshot, self.tree, claim.job)
     }

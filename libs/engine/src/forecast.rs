@@ -170,10 +170,7 @@ impl Forecaster {
     /// it is told later is better passed on and not remembered.
     pub fn remember(&mut self, who: u64, told: Forecast) {
         self.forget(who);
-        while self.waiting.len() >= MOST_WAITING {
-            let Some((_, oldest)) = self.told.first().copied() else { break };
-            self.forget(oldest);
-        }
+        self.keep(MOST_WAITING - 1);
         self.waiting.insert(who, told);
         self.due.insert((told.p90, who));
         self.told.insert((told.at, who));
@@ -208,6 +205,19 @@ impl Forecaster {
         if let Some(told) = self.waiting.remove(&who) {
             self.due.remove(&(told.p90, who));
             self.told.remove(&(told.at, who));
+        }
+    }
+
+    /// How many wait for the outcome of what they were told.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Forgets all who wait but so many, those that were told last, so that what is stored fits where there is little room.
+    pub fn keep(&mut self, waiting: usize) {
+        while self.waiting.len() > waiting {
+            let Some((_, oldest)) = self.told.first().copied() else { break };
+            self.forget(oldest);
         }
     }
 

@@ -10,19 +10,16 @@
 //! Integers only, and no order of hashing: the same jobs in the same order give the same predictions everywhere. The state is
 //! bounded, and may be stored.
 
-use std::collections::BTreeMap;
+mod groups;
 
 use serde::{Deserialize, Serialize};
 
 use crate::forecast::{COURSES, Courses};
 use crate::model::Millis;
+use groups::{Group, Groups};
 
 /// Votes of the wider groups against one for each job of a narrower one.
 const BACK_OFF: u64 = 3;
-/// Groups that are remembered; those that were not met for longest are forgotten.
-const MOST_GROUPS: usize = 8192;
-/// Jobs that one group remembers; beyond, older ones fade by half.
-const MOST_JOBS: u32 = 256;
 /// All mass together.
 const ONE: u64 = 1 << 24;
 
@@ -74,57 +71,12 @@ pub struct Traits {
     pub estimate: Option<Millis>,
 }
 
-/// A group of jobs: which traits they share, and a fingerprint of those.
-type Group = (u8, u64);
-
-/// What one group remembers: (bucket, weight of its jobs), in order of bucket.
+/// What was learned so far. Stored and read again it predicts the same; what was stored in another form is refused when it is
+/// read. It stays below 50 MiB: what was not met for longest is forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Memory {
-    weights: Vec<(u8, u32)>,
-    jobs: u32,
-    met: u64,
-}
-
-impl Memory {
-    fn add(&mut self, bucket: u8, clock: u64) {
-        match self.weights.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(at) => self.weights[at].1 += 1,
-            Err(at) => self.weights.insert(at, (bucket, 1)),
-        }
-        self.jobs += 1;
-        self.met = clock;
-        if self.jobs > MOST_JOBS {
-            self.weights.iter_mut().for_each(|(_, weight)| *weight /= 2);
-            self.weights.retain(|(_, weight)| *weight > 0);
-            self.jobs = self.weights.iter().map(|(_, weight)| *weight).sum();
-        }
-    }
-}
-
-/// What was learned so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Predictor {
-    /// Jobs learned from.
-    learned: u64,
-    /// As pairs: a key of two numbers is no key in JSON.
-    #[serde(with = "pairs")]
-    groups: BTreeMap<Group, Memory>,
-}
-
-mod pairs {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::{Group, Memory};
-
-    pub fn serialize<S: Serializer>(map: &BTreeMap<Group, Memory>, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(map)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Group, Memory>, D::Error> {
-        Ok(Vec::<(Group, Memory)>::deserialize(from)?.into_iter().collect())
-    }
+    groups: Groups,
 }
 
 /// Bit of a group: it is about truth by word, not about run times.
@@ -174,29 +126,38 @@ impl Traits {
 impl Predictor {
     /// Jobs learned from. While it stays the same, predictions do.
     pub fn learned(&self) -> u64 {
-        self.learned
+        self.groups.learned
+    }
+
+    /// The longest run learned of: no job is likely to run for many times as long.
+    pub fn longest(&self) -> Millis {
+        self.groups.longest
+    }
+
+    /// Groups of jobs that are remembered: with each some 25 bytes, packed, to store.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Forgets all groups but so many, those that were met last, so that what is stored fits where there is little room.
+    pub fn keep(&mut self, groups: usize) {
+        self.groups.keep(groups);
     }
 
     /// Takes in a job that ended by itself after so long.
     pub fn learn(&mut self, traits: &Traits, ran: Millis) {
-        self.learned += 1;
-        let clock = self.learned;
+        self.groups.learned += 1;
+        self.groups.longest = self.groups.longest.max(ran);
         for group in traits.groups() {
-            self.groups.entry(group).or_default().add(bucket_of(ran, RUN_BUCKETS, run_edge), clock);
+            self.groups.add(group, bucket_of(ran, RUN_BUCKETS, run_edge));
         }
         if let Some(estimate) = traits.estimate {
             for group in traits.ratio_groups() {
                 let bucket = bucket_of(ran, RATIO_BUCKETS, |bucket| ratio_edge(bucket, estimate));
-                self.groups.entry(group).or_default().add(bucket, clock);
+                self.groups.add(group, bucket);
             }
         }
-        if self.groups.len() > MOST_GROUPS {
-            let mut met: Vec<u64> = self.groups.values().map(|memory| memory.met).collect();
-            met.sort_unstable();
-            // an eighth at once, so that this is rare; what was met last stays
-            let oldest = met.get(MOST_GROUPS / 8).copied().unwrap_or(0).min(clock - 1);
-            self.groups.retain(|_, memory| memory.met > oldest);
-        }
+        self.groups.forget_oldest();
     }
 
     /// What it says of a job.
@@ -388,6 +349,7 @@ impl Prediction {
 
 #[cfg(test)]
 mod tests {
+    use super::groups::{MOST_GROUPS, MOST_JOBS};
     use super::*;
 
     const MINUTE: Millis = 60_000;
@@ -455,13 +417,32 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_was_met_last_stays() {
         let mut predictor = Predictor::default();
-        for user in 0..20_000 {
+        let many = MOST_GROUPS as u64;
+        for user in 0..many {
             predictor.learn(&of(user, 1000), HOUR);
         }
-        assert!(predictor.groups.len() <= MOST_GROUPS);
+        assert!(predictor.groups.all().len() <= MOST_GROUPS);
         // who was met last is known, who was met first is not
-        assert!(predictor.predict(&of(19_999, 1000)).votes() == 1);
-        assert!(predictor.groups.values().all(|memory| memory.jobs <= MOST_JOBS));
+        assert_eq!(predictor.predict(&of(many - 1, 1000)).votes(), 1);
+        let first = predictor.predict(&of(0, 1000));
+        assert!(first.votes() != 1, "{}", first.votes());
+        assert!(predictor.groups.all().all(|memory| memory.jobs <= MOST_JOBS));
+    }
+
+    #[test]
+    fn what_is_kept_is_what_was_met_last() {
+        let mut predictor = Predictor::default();
+        for user in 0..100 {
+            predictor.learn(&of(user, 1000), HOUR);
+        }
+        let before = predictor.clone();
+        predictor.keep(before.groups());
+        assert_eq!(predictor, before);
+        predictor.keep(12);
+        assert_eq!((predictor.groups(), predictor.learned()), (12, 100));
+        // the groups of all jobs and of the latest people
+        assert_eq!(predictor.predict(&of(99, 1000)).votes(), 1);
+        assert_eq!(predictor.predict(&of(1, 1000)).votes(), 100);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::model::{Millis, ModelIx, NodeIx, Placement, Shape, Snapshot, ValueIx, WHOLE_GPU};
-use crate::place::{Part, Try, Want, place_some, room_in, undo};
-use crate::pool::{Choice, Groups, Pool};
+use crate::place::{Try, Want, by_size, place_some, redo, undo};
+use crate::pool::Pool;
 use crate::room::{Room, Rooms, View};
 use crate::work::{PieceIx, Work};
 
@@ -66,17 +66,45 @@ pub(crate) fn same_line(a: &[ModelIx], b: &[ModelIx]) -> bool {
     (a.is_empty() && b.is_empty()) || a.iter().any(|model| b.contains(model))
 }
 
-/// So many nodes more than there are replicas are looked at, those on which the first ends soonest.
-const SOONEST: usize = 128;
-
 /// What a reservation is made from.
 pub(crate) struct Site<'a> {
     pub snapshot: &'a Snapshot,
-    pub groups: &'a Groups,
     pub work: &'a Work,
     pub rooms: &'a mut Rooms,
     /// The rooms of the nodes were nothing of ours there.
     pub vacant: &'a mut Rooms,
+}
+
+/// When room comes free. First what ends as its owner said, at that instant; what nobody knows comes after all that: what was there before
+/// somebody began to wait, then the rest, as it started.
+///
+/// Who waits looks for the least of these in every cycle, and others take only what that leaves. So what was found once is
+/// still there in the next cycle, and as long as jobs end as they said they would, the start that was found comes no later.
+type When = (Millis, Millis);
+
+/// Where all of a want will be.
+struct Prospect {
+    when: When,
+    /// What has room now.
+    placed: Vec<Placement>,
+    /// What will have, in the order in which it was found.
+    later: Vec<(NodeIx, Shape)>,
+}
+
+/// When there is room for a replica, how much the node has free, and which it is.
+type Soonest = (When, Reverse<i64>, NodeIx);
+
+impl Prospect {
+    /// So many replicas are wanted, for so many there is room at some time.
+    fn add(&mut self, wanted: usize, each: Shape, found: Vec<Soonest>) {
+        if found.len() < wanted {
+            self.when = (Millis::MAX, Millis::MAX);
+        }
+        for (when, _, node) in found {
+            self.when = self.when.max(when);
+            self.later.push((node, each));
+        }
+    }
 }
 
 /// Where a job that cannot start now will wait: what has room now first, then the nodes that are free soonest. What is
@@ -88,143 +116,199 @@ pub(crate) fn reserve(
     job: usize,
     want: &Want,
 ) -> Option<Kept> {
-    let mut best = None;
+    let alone = want.parts.len() == 1;
+    let mut best: Option<((When, usize), Prospect)> = None;
     for choice in pool.choices(&want.largest()) {
         for domain in pool.domains(site.rooms, View::Soon, &want.largest(), choice) {
             let how = Try { pool, view: View::Now, choice, pin: domain };
-            if !could_hold(site.vacant, want, how, domain) {
-                continue;
-            }
-            let how = Try { view: View::Soon, ..how };
-            let fit = match want.parts.as_slice() {
-                [part] => room_in(site.rooms, part, how, domain) as usize,
-                _ => {
-                    let fit = place_some(site.rooms, want, how, domain);
-                    undo(site.rooms, want, View::Soon, &fit);
-                    fit.len()
-                }
+            let Some(empty) = could_hold(site.vacant, want, how, domain) else { continue };
+            let (how, asked) = (Try { view: View::Soon, ..how }, site.snapshot.jobs[job].queued_since);
+            let prospects = if alone {
+                vec![site.alone(want, how, domain, asked)]
+            } else {
+                // the first is the same in every cycle: it is left only for what is sooner
+                vec![site.as_if_empty(want, &empty, asked), site.by_size(want, how, domain, asked)]
             };
-            if best.is_none_or(|(most, _, _)| fit > most) {
-                best = Some((fit, choice, domain));
-            }
-        }
-    }
-    let (_, choice, domain) = best?;
-    let how = Try { pool, view: View::Soon, choice, pin: domain };
-    let placed = place_some(site.rooms, want, how, domain);
-    let mut start = Some(site.snapshot.now);
-    let mut taken: Vec<Portion> = Vec::new();
-    let mut used: BTreeMap<NodeIx, u32> = BTreeMap::new();
-    let done = |part: &Part| placed.iter().filter(|place| place.role == part.role).count();
-    let done: Vec<usize> = want.parts.iter().map(done).collect();
-    for place in placed {
-        *used.entry(place.node).or_default() += 1;
-        if let Some(part) = want.parts.iter().find(|part| part.role == place.role) {
-            taken.push((place.node, part.each, place.gpus));
-        }
-    }
-    for (part, done) in want.parts.iter().zip(done) {
-        let mut left = part.replicas.len().saturating_sub(done);
-        for (when, _, node) in site.soonest(pool, (choice, domain), &part.each, left, &used) {
-            let there = site.vacant.capacity(View::Now, node, &part.each, u32::MAX);
-            let here = used.entry(node).or_default();
-            for _ in 0..there.saturating_sub(*here) {
-                if left == 0 {
-                    break;
+            for prospect in prospects {
+                let rank = (prospect.when, if alone { prospect.later.len() } else { 0 });
+                if best.as_ref().is_none_or(|best| rank < best.0) {
+                    best = Some((rank, prospect));
                 }
-                left -= 1;
-                *here += 1;
-                start = start.filter(|_| when != Millis::MAX).map(|start| start.max(when));
-                let (each, gpus) = available(site.rooms.room(View::Soon, node), &part.each);
-                site.rooms.take(View::Soon, node, &each, &gpus);
-                taken.push((node, each, gpus));
             }
         }
+    }
+    let Prospect { when, placed, later } = best?.1;
+    redo(site.rooms, want, View::Soon, &placed);
+    let each =
+        |place: &Placement| want.parts.iter().find(|part| part.role == place.role).map(|part| part.each);
+    let placed = placed.into_iter().filter_map(|place| Some((place.node, each(&place)?, place.gpus)));
+    let mut taken: Vec<Portion> = placed.collect();
+    for (node, each) in later {
+        let (each, gpus) = available(site.rooms.room(View::Soon, node), &each);
+        site.rooms.take(View::Soon, node, &each, &gpus);
+        taken.push((node, each, gpus));
     }
     let mut nodes: Vec<NodeIx> = taken.iter().map(|(node, _, _)| *node).collect();
     nodes.sort_unstable();
     nodes.dedup();
+    let start = Some(when.0).filter(|start| *start != Millis::MAX);
     Some(Kept { job, models: line.to_vec(), start, nodes, placements: Vec::new(), taken })
 }
 
-/// Would all of it fit were nothing of ours there?
-fn could_hold(vacant: &mut Rooms, want: &Want, how: Try<'_>, domain: Option<ValueIx>) -> bool {
+/// Where all of it would be were nothing of ours there, if it fits then. (One role alone fits if there are nodes enough: where is not told.)
+fn could_hold(
+    vacant: &mut Rooms,
+    want: &Want,
+    how: Try<'_>,
+    domain: Option<ValueIx>,
+) -> Option<Vec<Placement>> {
     if let [part] = want.parts.as_slice() {
         let mut left = part.replicas.len();
-        return how.pool.nodes_in(&part.each, how.choice, domain).iter().any(|node| {
+        let mut nodes = how.pool.nodes_in(&part.each, how.choice, domain).iter();
+        let enough = nodes.any(|node| {
             left = left.saturating_sub(vacant.capacity(how.view, *node, &part.each, u32::MAX) as usize);
             left == 0
         });
+        return enough.then(Vec::new);
     }
     let placed = place_some(vacant, want, how, domain);
     undo(vacant, want, how.view, &placed);
-    placed.len() == want.total() as usize
+    (placed.len() == want.total() as usize).then_some(placed)
 }
 
 impl Site<'_> {
-    /// The nodes that have room for a replica soonest, in order: when, what they have free, which. At most as many as there are replicas.
+    /// Where the replicas of one role are soonest: those that have room now first.
+    fn alone(&mut self, want: &Want, how: Try<'_>, domain: Option<ValueIx>, asked: Millis) -> Prospect {
+        let placed = place_some(self.rooms, want, how, domain);
+        undo(self.rooms, want, how.view, &placed);
+        let mut prospect = Prospect { when: (self.snapshot.now, 0), placed, later: Vec::new() };
+        for part in &want.parts {
+            let mut given: BTreeMap<NodeIx, Vec<Shape>> = BTreeMap::new();
+            for place in &prospect.placed {
+                given.entry(place.node).or_default().push(part.each);
+            }
+            let left = part.replicas.len() - prospect.placed.len();
+            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
+            prospect.add(left, part.each, self.soonest(nodes, &part.each, left, &given, asked));
+        }
+        prospect
+    }
+
+    /// Where each role is soonest, the larger ones first: what is free for a smaller one is in their way.
+    fn by_size(&self, want: &Want, how: Try<'_>, domain: Option<ValueIx>, asked: Millis) -> Prospect {
+        let mut prospect = Prospect { when: (self.snapshot.now, 0), placed: Vec::new(), later: Vec::new() };
+        for part in by_size(want) {
+            let mut given: BTreeMap<NodeIx, Vec<Shape>> = BTreeMap::new();
+            for (node, each) in &prospect.later {
+                given.entry(*node).or_default().push(*each);
+            }
+            let left = part.replicas.len();
+            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
+            prospect.add(left, part.each, self.soonest(nodes, &part.each, left, &given, asked));
+        }
+        prospect
+    }
+
+    /// Where all of it would be if nothing of ours ran.
+    fn as_if_empty(&self, want: &Want, empty: &[Placement], asked: Millis) -> Prospect {
+        let mut prospect = Prospect { when: (self.snapshot.now, 0), placed: Vec::new(), later: Vec::new() };
+        let mut given: BTreeMap<NodeIx, Vec<Shape>> = BTreeMap::new();
+        for part in by_size(want) {
+            for place in empty.iter().filter(|place| place.role == part.role) {
+                let before = given.entry(place.node).or_default();
+                let when = self.ready(place.node, &part.each, 1, before, asked).first().copied();
+                before.push(part.each);
+                let found = when.map(|when| (when, Reverse(0), place.node));
+                prospect.add(1, part.each, found.into_iter().collect());
+            }
+        }
+        prospect
+    }
+
+    /// Where there is room soonest for so many replicas beside those that are given their place already, in order: when, what the node has
+    /// free, which. A node is there once for each replica that it gets.
     fn soonest(
         &self,
-        pool: &Pool,
-        (choice, domain): (Choice, Option<ValueIx>),
+        nodes: &[NodeIx],
         each: &Shape,
         replicas: usize,
-        used: &BTreeMap<NodeIx, u32>,
-    ) -> Vec<(Millis, Reverse<i64>, NodeIx)> {
-        let mut best = BinaryHeap::new();
+        given: &BTreeMap<NodeIx, Vec<Shape>>,
+        asked: Millis,
+    ) -> Vec<Soonest> {
+        let mut best: BinaryHeap<Soonest> = BinaryHeap::new();
         if replicas == 0 {
             return Vec::new();
         }
-        let groups = &pool.list(each, choice).groups;
-        let belongs = |node: &NodeIx| {
-            groups.binary_search(&self.groups.of[node.at()]).is_ok()
-                && (domain.is_none() || pool.value(*node) == domain)
-        };
-        // whatever is free has been given away: nothing comes before the first end on a node
-        let nodes = self.work.in_order_of_ends().filter(belongs);
-        let mut left = replicas.saturating_add(SOONEST);
+        let now = self.snapshot.now;
         for node in nodes {
-            let earliest = self.work.first_end[node.at()].max(self.snapshot.now);
-            let worst: Option<Millis> = best.peek().map(|(when, _, _)| *when);
-            if left == 0 || (best.len() >= replicas && worst.is_some_and(|worst| earliest > worst)) {
-                break;
-            }
-            let here = used.get(&node).copied().unwrap_or(0);
-            if self.vacant.capacity(View::Now, node, each, here.saturating_add(1)) <= here {
+            let given = given.get(node).map_or([].as_slice(), Vec::as_slice);
+            let earliest = if self.rooms.capacity(View::Soon, *node, each, 1) > 0 {
+                (now, 0)
+            } else {
+                self.when(Some(self.work.first_end[node.at()]).filter(|end| *end < Millis::MAX), asked, asked)
+            };
+            let full = |best: &BinaryHeap<Soonest>, when| {
+                best.len() >= replicas && best.peek().is_some_and(|worst| when > worst.0)
+            };
+            if full(&best, earliest) || beside(self.vacant.room(View::Now, *node), given, each, 1) == 0 {
                 continue;
             }
-            left -= 1;
-            let when = self.free_at(node, each).unwrap_or(Millis::MAX);
-            let amount = Reverse(self.rooms.amount(View::Soon, node, each));
-            best.push((when, amount, node));
-            if best.len() > replicas {
-                best.pop();
+            let amount = Reverse(self.rooms.amount(View::Soon, *node, each));
+            for when in self.ready(*node, each, replicas, given, asked) {
+                if full(&best, when) {
+                    break;
+                }
+                best.push((when, amount, *node));
+                if best.len() > replicas {
+                    best.pop();
+                }
             }
         }
         best.into_sorted_vec()
     }
 
-    /// When one replica fits on a node, if those on it end as they said; `None` if one that matters said nothing.
-    fn free_at(&self, node: NodeIx, each: &Shape) -> Option<Millis> {
-        let now = self.snapshot.now;
+    /// When one replica fits on a node, when two do, and so on.
+    fn ready(&self, node: NodeIx, each: &Shape, most: usize, given: &[Shape], asked: Millis) -> Vec<When> {
         let mut room = self.rooms.room(View::Soon, node).clone();
         let on = self.work.on_node[node.at()].iter().copied();
         let on = on.filter(|ix| self.work.pieces[*ix].alive && !self.work.pieces[*ix].promised);
-        let ends = on.filter_map(|ix| {
-            Some((self.work.end(self.snapshot, ix)?.max(now), self.work.pieces[ix].job, ix))
-        });
-        let mut ends: Vec<(Millis, usize, PieceIx)> = ends.collect();
+        let end = |ix: PieceIx| {
+            let piece = &self.work.pieces[ix];
+            (self.when(self.work.end(self.snapshot, ix), piece.started, asked), piece.job, ix)
+        };
+        let mut ends: Vec<(When, usize, PieceIx)> = on.map(end).collect();
         ends.sort_unstable();
-        for (end, _, ix) in ends {
+        let mut times = vec![(self.snapshot.now, 0); beside(&room, given, each, most)];
+        for (when, _, ix) in ends {
+            if times.len() >= most {
+                break;
+            }
             for spot in self.work.pieces[ix].spots.iter().filter(|spot| spot.node == node) {
                 room.add(&spot.each, &spot.gpus);
             }
-            if room.capacity(each, 1) > 0 {
-                return Some(end);
-            }
+            times.resize(beside(&room, given, each, most).max(times.len()), when);
         }
-        None
+        times
     }
+
+    /// When something ends that started then; for somebody who has waited since `asked`.
+    fn when(&self, end: Option<Millis>, started: Millis, asked: Millis) -> When {
+        end.map_or((Millis::MAX, started.max(asked)), |end| (end.max(self.snapshot.now), 0))
+    }
+}
+
+/// How many replicas fit beside those that are given, at most `most`.
+fn beside(room: &Room, given: &[Shape], each: &Shape, most: usize) -> usize {
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    if given.is_empty() {
+        return room.capacity(each, most) as usize;
+    }
+    let mut room = room.clone();
+    for shape in given {
+        let Some(gpus) = room.devices(shape) else { return 0 };
+        room.take(shape, &gpus);
+    }
+    room.capacity(each, most) as usize
 }
 
 /// As much of one replica's needs as a node has free.

@@ -123,6 +123,8 @@ fn what_is_waited_for_is_bounded() {
     assert!(!forecaster.remembers(0) && forecaster.remembers(69_999));
     let held = (0..70_000).filter(|who| forecaster.remembers(*who)).count();
     assert_eq!(held, 65_536);
+    forecaster.keep(10);
+    assert_eq!((forecaster.waiting(), forecaster.remembers(69_999)), (10, true));
     forecaster.forget(69_999);
     assert_eq!(forecaster.started(69_999, 5), None);
     assert_eq!(forecaster.starts(), 0);

@@ -20,7 +20,7 @@ pub enum Kind {
     Elasticflow,
     /// Time: a list of jobs of Helios.
     Helios,
-    /// Time: a cluster and jobs of one's own (YAML), through the engine itself.
+    /// Time: a cluster and jobs of one's own (YAML or CSV), through the engine itself.
     Jobs,
 }
 
@@ -44,16 +44,16 @@ pub struct Args {
     /// settings, such as order=sjf,placement=crater.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "workload", "nodes", "compare", "plot"])]
     pub recording: Option<PathBuf>,
-    /// The nodes: a file (openb), or how many (the others).
+    /// The nodes: a table (openb, jobs), or how many (all but openb). YAML of jobs may have them itself.
     #[arg(long, value_name = "FILE|N")]
     pub nodes: Option<String>,
     /// The list of tasks or jobs.
     #[arg(long, value_name = "FILE")]
     pub workload: Option<PathBuf>,
-    /// The policy to replay.
+    /// The policy to replay. For jobs: crater, or settings such as order=sjf,placement=crater.
     #[arg(long, default_value = "crater")]
     pub policy: String,
-    /// Replay each of these policies and print them side by side.
+    /// Replay each of these policies and print them side by side. Settings of one policy of jobs are joined by +.
     #[arg(long, value_delimiter = ',', value_name = "P1,P2,…", conflicts_with = "policy")]
     pub compare: Vec<String>,
     /// How to print; the program that mounts this has a flag of its own for it.

@@ -127,6 +127,11 @@ impl Table {
         self.records.iter().map(|record| Row { table: self, record })
     }
 
+    /// Is there such a column?
+    pub fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|have| have == column)
+    }
+
     /// The file it came from.
     pub fn file(&self) -> &Path {
         &self.file

@@ -81,7 +81,7 @@ fn revoked(plan: &Plan) -> u64 {
 }
 
 /// Settings with some of them changed: `order=sjf,consolidate=false`.
-fn changed(settings: Settings, changes: &str) -> Result<Settings, InputError> {
+pub(crate) fn changed(settings: Settings, changes: &str) -> Result<Settings, InputError> {
     let option = |what: String| InputError::in_option("--policy", what);
     let mut value = serde_json::to_value(settings).map_err(|error| option(error.to_string()))?;
     for change in changes.split(',') {

@@ -3,12 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::{Ground, MOVES, Move, SPARED_BY_SEARCH, Victim};
-use crate::model::{NodeIx, Placement};
+use crate::model::{Class, NodeIx, Placement};
 use crate::place::{Part, Try, Want, place, redo, undo};
 use crate::rights::{Claim, Loss};
 use crate::room::View;
-use crate::tree::{Counted, demand_of};
+use crate::tree::{Charge, Counted, Demand, Vertex, demand_of};
 use crate::work::PieceIx;
+
+/// What counts against limits for the time being.
+struct Guest {
+    leaf: Vertex,
+    demands: Vec<Demand>,
+    charge: Charge,
+    /// It is a job more.
+    enters: bool,
+}
 
 impl Ground<'_> {
     /// Restores every victim without whom the job can be placed too, so that none is left to spare.
@@ -110,14 +119,7 @@ impl Ground<'_> {
         if let (true, Some(first)) = (replicas > MOVES, must().next()) {
             return Err(first.piece);
         }
-        let request = &self.snapshot.jobs[claim.job].request;
-        let demands = demand_of(self.snapshot, request, placed);
-        let charge = crate::tree::Charge { inside: 0, best_effort: self.best_effort(claim) };
-        self.tree.add(claim.leaf, &demands, charge);
-        let enters = self.asker(claim).enters;
-        if enters {
-            self.tree.recount(claim.leaf, Counted::Not, Counted::Promised);
-        }
+        let mut guests = vec![self.let_in(claim.job, placed, self.asker(claim).enters)];
         let mut moves: Vec<Move> = Vec::new();
         let mut stuck = None;
         // gangs first: what is above one goes where it went
@@ -131,6 +133,9 @@ impl Ground<'_> {
                 stuck = Some(victim);
                 break;
             };
+            // the next one of its job counts beside it
+            let enters = !anchors.contains_key(&job) && self.work.asker(self.snapshot, self.tree, job).enters;
+            guests.push(self.let_in(job, &found.placements, enters));
             if let Some(first) = found.placements.first() {
                 anchors.entry(job).or_insert(first.node);
             }
@@ -139,15 +144,33 @@ impl Ground<'_> {
         for found in &moves {
             undo(self.rooms, &found.want, View::Soon, &found.placements);
         }
-        self.tree.remove(claim.leaf, &demands, charge);
-        if enters {
-            self.tree.recount(claim.leaf, Counted::Promised, Counted::Not);
-        }
+        guests.into_iter().rev().for_each(|guest| self.let_out(guest));
         stuck.map_or(Ok(moves), Err)
     }
 
-    /// Another place for an evicted piece, charged to the rooms; `anchor`: where the rest of its job is, if that has moved.
-    pub fn rehouse(&mut self, ix: PieceIx, anchor: Option<NodeIx>) -> Option<Move> {
+    /// Counts placements of a job against limits, for the time being.
+    fn let_in(&mut self, job: usize, placed: &[Placement], enters: bool) -> Guest {
+        let of = &self.snapshot.jobs[job];
+        let leaf = self.tree.leaf(of.account, of.user);
+        let demands = demand_of(self.snapshot, &of.request, placed);
+        let charge = Charge { inside: 0, best_effort: of.class == Class::BestEffort };
+        self.tree.add(leaf, &demands, charge);
+        if enters {
+            self.tree.recount(leaf, Counted::Not, Counted::Promised);
+        }
+        Guest { leaf, demands, charge, enters }
+    }
+
+    /// Undoes [`Ground::let_in`].
+    fn let_out(&mut self, guest: Guest) {
+        self.tree.remove(guest.leaf, &guest.demands, guest.charge);
+        if guest.enters {
+            self.tree.recount(guest.leaf, Counted::Promised, Counted::Not);
+        }
+    }
+
+    /// Another place for an evicted piece, charged to the rooms; `settled`: where the rest of its job is, if that has moved.
+    pub fn rehouse(&mut self, ix: PieceIx, settled: Option<NodeIx>) -> Option<Move> {
         let piece = &self.work.pieces[ix];
         let job = piece.job;
         let mut parts: Vec<Part> = Vec::new();
@@ -163,9 +186,10 @@ impl Ground<'_> {
         }
         let want = Want { parts };
         let pool = self.shapes.pool(job);
-        let anchor = anchor.or(self.work.has(job).anchor());
+        let anchor = settled.or(self.work.has(job).anchor());
         let pin = if pool.bound() { anchor.and_then(|node| pool.value(node)) } else { None };
-        let asker = self.work.asker(self.snapshot, self.tree, job);
+        let mut asker = self.work.asker(self.snapshot, self.tree, job);
+        asker.enters &= settled.is_none();
         for choice in pool.choices(&want.largest()) {
             let Ok(placements) = place(self.rooms, &want, Try { pool, view: View::Soon, choice, pin }) else {
                 continue;

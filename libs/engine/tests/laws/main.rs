@@ -3,6 +3,7 @@
 
 mod audit;
 mod cases;
+mod found;
 mod history;
 mod promises;
 mod remedies;

@@ -98,8 +98,8 @@ impl Sim {
         if at_once {
             snapshot.holdings.retain(|held| !held.going);
         }
-        // longer than any start protection, whose end is an event too
-        snapshot.now += if at_once { 100_000 } else { 1000 };
+        // longer than any start protection, and than any job was said to run: that these are over is an event too
+        snapshot.now += if at_once { 1_000_000 } else { 1000 };
         snapshot.cycle += 1;
         moved
     }

@@ -170,7 +170,7 @@ fn one() -> i64 {
 }
 
 /// What a replica needs.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Each {
     /// Cores.
@@ -243,6 +243,9 @@ pub struct JobSpec {
     /// Per replica.
     #[serde(default)]
     pub each: Each,
+    /// Instead of the three above: replicas of several kinds, in one gang.
+    #[serde(default)]
+    pub roles: Vec<RoleSpec>,
     /// Any of these.
     #[serde(default)]
     pub gpu_model: Vec<String>,
@@ -264,6 +267,22 @@ pub struct JobSpec {
     /// When it is submitted, in seconds; orders the jobs.
     #[serde(default)]
     pub submit: i64,
+}
+
+/// Replicas of one kind.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSpec {
+    /// Unique in the job.
+    pub name: String,
+    /// How many it wants.
+    #[serde(default = "one_replica")]
+    pub replicas: u32,
+    /// How many of them belong to the gang; all if left out.
+    pub min_replicas: Option<u32>,
+    /// Per replica.
+    #[serde(default)]
+    pub each: Each,
 }
 
 fn one_replica() -> u32 {

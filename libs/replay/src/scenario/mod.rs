@@ -3,6 +3,7 @@
 pub(crate) mod error;
 pub(crate) mod format;
 mod names;
+mod roles;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use crater_engine::usage::decay_all;
 use crater_engine::{
     Account, AccountIx, Amounts, Borrowed, Class, Grant, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node,
     NodeIx, Plan, Preemptible, Request, Revocation, Role, Settings, Shape, Snapshot, Topology, Usage,
-    ValueIx, WHOLE_GPU, valid_gpu,
+    ValueIx, WHOLE_GPU,
 };
 
 use super::error::Fault;
@@ -15,6 +15,7 @@ use super::format::{
     AccountSpec, ClassSpec, JobSpec, Mode, NodeSpec, Priority, Quantity, Scalar, Scenario, Step, Unit,
 };
 use super::names::Interned;
+use super::roles::roles;
 
 /// Milliseconds between two events, longer than any start protection.
 const BETWEEN_EVENTS: i64 = 3_600_000;
@@ -241,27 +242,16 @@ impl World {
                 None => return fault("priority", format!("there is no priority class {name}")),
             },
         };
-        let gpu = amount(spec.each.gpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.gpu"))?;
-        if !valid_gpu(gpu) {
-            return fault("each.gpu", "must be whole GPUs or a part of one".into());
-        }
-        let each = Shape {
-            cpu: amount(spec.each.cpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.cpu"))?,
-            memory: amount(spec.each.memory.as_ref(), Unit::Bytes, 0, &format!("{at}.each.memory"))?,
-            gpu,
-        };
-        let min = spec.min_replicas.unwrap_or(spec.replicas);
-        if spec.replicas == 0 || min == 0 || min > spec.replicas {
-            return fault("min_replicas", "needs 1 <= min_replicas <= replicas".into());
-        }
+        let roles = roles(spec, at)?;
+        let each = roles[0].each;
         let models = spec.gpu_model.iter().map(|model| ModelIx(self.models.add(model))).collect();
         let selector = spec.node_selector.iter().map(|(key, value)| self.label(key, value)).collect();
         let topology = spec.topology.as_ref().map(|topology| Topology {
             key: KeyIx(self.keys.add(&topology.key)),
             required: topology.mode == Mode::Required,
         });
-        let request =
-            Request { roles: vec![Role { each, replicas: spec.replicas, min }], models, selector, topology };
+        let replicas = roles[0].replicas;
+        let request = Request { roles, models, selector, topology };
         let submitted = self.snapshot.now + spec.submit * 1000;
         let job = JobIx(self.jobs.add(&spec.name));
         self.snapshot.jobs.push(Job {
@@ -282,7 +272,10 @@ impl World {
             request: Arc::new(request),
             ..Job::default()
         });
-        if spec.running_on.len() > spec.replicas as usize {
+        if !spec.roles.is_empty() && !spec.running_on.is_empty() {
+            return fault("running_on", "is for jobs with one role".into());
+        }
+        if spec.running_on.len() > replicas as usize {
             return fault("running_on", "has more nodes than the job has replicas".into());
         }
         for (replica, node) in (0u32..).zip(&spec.running_on) {
@@ -533,8 +526,11 @@ impl World {
             }
         }
         for (ix, job) in self.snapshot.jobs.iter().enumerate() {
-            let held = self.snapshot.holdings.iter().filter(|held| held.job.0 as usize == ix).count();
-            if held > 0 && held < job.request.roles[0].min as usize {
+            let held = self.snapshot.holdings.iter().filter(|held| held.job.0 as usize == ix);
+            let held: Vec<u16> = held.map(|held| held.role).collect();
+            let short =
+                |(role, of): (u16, &Role)| held.iter().filter(|of| **of == role).count() < of.min as usize;
+            if !held.is_empty() && (0..).zip(&job.request.roles).any(short) {
                 broken.push(format!("job {} runs below its minimum", self.jobs.names[ix]));
             }
         }
@@ -542,7 +538,12 @@ impl World {
     }
 }
 
-fn amount(quantity: Option<&Quantity>, unit: Unit, absent: i64, field: &str) -> Result<i64, Fault> {
+pub(super) fn amount(
+    quantity: Option<&Quantity>,
+    unit: Unit,
+    absent: i64,
+    field: &str,
+) -> Result<i64, Fault> {
     match quantity {
         None => Ok(absent),
         Some(quantity) => {

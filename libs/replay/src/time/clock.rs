@@ -98,7 +98,7 @@ pub(super) struct Fate {
 pub(super) struct Outcome {
     /// Of each job.
     pub fates: Vec<Fate>,
-    /// (instant, GPUs taken or given back).
+    /// (instant, milli-GPU taken or given back).
     pub held: Vec<(Millis, i64)>,
     /// Of each job, what it was told first of its start, where anything was.
     pub told: Vec<Option<Forecast>>,
@@ -148,7 +148,7 @@ pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: W
         while let Some((_, job)) = ends.first().copied().filter(|(end, _)| *end <= now) {
             ends.pop_first();
             pool.release(&places[job]);
-            held.push((now, -i64::from(workload.asked[job].gpus)));
+            held.push((now, -workload.asked[job].milli()));
             fates[job].end = Some(now);
             progress[job].running = false;
             if let Some(teller) = &mut teller {
@@ -180,7 +180,7 @@ pub(super) fn run_line(workload: &Workload, mut pool: Pool, line: Line, watch: W
             if let Some(teller) = &mut teller {
                 teller.started(*job, now);
             }
-            held.push((now, i64::from(workload.asked[*job].gpus)));
+            held.push((now, workload.asked[*job].milli()));
             ends.insert((now + workload.truth[*job].0, *job));
             false
         });
@@ -242,7 +242,7 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
             for job in ending.drain(..) {
                 fates[job].end = Some(now);
                 progress[job].running = false;
-                held.push((now, -i64::from(asked[job].gpus)));
+                held.push((now, -asked[job].milli()));
                 live.retain(|other| *other != job);
                 done += 1;
                 let view = View { now, gpus, asked, progress: &progress };
@@ -281,14 +281,14 @@ pub(super) fn run_packed(workload: &Workload, mut pool: Pool, mut who: Who<'_>, 
             let (state, seen, fate) = (&mut states[job], &mut progress[job], &mut fates[job]);
             if pool.place(asked[job].gpus, &mut room) {
                 if !seen.running {
-                    held.push((now, i64::from(asked[job].gpus)));
+                    held.push((now, asked[job].milli()));
                     if let Some(teller) = teller.as_mut().filter(|_| fate.first.is_none()) {
                         teller.started(job, now);
                     }
                     start(state, seen, fate, now, asked[job].restart);
                 }
             } else if seen.running {
-                held.push((now, -i64::from(asked[job].gpus)));
+                held.push((now, -asked[job].milli()));
                 seen.running = false;
                 seen.since = now;
                 seen.stopped += 1;

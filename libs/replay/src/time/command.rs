@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use crater_engine::Settings;
+
+use super::jobs::Cluster;
 use super::{ListFormat, Nodes, Policy, Replayed, Workload, load, replay, show};
 use crate::command::{Args, Output};
 use crate::input::{InputError, write_whole};
@@ -89,25 +92,61 @@ pub fn run(args: &Args, format: ListFormat, err: &mut dyn Write) -> Result<Strin
     finish(args, &replayed)
 }
 
+/// Settings by name: `crater` for those that a scheduler begins with, or SETTING=VALUE, several joined by commas or, where policies
+/// are listed, by plus signs.
+fn settings(policy: &str) -> Result<Settings, InputError> {
+    if policy == "crater" {
+        return Ok(Settings::default());
+    }
+    if !policy.contains('=') {
+        let what =
+            format!("{policy:?} is neither crater nor SETTING=VALUE, such as order=sjf+placement=crater");
+        return Err(InputError::in_option("--policy", what));
+    }
+    crate::recording::changed(Settings::default(), &policy.replace('+', ","))
+}
+
+fn cluster(args: &Args) -> Result<Cluster, InputError> {
+    match args.nodes.as_deref() {
+        None if args.time.gpus_per_node.is_some() => {
+            Err(InputError::in_option("--gpus-per-node", "needs --nodes N"))
+        }
+        None => Ok(Cluster::Within),
+        Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+            let Nodes { count, gpus_each } = nodes(args)?;
+            Ok(Cluster::Of(count, u16::try_from(gpus_each).unwrap_or(u16::MAX)))
+        }
+        Some(_) if args.time.gpus_per_node.is_some() => {
+            Err(InputError::in_option("--gpus-per-node", "stands in the table of nodes"))
+        }
+        Some(file) => Ok(Cluster::Table(file.into())),
+    }
+}
+
 /// Runs a cluster and jobs of one's own through the engine, and gives what to print.
 pub fn run_jobs(args: &Args, err: &mut dyn Write) -> Result<String, InputError> {
-    let option = InputError::in_option;
-    if args.policies() != ["crater"] {
-        return Err(option("--policy", "jobs are run by the scheduler's own policy, crater"));
-    }
-    if args.nodes.is_some() {
-        return Err(option("--nodes", "the nodes of jobs stand in the workload"));
+    let policies: Vec<(&str, Settings)> = args
+        .policies()
+        .into_iter()
+        .map(|name| Ok((name, settings(name)?)))
+        .collect::<Result<_, InputError>>()?;
+    if args.time.jobs_out.is_some() && policies.len() > 1 {
+        return Err(InputError::in_option("--jobs-out", "takes one policy"));
     }
     let restart = decimal("--restart-cost", args.time.restart_cost.as_ref())?.unwrap_or(super::RESTART);
-    let loaded = super::jobs::load(args.workload()?, restart)?;
-    let gpus = loaded.gpus;
-    let began = std::time::Instant::now();
-    let mut progress = Progress::new("crater", err);
-    let (workload, outcome) = super::jobs::run(loaded, &mut |done, all| progress.at(done, all))?;
-    progress.end();
-    let mut one = super::judged(&workload, outcome, "crater", gpus);
-    one.report.seconds = began.elapsed().as_secs_f64();
-    finish(args, &[one])
+    let loaded = super::jobs::load(args.workload()?, &cluster(args)?, restart)?;
+    let mut replayed = Vec::new();
+    for (name, settings) in policies {
+        let began = std::time::Instant::now();
+        let mut progress = Progress::new(name, err);
+        let watch = &mut |done, all| progress.at(done, all);
+        let (workload, outcome) = super::jobs::run(loaded.clone(), settings, watch)?;
+        progress.end();
+        let mut one = super::judged(&workload, outcome, name, loaded.gpus);
+        one.report.seconds = began.elapsed().as_secs_f64();
+        replayed.push(one);
+    }
+    finish(args, &replayed)
 }
 
 /// Writes the files that were asked for, and gives what to print.

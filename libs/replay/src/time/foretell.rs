@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crater_engine::Millis;
 use crater_engine::forecast::{Comer, Courses, Forecast, Forecaster, Load, Scene};
-use crater_engine::predict::{Predictor, Traits};
+use crater_engine::predict::{Prediction, Predictor, Traits};
 
 use super::clock::{Progress, View};
 use super::workload::Asked;
@@ -44,6 +44,7 @@ struct Runs {
     predictor: Predictor,
     /// How long a job runs from its start, and how much was known when that was found.
     fresh: Vec<Option<(u64, Courses)>>,
+    /// The longest that a job was seen to hold its GPUs.
     longest: Millis,
 }
 
@@ -70,18 +71,15 @@ impl Runs {
                 courses
             }
         };
-        courses.map(|left| left.min(self.longest.saturating_mul(LONGEST)))
+        let longest = self.longest.max(self.predictor.longest());
+        courses.map(|left| left.min(longest.saturating_mul(LONGEST)))
     }
 
     fn load(&mut self, asked: &Asked, before: Before, held: Millis) -> Load {
         let most = before.at_most.unwrap_or(Millis::MAX);
         let left = self.left(asked, before.job, held).map(|left| left.min(most));
-        Load { wants: milli(asked), left, seed: before.job as u64 }
+        Load { wants: asked.milli(), left, seed: before.job as u64 }
     }
-}
-
-fn milli(asked: &Asked) -> i64 {
-    i64::from(asked.gpus) * 1000
 }
 
 /// Tells, and remembers what it told.
@@ -113,7 +111,6 @@ impl Foreteller {
     pub fn ended(&mut self, asked: &Asked, ran: Millis) {
         let traits = self.runs.traits(asked);
         self.runs.predictor.learn(&traits, ran);
-        self.runs.longest = self.runs.longest.max(ran);
     }
 
     /// A job starts for the first time.
@@ -144,7 +141,7 @@ impl Foreteller {
         });
         let coming: Vec<Comer> = comers.collect();
         let held: i64 = running.iter().map(|load| load.wants).sum();
-        let wants = milli(&view.asked[job]);
+        let wants = view.asked[job].milli();
         let scene = Scene {
             free: i64::try_from(view.gpus).unwrap_or(i64::MAX / 1000) * 1000 - held,
             running: &running,
@@ -155,10 +152,25 @@ impl Foreteller {
             span: (view.now - from).max(1000),
             wants,
         };
-        let own = self.runs.left(&view.asked[job], job, 0);
-        let work = own[own.len() / 2].saturating_mul(wants);
-        let told = self.forecaster.tell(view.now, &scene.waits(), work);
+        self.tell_of(&scene, &view.asked[job], job, view.now);
+    }
+
+    /// Tells a job that came and has to wait in this scene.
+    pub fn tell_of(&mut self, scene: &Scene<'_>, asked: &Asked, job: usize, now: Millis) {
+        let own = self.runs.left(asked, job, 0);
+        let work = own[own.len() / 2].saturating_mul(asked.milli());
+        let told = self.forecaster.tell(now, &scene.waits(), work);
         self.forecaster.remember(job as u64, told);
         self.told[job] = Some(told);
+    }
+
+    /// How much longer a job is thought to hold its GPUs after so long.
+    pub fn left(&mut self, asked: &Asked, job: usize, held: Millis) -> Courses {
+        self.runs.left(asked, job, held)
+    }
+
+    /// How long a job is thought to run.
+    pub fn prediction(&self, asked: &Asked) -> Prediction {
+        self.runs.predictor.predict(&self.runs.traits(asked))
     }
 }

@@ -51,7 +51,7 @@ pub struct Replayed {
     pub jobs: Vec<JobRow>,
     /// (submission, first start, end) of each job that ended, in milliseconds, and its GPUs.
     pub spans: Vec<(Millis, Millis, Millis, u32)>,
-    /// (instant, GPUs taken or given back), in any order.
+    /// (instant, milli-GPU taken or given back), in any order.
     pub held: Vec<(Millis, i64)>,
 }
 

@@ -156,7 +156,7 @@ fn waiting(one: &Replayed) -> Vec<(f64, f64)> {
 }
 
 fn in_use(one: &Replayed) -> Vec<(f64, f64)> {
-    running_sum(one.held.clone(), 100.0 / one.report.gpus.max(1) as f64)
+    running_sum(one.held.clone(), 0.1 / one.report.gpus.max(1) as f64)
 }
 
 fn spread(one: &Replayed) -> Vec<(f64, f64)> {

@@ -1,7 +1,7 @@
 //! What a list of jobs says: what an owner asked for, and, apart from it, how long the job really runs.
 
-use crater_engine::Millis;
 use crater_engine::predict::{Traits, fingerprint};
+use crater_engine::{Millis, WHOLE_GPU};
 
 /// What a scheduler may know of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Milli-GPU.
+    pub(super) fn milli(&self) -> i64 {
+        i64::from(self.gpus) * WHOLE_GPU
+    }
+
     /// What a predictor may go by; without the owner's estimate.
     pub(super) fn traits(&self) -> Traits {
         let name = |text: &Option<String>| text.as_deref().map(fingerprint);
@@ -32,7 +37,7 @@ impl Asked {
             user: name(&self.user),
             stem: name(&self.stem),
             kind: name(&self.kind),
-            gpu: i64::from(self.gpus) * 1000,
+            gpu: self.milli(),
             estimate: None,
         }
     }

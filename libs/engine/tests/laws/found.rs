@@ -1,0 +1,111 @@
+//! Worlds in which a law was once broken, each with its story.
+
+use std::sync::Arc;
+
+use crater_engine::{
+    Account, AccountIx, Amounts, Job, ModelIx, Node, Queueing, Request, Role, Settings, Shape, Snapshot,
+};
+
+use crate::cases::{Case, Event, GI};
+use crate::sim::Sim;
+
+fn node(cores: i64, gpus: u16, model: u32) -> Node {
+    Node {
+        cpu: cores * 1000,
+        memory: 64 * GI,
+        gpus,
+        model: (gpus > 0).then_some(ModelIx(model)),
+        open: true,
+        ..Node::default()
+    }
+}
+
+fn gpus(guaranteed: Option<i64>, limit: Option<i64>, parent: Option<u32>) -> Account {
+    let amounts = |gpu: Option<i64>| Amounts { gpu: gpu.map(|gpu| gpu * 1000), ..Amounts::default() };
+    Account {
+        guaranteed: amounts(guaranteed),
+        limit: amounts(limit),
+        parent: parent.map(AccountIx),
+        ..Account::default()
+    }
+}
+
+/// Roles as (milli-GPU, most, least).
+fn job(account: u32, roles: &[(i64, u32, u32)]) -> Job {
+    let role = |(gpu, replicas, min): &(i64, u32, u32)| Role {
+        each: Shape { cpu: 100, memory: GI, gpu: *gpu },
+        replicas: *replicas,
+        min: *min,
+    };
+    let roles = roles.iter().map(role).collect();
+    Job {
+        account: AccountIx(account),
+        request: Arc::new(Request { roles, ..Request::default() }),
+        ..Job::default()
+    }
+}
+
+/// Plays a story, and then so many cycles until nothing moves.
+fn comes_to_rest(start: Snapshot, jobs: Vec<Job>, events: Vec<Event>) -> Sim {
+    let mut sim = Sim::new(&Case { start, jobs, events: Vec::new() });
+    for event in events {
+        sim.happen(&event);
+        sim.decide();
+        sim.carry_out(false);
+    }
+    sim.happen(&Event::Release);
+    sim.happen(&Event::Wait(100_000));
+    for _ in 0..12 {
+        sim.decide();
+        if !sim.carry_out(true) {
+            return sim;
+        }
+    }
+    panic!("it does not come to rest");
+}
+
+// the surplus of a job that had to move was promised its new place beyond the limit: it could not start there, and took it back from whom it had moved for
+#[test]
+fn who_must_move_takes_all_of_its_job_within_its_limits() {
+    use Event::*;
+    let start = Snapshot {
+        models: 2,
+        nodes: vec![node(4, 3, 1), node(4, 0, 0), node(4, 2, 0), node(4, 4, 1)],
+        accounts: vec![gpus(None, Some(5), None), Account { weight: 2, ..gpus(Some(1), None, Some(0)) }],
+        settings: Settings { order: Queueing::Sjf, ..Settings::default() },
+        ..Snapshot::default()
+    };
+    let jobs = vec![
+        job(0, &[(1000, 3, 2)]),
+        job(0, &[(500, 3, 3)]),
+        job(0, &[(1000, 2, 2)]),
+        job(1, &[(1000, 2, 2), (500, 4, 2)]),
+        job(0, &[(2000, 1, 1)]),
+        job(0, &[(2000, 1, 1)]),
+        job(0, &[(0, 1, 1)]),
+    ];
+    comes_to_rest(
+        start,
+        jobs,
+        vec![
+            Submit,
+            Toggle(1),
+            Wait(17710),
+            Submit,
+            Submit,
+            Wait(31542),
+            Release,
+            Submit,
+            Submit,
+            Submit,
+            Wait(11561),
+            Wait(11436),
+            Die(12),
+            Submit,
+            Wait(114899),
+            Release,
+            Release,
+            Finish(17),
+        ],
+    );
+}

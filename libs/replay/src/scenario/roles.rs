@@ -1,0 +1,44 @@
+//! What a job asks for: the roles of its gang.
+
+use crater_engine::{Role, Shape, valid_gpu};
+
+use super::error::Fault;
+use super::format::{Each, JobSpec, Unit};
+use super::world::amount;
+
+/// Its roles, or the one that it has.
+pub(super) fn roles(spec: &JobSpec, at: &str) -> Result<Vec<Role>, Fault> {
+    if spec.roles.is_empty() {
+        return Ok(vec![role(spec.replicas, spec.min_replicas, &spec.each, at)?]);
+    }
+    if spec.replicas != 1 || spec.min_replicas.is_some() || spec.each != Each::default() {
+        let why = "replicas, min_replicas and each stand in the roles, or there are none";
+        return Err(Fault::new(format!("{at}.roles"), why));
+    }
+    let mut roles = Vec::new();
+    for (i, one) in spec.roles.iter().enumerate() {
+        let at = format!("{at}.roles[{i}]");
+        if spec.roles.iter().take(i).any(|other| other.name == one.name) {
+            return Err(Fault::new(format!("{at}.name"), format!("role {} is there twice", one.name)));
+        }
+        roles.push(role(one.replicas, one.min_replicas, &one.each, &at)?);
+    }
+    Ok(roles)
+}
+
+fn role(replicas: u32, min: Option<u32>, each: &Each, at: &str) -> Result<Role, Fault> {
+    let gpu = amount(each.gpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.gpu"))?;
+    if !valid_gpu(gpu) {
+        return Err(Fault::new(format!("{at}.each.gpu"), "must be whole GPUs or a part of one"));
+    }
+    let each = Shape {
+        cpu: amount(each.cpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.cpu"))?,
+        memory: amount(each.memory.as_ref(), Unit::Bytes, 0, &format!("{at}.each.memory"))?,
+        gpu,
+    };
+    let min = min.unwrap_or(replicas);
+    if replicas == 0 || min == 0 || min > replicas {
+        return Err(Fault::new(format!("{at}.min_replicas"), "needs 1 <= min_replicas <= replicas"));
+    }
+    Ok(Role { each, replicas, min })
+}
