@@ -250,10 +250,13 @@ impl Site<'_> {
             let full = |best: &BinaryHeap<Soonest>, when| {
                 best.len() >= replicas && best.peek().is_some_and(|worst| when > worst.0)
             };
-            if full(&best, earliest) || beside(self.vacant.room(View::Now, *node), given, each, 1) == 0 {
+            let amount = Reverse(self.rooms.amount(View::Soon, *node, each));
+            // it would have to be better than the worst of those that are enough
+            let worse =
+                best.len() >= replicas && best.peek().is_some_and(|worst| (earliest, amount, *node) > *worst);
+            if worse || beside(self.vacant.room(View::Now, *node), given, each, 1) == 0 {
                 continue;
             }
-            let amount = Reverse(self.rooms.amount(View::Soon, *node, each));
             for when in self.ready(*node, each, replicas, given, asked) {
                 if full(&best, when) {
                     break;
