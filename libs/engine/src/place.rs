@@ -206,7 +206,7 @@ pub(crate) fn room_for(rooms: &Rooms, each: &Shape, most: u32, how: Try<'_>) -> 
 }
 
 /// How many replicas of a part find room in one domain, each node by itself; at most all.
-pub(crate) fn room_in(rooms: &Rooms, part: &Part, how: Try<'_>, domain: Option<ValueIx>) -> u32 {
+fn room_in(rooms: &Rooms, part: &Part, how: Try<'_>, domain: Option<ValueIx>) -> u32 {
     let all = u32::try_from(part.replicas.len()).unwrap_or(u32::MAX);
     if tightest(rooms, &part.each, all, how, domain).is_some() {
         return all;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::model::{Millis, ModelIx, NodeIx, Placement, Shape, Snapshot, ValueIx, WHOLE_GPU};
 use crate::place::{Try, Want, by_size, place_some, redo, undo};
-use crate::pool::{Groups, Pool};
+use crate::pool::Pool;
 use crate::room::{Room, Rooms, View};
 use crate::work::{PieceIx, Work};
 
@@ -66,13 +66,9 @@ pub(crate) fn same_line(a: &[ModelIx], b: &[ModelIx]) -> bool {
     (a.is_empty() && b.is_empty()) || a.iter().any(|model| b.contains(model))
 }
 
-/// So many nodes more than there are replicas are looked at, those on which the first ends soonest.
-const SOONEST: usize = 128;
-
 /// What a reservation is made from.
 pub(crate) struct Site<'a> {
     pub snapshot: &'a Snapshot,
-    pub groups: &'a Groups,
     pub work: &'a Work,
     pub rooms: &'a mut Rooms,
     /// The rooms of the nodes were nothing of ours there.
@@ -192,15 +188,8 @@ impl Site<'_> {
                 given.entry(place.node).or_default().push(part.each);
             }
             let left = part.replicas.len() - prospect.placed.len();
-            let groups = &how.pool.list(&part.each, how.choice).groups;
-            let belongs = |node: &NodeIx| {
-                groups.binary_search(&self.groups.of[node.at()]).is_ok()
-                    && (domain.is_none() || how.pool.value(*node) == domain)
-            };
-            // whatever is free is given away: nothing comes before the first end on a node
-            let nodes = self.work.in_order_of_ends().filter(belongs);
-            let found = self.soonest(nodes, true, &part.each, left, &given, asked);
-            prospect.add(left, part.each, found);
+            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
+            prospect.add(left, part.each, self.soonest(nodes, &part.each, left, &given, asked));
         }
         prospect
     }
@@ -214,9 +203,8 @@ impl Site<'_> {
                 given.entry(*node).or_default().push(*each);
             }
             let left = part.replicas.len();
-            let nodes = how.pool.nodes_in(&part.each, how.choice, domain).iter().copied();
-            let found = self.soonest(nodes, false, &part.each, left, &given, asked);
-            prospect.add(left, part.each, found);
+            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
+            prospect.add(left, part.each, self.soonest(nodes, &part.each, left, &given, asked));
         }
         prospect
     }
@@ -238,12 +226,10 @@ impl Site<'_> {
     }
 
     /// Where there is room soonest for so many replicas beside those that are given their place already, in order: when, what the node has
-    /// free, which. A node is there once for each replica that it gets. `ordered`: the nodes come in order of their first end, and have no room
-    /// before that.
+    /// free, which. A node is there once for each replica that it gets.
     fn soonest(
         &self,
-        nodes: impl Iterator<Item = NodeIx>,
-        ordered: bool,
+        nodes: &[NodeIx],
         each: &Shape,
         replicas: usize,
         given: &BTreeMap<NodeIx, Vec<Shape>>,
@@ -254,10 +240,9 @@ impl Site<'_> {
             return Vec::new();
         }
         let now = self.snapshot.now;
-        let mut left = if ordered { replicas.saturating_add(SOONEST) } else { usize::MAX };
         for node in nodes {
-            let given = given.get(&node).map_or([].as_slice(), Vec::as_slice);
-            let earliest = if !ordered && self.rooms.capacity(View::Soon, node, each, 1) > 0 {
+            let given = given.get(node).map_or([].as_slice(), Vec::as_slice);
+            let earliest = if self.rooms.capacity(View::Soon, *node, each, 1) > 0 {
                 (now, 0)
             } else {
                 self.when(Some(self.work.first_end[node.at()]).filter(|end| *end < Millis::MAX), asked, asked)
@@ -265,19 +250,18 @@ impl Site<'_> {
             let full = |best: &BinaryHeap<Soonest>, when| {
                 best.len() >= replicas && best.peek().is_some_and(|worst| when > worst.0)
             };
-            if left == 0 || (ordered && full(&best, earliest)) {
-                break;
-            }
-            if full(&best, earliest) || beside(self.vacant.room(View::Now, node), given, each, 1) == 0 {
+            let amount = Reverse(self.rooms.amount(View::Soon, *node, each));
+            // it would have to be better than the worst of those that are enough
+            let worse =
+                best.len() >= replicas && best.peek().is_some_and(|worst| (earliest, amount, *node) > *worst);
+            if worse || beside(self.vacant.room(View::Now, *node), given, each, 1) == 0 {
                 continue;
             }
-            left -= 1;
-            let amount = Reverse(self.rooms.amount(View::Soon, node, each));
-            for when in self.ready(node, each, replicas, given, asked) {
+            for when in self.ready(*node, each, replicas, given, asked) {
                 if full(&best, when) {
                     break;
                 }
-                best.push((when, amount, node));
+                best.push((when, amount, *node));
                 if best.len() > replicas {
                     best.pop();
                 }

@@ -7,7 +7,7 @@ mod promise;
 mod wants;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::model::{Class, Holding, Millis, ModelIx, NodeIx, Placement, Preemptible, Shape, Snapshot};
 use crate::room::{Rooms, View};
@@ -69,8 +69,6 @@ pub(crate) struct Work {
     pub going_on: Vec<u32>,
     /// When the first of those on a node ends, by what their owners said; no later than that.
     pub first_end: Vec<Millis>,
-    /// The nodes in order of that; made when it is first asked for.
-    ends: Option<BTreeSet<(Millis, NodeIx)>>,
     /// Pieces for which room is kept.
     pub promised: Vec<PieceIx>,
     /// How many jobs hold something that stays.
@@ -162,27 +160,7 @@ impl Work {
 
     fn settle_first_end(&mut self, snapshot: &Snapshot, node: NodeIx) {
         let ends = self.on_node[node.at()].iter().filter_map(|ix| self.end(snapshot, *ix));
-        let first = ends.min().unwrap_or(Millis::MAX);
-        self.set_first_end(node, first);
-    }
-
-    fn set_first_end(&mut self, node: NodeIx, end: Millis) {
-        let old = std::mem::replace(&mut self.first_end[node.at()], end);
-        if let Some(ends) = self.ends.as_mut().filter(|_| old != end) {
-            ends.remove(&(old, node));
-            ends.insert((end, node));
-        }
-    }
-
-    /// Makes the order in which nodes come free, for [`Work::in_order_of_ends`].
-    pub fn order_ends(&mut self) {
-        let nodes = (0..self.first_end.len()).map(NodeIx::of);
-        self.ends.get_or_insert_with(|| nodes.map(|node| (self.first_end[node.at()], node)).collect());
-    }
-
-    /// All nodes on which something ends, in order of [`Work::first_end`]; none before [`Work::order_ends`].
-    pub fn in_order_of_ends(&self) -> impl Iterator<Item = NodeIx> + '_ {
-        self.ends.iter().flatten().map(|(_, node)| *node)
+        self.first_end[node.at()] = ends.min().unwrap_or(Millis::MAX);
     }
 
     /// When a piece ends, by what its owner said.

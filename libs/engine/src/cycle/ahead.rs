@@ -156,9 +156,7 @@ impl Cycle<'_> {
             }
             None if !full => {
                 let vacant = self.vacant.rooms(self.s, self.shapes);
-                self.work.order_ends();
-                let groups = &self.shapes.groups;
-                let mut site = Site { snapshot: self.s, groups, work: self.work, rooms: self.rooms, vacant };
+                let mut site = Site { snapshot: self.s, work: self.work, rooms: self.rooms, vacant };
                 if let Some(mut kept) = reserve(&mut site, pool, &models, job, &want) {
                     kept.start = None;
                     self.unknown += 1;

@@ -189,9 +189,7 @@ impl Cycle<'_> {
             return;
         }
         let vacant = self.vacant.rooms(self.s, self.shapes);
-        self.work.order_ends();
-        let groups = &self.shapes.groups;
-        let mut site = Site { snapshot: self.s, groups, work: self.work, rooms: self.rooms, vacant };
+        let mut site = Site { snapshot: self.s, work: self.work, rooms: self.rooms, vacant };
         self.kept.extend(reserve(&mut site, pool, line, job, &want));
     }
 }

@@ -56,7 +56,8 @@ impl Work {
         let end = of.expected_ms.map_or(Millis::MAX, |runs| started.saturating_add(runs));
         for node in nodes_of(&spots) {
             self.on_node[node.at()].push(ix);
-            self.set_first_end(node, end.min(self.first_end[node.at()]));
+            let first = &mut self.first_end[node.at()];
+            *first = end.min(*first);
         }
         self.surplus_in[leaf] += u32::from(surplus);
         if promised {
