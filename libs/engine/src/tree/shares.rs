@@ -13,7 +13,7 @@ impl Tree {
     pub fn uncovered(&self, vertex: Vertex) -> Reach {
         let entry = &self.entries[vertex];
         let left = |r: usize| entry.guaranteed.0[r].map(|promised| promised - entry.inside[r]);
-        let models = (MODELS..self.capacity.len()).map(|r| left(GPU).or(left(r)).unwrap_or(0));
+        let models = (MODELS..MODELS + self.models).map(|r| left(GPU).or(left(r)).unwrap_or(0));
         // where no cpu is named, other names cover cpu work without bound
         let cpu = if entry.promises { left(CPU).unwrap_or(i64::MAX) } else { 0 };
         Reach { models: models.collect(), cpu }
@@ -39,7 +39,10 @@ impl Tree {
     /// resource; of one model alone, if one is given.
     pub fn share_without(&self, vertex: Vertex, least: &[i64], model: Option<usize>) -> i64 {
         let entry = &self.entries[vertex];
-        let counts = |r: &usize| *r != GPU && (*r < MODELS || model.is_none_or(|model| *r == MODELS + model));
+        let counts = |r: &usize| {
+            let is_model = (MODELS..MODELS + self.models).contains(r);
+            *r != GPU && (!is_model || model.is_none_or(|model| *r == MODELS + model))
+        };
         let shares = (0..self.capacity.len()).filter(counts).map(|r| {
             let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
             let left = i128::from(entry.borrowed[r] - least[r]);
@@ -51,7 +54,7 @@ impl Tree {
     /// Lessens `least` to what a piece asks for, resource by resource.
     pub fn lessen(&self, least: &mut [i64], demands: &[Demand]) {
         for (r, least) in least.iter_mut().enumerate() {
-            *least = (*least).min(sum(demands, r));
+            *least = (*least).min(sum(demands, r, self.models));
         }
     }
 
@@ -68,9 +71,9 @@ impl Tree {
     /// The same, of the resources alone that `of` asks for.
     pub fn share_of(&self, vertex: Vertex, demands: &[Demand], sign: i64, of: &[Demand]) -> i64 {
         let entry = &self.entries[vertex];
-        let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r) > 0);
+        let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r, self.models) > 0);
         let shares = kinds.map(|r| {
-            let used = i128::from(entry.borrowed[r] + sign * sum(demands, r));
+            let used = i128::from(entry.borrowed[r] + sign * sum(demands, r, self.models));
             let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
             i64::try_from(used * SHARE / weight).unwrap_or(i64::MAX)
         });
@@ -85,7 +88,7 @@ impl Tree {
 
     pub(super) fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {
         let shares = (0..self.capacity.len()).filter(|r| *r != GPU).filter_map(|r| {
-            let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r) };
+            let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r, self.models) };
             if used == 0 {
                 return None;
             }
