@@ -15,7 +15,11 @@ const NODES: u32 = 10_000;
 const WAITING: u32 = 100_000;
 
 fn request(gpus: i64) -> Arc<Request> {
-    let role = Role { each: Shape { cpu: 4000, memory: 1 << 30, gpu: gpus * 1000 }, replicas: 1, min: 1 };
+    let role = Role {
+        each: Shape { cpu: 4000, memory: 1 << 30, gpu: gpus * 1000, ..Shape::default() },
+        replicas: 1,
+        min: 1,
+    };
     Arc::new(Request { roles: vec![role], ..Request::default() })
 }
 
@@ -40,7 +44,7 @@ fn snapshot() -> Snapshot {
         role: 0,
         replica: 0,
         node: NodeIx(n),
-        each: Shape { cpu: 4000, memory: 1 << 30, gpu: 8000 },
+        each: Shape { cpu: 4000, memory: 1 << 30, gpu: 8000, ..Shape::default() },
         gpus: (0..8).map(|device| (device, 1000)).collect(),
         started: 0,
         going: false,

@@ -31,7 +31,7 @@ pub(crate) struct Ahead {
     bookings: Vec<Booking>,
     on_node: BTreeMap<NodeIx, Vec<Booked>>,
     /// What the rooms are charged with: what may not be used by who never ends, or ends later than was asked for.
-    charged: BTreeMap<NodeIx, Dent>,
+    charged: BTreeMap<NodeIx, Vec<Dent>>,
 }
 
 /// What bookings stand on.
@@ -62,27 +62,28 @@ impl Ahead {
         let profile = self.profile(ground, rooms);
         let dents: BTreeMap<NodeIx, _> = nodes.map(|node| (node, profile.dent(node, until))).collect();
         self.discharge(rooms);
-        for (node, (each, gpus)) in &dents {
-            rooms.take(View::Soon, *node, each, gpus);
-        }
         self.charged = dents;
+        self.charge_again(rooms);
     }
 
     /// What is free is there for everybody.
     pub fn discharge(&mut self, rooms: &mut Rooms) {
-        for (node, (each, gpus)) in std::mem::take(&mut self.charged) {
-            rooms.give(View::Soon, node, &each, &gpus);
-        }
+        self.lend(rooms);
+        self.charged.clear();
     }
 
     /// In thought, nothing is kept for anybody.
     pub fn lend(&self, rooms: &mut Rooms) {
-        self.charged.iter().for_each(|(node, (each, gpus))| rooms.give(View::Soon, *node, each, gpus));
+        for (node, (each, gpus)) in each_dent(&self.charged) {
+            rooms.give(View::Soon, node, each, gpus);
+        }
     }
 
     /// Undoes [`Ahead::lend`].
     pub fn charge_again(&self, rooms: &mut Rooms) {
-        self.charged.iter().for_each(|(node, (each, gpus))| rooms.take(View::Soon, *node, each, gpus));
+        for (node, (each, gpus)) in each_dent(&self.charged) {
+            rooms.take(View::Soon, node, each, gpus);
+        }
     }
 
     /// Books a place at the end of the order, or (in its turn) behind those whose turn was before.
@@ -122,6 +123,10 @@ impl Ahead {
         }
         (own, lifted)
     }
+}
+
+fn each_dent(charged: &BTreeMap<NodeIx, Vec<Dent>>) -> impl Iterator<Item = (NodeIx, &Dent)> {
+    charged.iter().flat_map(|(node, dents)| dents.iter().map(|dent| (*node, dent)))
 }
 
 impl Booking {

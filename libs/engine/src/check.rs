@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Amounts, Hold, Holding, Job, JobIx, Placement, Request, Reservation, Shape, Snapshot, WHOLE_GPU,
+    Amounts, Extended, Hold, Holding, Job, JobIx, Placement, Request, Reservation, Shape, Snapshot, WHOLE_GPU,
 };
 use crate::usage::Borrowed;
 
@@ -139,6 +139,10 @@ impl Snapshot {
             if node.bad_gpus.iter().chain(node.others_gpus.iter().map(|(d, _)| d)).any(|d| *d >= node.gpus) {
                 return Err(out("nodes", i, "bad_gpus or others_gpus"));
             }
+            let named = node.extended.iter().chain(&node.others_extended);
+            if named.clone().any(|(name, _)| name.0 >= self.extended) {
+                return Err(out("nodes", i, "extended or others_extended"));
+            }
             if node.others_gpus.iter().any(|(_, milli)| *milli < 0) {
                 return Err(invalid("nodes", i, "others_gpus", "must not be negative"));
             }
@@ -148,10 +152,13 @@ impl Snapshot {
 
     fn check_amounts(&self, list: &'static str, i: usize, amounts: &Amounts) -> Result<(), SnapshotError> {
         let plain = [amounts.cpu, amounts.memory, amounts.gpu, amounts.jobs];
-        if plain.iter().flatten().chain(amounts.gpu_models.iter().map(|(_, n)| n)).any(|n| *n < 0) {
+        let models = amounts.gpu_models.iter().map(|(_, n)| n);
+        let named = amounts.extended.iter().map(|(_, n)| n);
+        if plain.iter().flatten().chain(models).chain(named).any(|n| *n < 0) {
             return Err(invalid(list, i, "guaranteed or limit", "must not be negative"));
         }
-        if amounts.gpu_models.iter().any(|(m, _)| m.0 >= self.models) {
+        let unknown = amounts.extended.iter().any(|(name, _)| name.0 >= self.extended);
+        if unknown || amounts.gpu_models.iter().any(|(m, _)| m.0 >= self.models) {
             return Err(out(list, i, "guaranteed or limit"));
         }
         Ok(())
@@ -211,6 +218,18 @@ impl Snapshot {
                 ));
             }
         }
+        let named = || request.roles.iter().flat_map(|role| role.each.extended.iter());
+        if named().any(|(name, _)| name.0 >= self.extended) {
+            return Err(out("jobs", i, "request.roles.each.extended"));
+        }
+        if Extended::new(named().map(|(name, _)| (name, 1))).is_none() {
+            return Err(invalid(
+                "jobs",
+                i,
+                "request.roles.each.extended",
+                "all roles together name at most four",
+            ));
+        }
         if request.roles.iter().all(|role| role.min == 0) {
             return Err(invalid("jobs", i, "request.roles", "the gang must have at least one replica"));
         }
@@ -229,6 +248,9 @@ impl Snapshot {
         }
         if held.gpus.iter().any(|(device, _)| *device >= node.gpus) {
             return Err(out("holdings", i, "gpus"));
+        }
+        if held.each.extended.iter().any(|(name, _)| name.0 >= self.extended) {
+            return Err(out("holdings", i, "each.extended"));
         }
         if held.each.cpu < 0 || held.each.memory < 0 || held.gpus.iter().any(|(_, milli)| *milli < 0) {
             return Err(invalid("holdings", i, "each", "must not be negative"));

@@ -76,6 +76,8 @@ pub enum Change {
     User(UserIx, User),
     /// There are so many GPU models. All is derived anew.
     Models(u32),
+    /// There are so many names of devices. All is derived anew.
+    Extended(u32),
     /// An administrator turned something. All is derived anew.
     Settings(Settings),
 }
@@ -239,6 +241,14 @@ impl Engine {
                     return Err(invalid("snapshot", 0, "models", "models do not become fewer"));
                 }
                 s.models = models;
+                self.stale = true;
+            }
+            Change::Extended(names) => {
+                let s = self.world.s.to_mut();
+                if names < s.extended {
+                    return Err(invalid("snapshot", 0, "extended", "names do not become fewer"));
+                }
+                s.extended = names;
                 self.stale = true;
             }
             Change::Settings(settings) => {

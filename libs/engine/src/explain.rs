@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{JobIx, NodeIx, Shape, Snapshot, WHOLE_GPU};
+use crate::model::{ExtendedIx, JobIx, NodeIx, Shape, Snapshot, WHOLE_GPU};
 use crate::place::{Misfit, Part, Try, Want, holds, place, room_for, undo};
 use crate::pool::{Choice, Pool};
 use crate::reason::{Reason, Resource};
@@ -84,12 +84,18 @@ pub(crate) fn short_of(
         [only] => Resource::GpuModel(*only),
         _ => Resource::Gpu,
     };
-    let without = [
+    let by_name = each.extended.iter().map(|(name, count)| {
+        let shape = Shape { extended: each.extended.without(name), ..each };
+        (count, shape, Resource::Extended(name))
+    });
+    let plain = [
         (each.gpu, Shape { gpu: 0, ..each }, gpu),
         (each.memory, Shape { memory: 0, ..each }, Resource::Memory),
         (each.cpu, Shape { cpu: 0, ..each }, Resource::Cpu),
     ];
-    let mut short = (0, if each.gpu > 0 { gpu } else { Resource::Cpu });
+    let without = by_name.chain(plain);
+    let named = each.extended.iter().next().map(|(name, _)| Resource::Extended(name));
+    let mut short = (0, if each.gpu > 0 { gpu } else { named.unwrap_or(Resource::Cpu) });
     for (wanted, shape, resource) in without {
         if wanted > 0 {
             // the nodes that the job may use, whatever the shape leaves out
@@ -108,8 +114,14 @@ pub(crate) fn short_of(
         fit: best.fit,
         need: want.total(),
         short: short.1,
+        missing_extended: match short.1 {
+            Resource::Extended(name) => {
+                want.parts.iter().map(|part| missing_extended(snapshot, rooms, nodes, part, name)).sum()
+            }
+            _ => 0,
+        },
         missing_gpu: want.parts.iter().map(|part| missing_gpu(rooms, nodes, part)).sum(),
-        candidates: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+        candidates: u32::try_from(offering(snapshot, nodes, &each)).unwrap_or(u32::MAX),
         best: best_node,
         domain: snapshot.jobs[job].request.topology.filter(|t| t.required).map(|t| (t.key, best.domain)),
     }
@@ -118,27 +130,54 @@ pub(crate) fn short_of(
 /// Milli-GPU that must come free for a part at least: it takes the nodes (for a share: the devices) that lack least for one replica more.
 fn missing_gpu(rooms: &Rooms, nodes: &[NodeIx], part: &Part) -> i64 {
     let each = part.each.gpu;
+    let places = nodes.iter().flat_map(|node| {
+        let room = rooms.room(View::Now, *node);
+        let (shares, whole) = if each < WHOLE_GPU {
+            (room.gpus.as_slice(), None)
+        } else {
+            let size = i64::try_from(room.gpus.len()).unwrap_or(0) * WHOLE_GPU;
+            (&[][..], Some((room.whole() * WHOLE_GPU, size)))
+        };
+        shares.iter().map(|free| (*free, WHOLE_GPU)).chain(whole)
+    });
+    missing(places, each, part)
+}
+
+/// How many of these nodes offer whatever a replica names.
+fn offering(s: &Snapshot, nodes: &[NodeIx], each: &Shape) -> usize {
+    let offers = |node: &&NodeIx| {
+        let offered = &s.nodes[node.at()].extended;
+        each.extended
+            .iter()
+            .all(|(name, _)| offered.iter().any(|(known, count)| *known == name && *count > 0))
+    };
+    if each.extended.is_empty() { nodes.len() } else { nodes.iter().filter(offers).count() }
+}
+
+/// How many devices of a name must come free for a part at least.
+fn missing_extended(s: &Snapshot, rooms: &Rooms, nodes: &[NodeIx], part: &Part, name: ExtendedIx) -> i64 {
+    let places = nodes.iter().map(|node| {
+        let offered = s.nodes[node.at()].extended.iter().filter(|(known, _)| *known == name);
+        (rooms.room(View::Now, *node).extended(name), offered.map(|(_, count)| i64::from(*count)).sum())
+    });
+    missing(places, part.each.extended.of(name), part)
+}
+
+/// How much must come free at least where so much is free of so much that there is: it takes the places that lack least for one replica more.
+fn missing(places: impl Iterator<Item = (i64, i64)>, each: i64, part: &Part) -> i64 {
     if each == 0 {
         return 0;
     }
     let mut left = i64::try_from(part.replicas.len()).unwrap_or(i64::MAX);
     // how many would be short of so much
     let mut lacking: BTreeMap<i64, i64> = BTreeMap::new();
-    for node in nodes {
-        let room = rooms.room(View::Now, *node);
-        let whole = [room.whole() * WHOLE_GPU];
-        let (places, size) = if each < WHOLE_GPU {
-            (room.gpus.as_slice(), WHOLE_GPU)
-        } else {
-            (&whole[..], i64::try_from(room.gpus.len()).unwrap_or(0) * WHOLE_GPU)
-        };
-        for free in places.iter().map(|free| free.max(&0)) {
-            let (fit, most) = (free / each, size / each);
-            left -= fit.min(left);
-            if most > fit {
-                *lacking.entry(each - free % each).or_default() += 1;
-                *lacking.entry(each).or_default() += most - fit - 1;
-            }
+    for (free, size) in places {
+        let free = free.max(0);
+        let (fit, most) = (free / each, size / each);
+        left -= fit.min(left);
+        if most > fit {
+            *lacking.entry(each - free % each).or_default() += 1;
+            *lacking.entry(each).or_default() += most - fit - 1;
         }
     }
     let mut missing = 0;

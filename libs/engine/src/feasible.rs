@@ -72,6 +72,13 @@ pub(crate) fn feasible(
     if pool.nodes(&widest, Choice::Mixed).is_empty() {
         return Err(Infeasible::NoSuchNode);
     }
+    for (name, each) in request.roles.iter().flat_map(|r| r.each.extended.iter().map(|(n, _)| (n, &r.each))) {
+        let offers =
+            |node: &NodeIx| nodes[node.at()].extended.iter().any(|(known, n)| *known == name && *n > 0);
+        if !pool.nodes(each, Choice::Mixed).iter().any(offers) {
+            return Err(Infeasible::NoSuchExtended { name });
+        }
+    }
     for (index, role) in request.roles.iter().enumerate() {
         let how = Try { pool, view: View::Now, choice: Choice::Mixed, pin: None };
         if holds(rooms, &role.each, how) {
@@ -87,13 +94,27 @@ pub(crate) fn feasible(
 
 /// Which resource of a replica no node has; if each alone would fit somewhere, the one fewest nodes have.
 fn too_large(each: &Shape, candidates: &[NodeIx], nodes: &[Node]) -> (Resource, i64, i64) {
-    let of = |node: &Node| [i64::from(node.gpus) * WHOLE_GPU, node.memory, node.cpu];
-    let wanted = [each.gpu, each.memory, each.cpu];
-    let names = [Resource::Gpu, Resource::Memory, Resource::Cpu];
-    let have = |r: usize| candidates.iter().filter(move |node| of(&nodes[node.at()])[r] >= wanted[r]).count();
-    let scarcest = (0..3).filter(|r| wanted[*r] > 0).min_by_key(|r| have(*r)).unwrap_or(0);
-    let largest = candidates.iter().map(|node| of(&nodes[node.at()])[scarcest]).max().unwrap_or(0);
-    (names[scarcest], wanted[scarcest], largest)
+    let plain = [(each.gpu, Resource::Gpu), (each.memory, Resource::Memory), (each.cpu, Resource::Cpu)];
+    let by_name = each.extended.iter().map(|(name, count)| (count, Resource::Extended(name)));
+    let has = |node: &NodeIx, resource: Resource| {
+        let node = &nodes[node.at()];
+        match resource {
+            Resource::Memory => node.memory,
+            Resource::Cpu => node.cpu,
+            Resource::Extended(name) => {
+                let offered = node.extended.iter().filter(|(known, _)| *known == name);
+                offered.map(|(_, count)| i64::from(*count)).sum()
+            }
+            _ => i64::from(node.gpus) * WHOLE_GPU,
+        }
+    };
+    let wanted = plain.into_iter().chain(by_name).filter(|(wanted, _)| *wanted > 0);
+    let enough =
+        |wanted: i64, resource| candidates.iter().filter(|node| has(node, resource) >= wanted).count();
+    let scarcest = wanted.min_by_key(|(wanted, resource)| enough(*wanted, *resource));
+    let (wanted, resource) = scarcest.unwrap_or((0, Resource::Gpu));
+    let largest = candidates.iter().map(|node| has(node, resource)).max().unwrap_or(0);
+    (resource, wanted, largest)
 }
 
 fn gang_fits(request: &Request, pool: &Pool, rooms: &mut Rooms) -> Result<(), Infeasible> {

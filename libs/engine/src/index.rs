@@ -15,22 +15,25 @@ pub(crate) struct Index {
     whole: BTreeSet<Tight>,
     /// (free on one device, milli-GPU free on the node), one entry for each amount that some device has free.
     part: BTreeSet<Tight>,
-    /// (has GPUs, cpu free).
+    /// (has GPUs or other devices, cpu free).
     cpu: BTreeSet<Tight>,
     /// Milli-GPU and milli-cores free on all of them.
     free: (i64, i64),
+    /// What any node here offers by name ([`Room::offers`]).
+    offers: u64,
 }
 
 impl Index {
     pub fn insert(&mut self, node: NodeIx, room: &Room) {
         self.free = (self.free.0 + room.milli(), self.free.1 + room.cpu.max(0));
+        self.offers |= room.offers();
         if room.whole() > 0 {
             self.whole.insert(((room.milli(), room.cpu), node));
         }
         for free in distinct(room) {
             self.part.insert(((free, room.milli()), node));
         }
-        self.cpu.insert(((i64::from(!room.gpus.is_empty()), room.cpu), node));
+        self.cpu.insert(((i64::from(room.equipped()), room.cpu), node));
     }
 
     pub fn remove(&mut self, node: NodeIx, room: &Room) {
@@ -41,11 +44,19 @@ impl Index {
         for free in distinct(room) {
             self.part.remove(&((free, room.milli()), node));
         }
-        self.cpu.remove(&((i64::from(!room.gpus.is_empty()), room.cpu), node));
+        self.cpu.remove(&((i64::from(room.equipped()), room.cpu), node));
+    }
+
+    /// Could any node here have the devices by name that a replica needs?
+    fn may_offer(&self, each: &Shape) -> bool {
+        each.extended.iter().all(|(name, _)| self.offers & 1 << (name.at() % 64) != 0)
     }
 
     /// The tightest node that holds `times` replicas.
     pub fn tightest(&self, rooms: &[Room], each: &Shape, times: u32) -> Option<Tight> {
+        if !self.may_offer(each) {
+            return None;
+        }
         let fits = |tight: &&Tight| rooms[tight.1.at()].capacity(each, times) >= times;
         let times = i64::from(times);
         let from = |first: i64, second: i64| ((first, second), NodeIx(0));
@@ -62,6 +73,9 @@ impl Index {
 
     /// Could any node hold one replica, as far as the resource goes by which nodes are ordered?
     pub fn may_hold(&self, each: &Shape) -> bool {
+        if !self.may_offer(each) {
+            return false;
+        }
         let (order, least) = if each.gpu >= WHOLE_GPU {
             (&self.whole, each.gpu)
         } else if each.gpu > 0 {
@@ -101,6 +115,9 @@ impl Index {
 
     /// Every node that may hold a replica, and some that do not; each once, in no order that matters.
     pub fn candidates(&self, each: &Shape, mut visit: impl FnMut(NodeIx)) {
+        if !self.may_offer(each) {
+            return;
+        }
         let from = |first: i64, second: i64| ((first, second), NodeIx(0));
         if each.gpu >= WHOLE_GPU {
             self.whole.range(from(each.gpu, i64::MIN)..).for_each(|tight| visit(tight.1));
@@ -140,7 +157,7 @@ mod tests {
         for gpu in [0, 100, 300, 350, 400, 500, 1000, 2000, 3000] {
             for cpu in [0, 1000, 3000, 7000] {
                 for times in 1..=3 {
-                    let each = Shape { cpu, memory: 1 << 28, gpu };
+                    let each = Shape { cpu, memory: 1 << 28, gpu, ..Shape::default() };
                     let fits = |ix: &usize| rooms[*ix].capacity(&each, times) >= times;
                     let scan =
                         (0..rooms.len()).filter(fits).map(|ix| (rooms[ix].score(&each), NodeIx::of(ix)));

@@ -280,7 +280,7 @@ impl Judge {
             ask.want.parts.iter().all(|part| {
                 // the mean of all replicas is no more than the largest of them needs
                 let cpu = if part.each.gpu == largest { cpu } else { 0 };
-                let least = Shape { gpu: part.each.gpu, cpu, memory: 0 };
+                let least = Shape { gpu: part.each.gpu, cpu, memory: 0, extended: part.each.extended };
                 let mut groups = pool.list(&part.each, *choice).groups.iter();
                 groups.any(|group| index[*group as usize].may_hold(&least))
             })
@@ -349,6 +349,11 @@ impl Judge {
 
     /// The same for guaranteed work, but for claims in vain.
     fn may_take(&mut self, facts: Facts<'_>, asking: &Asking) -> bool {
+        let first = &facts.shapes.asks[facts.shapes.first_of(asking.kin)];
+        if first.want.parts.iter().any(|part| !part.each.extended.is_empty()) {
+            // no bound is kept of devices by name
+            return true;
+        }
         let free = self.free(facts, asking);
         let moves = || facts.snapshot.settings.consolidate && !asking.growth && self.vain.may_move(asking);
         let gpus = asking.gpu > 0;
@@ -374,11 +379,11 @@ impl Judge {
         // where GPUs are free, cpu may be what is to be taken
         let Asking { cpu, memory, gpu, leaf, .. } = *asking;
         if gpus && free < need {
-            let on = |model: &ModelIx| Demand { cpu, memory, gpu, model: Some(*model) };
+            let on = |model: &ModelIx| Demand { cpu, memory, gpu, model: Some(*model), ..Demand::default() };
             models.iter().any(|model| self.bounds.reaches(facts, leaf, &on(model)))
         } else {
             // on whatever model, it asks for so much at least
-            self.bounds.reaches(facts, leaf, &Demand { cpu, memory, gpu: 0, model: None })
+            self.bounds.reaches(facts, leaf, &Demand { cpu, memory, ..Demand::default() })
         }
     }
 

@@ -4,6 +4,7 @@
 //! milliseconds. Names stay with the caller: a [`NodeIx`] is an index into [`Snapshot::nodes`], and so on. Where two
 //! things are equal the smaller ordinal wins, so the caller numbers nodes by name and jobs in order of submission.
 
+mod extended;
 mod settings;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::reason::Reason;
 use crate::usage::Borrowed;
 
+pub use extended::Extended;
 pub use settings::{Backfill, Placing, Queueing, Settings};
 
 /// Milliseconds since any epoch the caller likes; only differences matter.
@@ -53,6 +55,8 @@ ordinal! {
     UserIx,
     /// A GPU model, `0..Snapshot::models`.
     ModelIx,
+    /// A device by name, such as a MIG profile, `0..Snapshot::extended`.
+    ExtendedIx,
     /// A label key the caller has interned.
     KeyIx,
     /// A label value the caller has interned.
@@ -68,6 +72,9 @@ pub struct Snapshot {
     pub cycle: u64,
     /// How many GPU models have an ordinal, those that no node has included.
     pub models: u32,
+    /// How many names of other devices have an ordinal.
+    #[serde(default)]
+    pub extended: u32,
     /// What an administrator may turn.
     pub settings: Settings,
     /// In order of name.
@@ -134,12 +141,18 @@ pub struct Node {
     pub others_memory: i64,
     /// Devices (and milli-GPU of each) held by Pods that are not ours.
     pub others_gpus: Vec<(u16, i64)>,
+    /// Devices that it offers by name, those that others hold included; a name at most once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<(ExtendedIx, u32)>,
+    /// Those held by Pods that are not ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others_extended: Vec<(ExtendedIx, u32)>,
 }
 
 /// An amount per resource, of which those not named are `None`: no guarantee, or no limit.
 ///
 /// A guarantee that names GPUs and not cpu covers the cpu of GPU jobs: a job is judged by the resources that are named,
-/// but a job with GPUs only by a guarantee that names GPUs (in total, or of its model).
+/// but a job with GPUs only by a guarantee that names GPUs (in total, or of its model), and one with other devices only by one that names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amounts {
     /// Milli-cores.
@@ -150,6 +163,9 @@ pub struct Amounts {
     pub gpu: Option<i64>,
     /// Milli-GPU of one model.
     pub gpu_models: Vec<(ModelIx, i64)>,
+    /// Devices by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<(ExtendedIx, i64)>,
     /// Jobs that hold something, those that are going and best effort included. In a limit only: nobody is promised jobs.
     #[serde(default)]
     pub jobs: Option<i64>,
@@ -216,6 +232,9 @@ pub struct Shape {
     pub memory: i64,
     /// Milli-GPU: 0, a part of one device (1..1000), or whole devices (a multiple of 1000).
     pub gpu: i64,
+    /// Devices by name, beside the GPUs. All roles of a request together name at most [`Extended::MOST`].
+    #[serde(default, skip_serializing_if = "Extended::is_empty")]
+    pub extended: Extended,
 }
 
 /// Replicas of one kind.

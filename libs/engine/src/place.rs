@@ -31,7 +31,7 @@ impl Want {
 
     /// The largest shape, by which the want as a whole is judged.
     pub fn largest(&self) -> Shape {
-        self.parts.iter().map(|part| part.each).max_by_key(|e| (e.gpu, e.cpu, e.memory)).unwrap_or_default()
+        self.parts.iter().map(|part| part.each).max_by_key(size).unwrap_or_default()
     }
 }
 
@@ -141,10 +141,15 @@ pub(crate) fn redo(rooms: &mut Rooms, want: &Want, view: View, placed: &[Placeme
     }
 }
 
+/// How hard a replica is to place.
+fn size(each: &Shape) -> (i64, bool, i64, i64) {
+    (each.gpu, !each.extended.is_empty(), each.cpu, each.memory)
+}
+
 /// The parts, those that are hardest to place first.
 pub(crate) fn by_size(want: &Want) -> Vec<&Part> {
     let mut parts: Vec<&Part> = want.parts.iter().collect();
-    parts.sort_by_key(|part| (Reverse((part.each.gpu, part.each.cpu, part.each.memory)), part.role));
+    parts.sort_by_key(|part| (Reverse(size(&part.each)), part.role));
     parts
 }
 

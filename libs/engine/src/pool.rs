@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{KeyIx, ModelIx, Node, NodeIx, Request, Shape, Topology, ValueIx};
+use crate::model::{ExtendedIx, KeyIx, ModelIx, Node, NodeIx, Request, Shape, Topology, ValueIx};
 use crate::room::{Rooms, View};
 
 /// A label selector.
 pub(crate) type Selector = Vec<(KeyIx, ValueIx)>;
 
-/// Nodes that no request tells apart: the same model, the same answer to every selector, open or not.
+/// Nodes that no request tells apart: the same model, the same devices by name, the same answer to every selector, open or not.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groups {
     /// The group of each node.
@@ -22,6 +22,8 @@ pub(crate) struct Groups {
 struct Group {
     model: Option<ModelIx>,
     usable: bool,
+    /// Which devices its nodes offer by name, in order.
+    offers: Vec<ExtendedIx>,
     /// Which of the selectors its nodes answer to.
     answers: Vec<bool>,
 }
@@ -32,10 +34,14 @@ impl Groups {
         let mut seen: BTreeMap<Group, u32> = BTreeMap::new();
         let mut groups = Self { of: Vec::with_capacity(nodes.len()), list: Vec::new(), selectors };
         for node in nodes {
+            let offered = node.extended.iter().filter(|(_, count)| *count > 0);
+            let mut offers: Vec<ExtendedIx> = offered.map(|(name, _)| *name).collect();
+            offers.sort_unstable();
             let answers = groups.selectors.iter();
             let group = Group {
                 model: node.model,
                 usable: node.open && !node.lost,
+                offers,
                 answers: answers
                     .map(|wanted| wanted.iter().all(|label| node.labels.contains(label)))
                     .collect(),

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::model::{Job, Millis, NodeIx, Placement, Shape, Snapshot, ValueIx};
+use crate::model::{Extended, Job, Millis, NodeIx, Placement, Shape, Snapshot, ValueIx};
 use crate::place::{Part, Try, Want, place};
 use crate::pool::{Choice, Pool};
 use crate::room::{Room, Rooms, View};
@@ -33,10 +33,10 @@ pub(crate) struct Profile<'a> {
     pub rooms: &'a Rooms,
     pub booked: &'a BTreeMap<NodeIx, Vec<Booked>>,
     /// What the rooms are charged with on behalf of what is booked.
-    pub charged: &'a BTreeMap<NodeIx, Dent>,
+    pub charged: &'a BTreeMap<NodeIx, Vec<Dent>>,
 }
 
-/// What is kept on a node.
+/// What is kept on a node: several where it is of more devices by name than one shape can tell.
 pub(crate) type Dent = (Shape, Vec<(u16, i64)>);
 
 /// (when, how many, which part, which of its nodes): so many replicas fit from then on; `None`: the node is still to be looked at.
@@ -91,7 +91,7 @@ impl Profile<'_> {
     /// What a node has free now, were nothing booked.
     fn base(&self, node: NodeIx) -> Room {
         let mut room = self.rooms.room(View::Soon, node).clone();
-        if let Some((each, gpus)) = self.charged.get(&node) {
+        for (each, gpus) in self.charged.get(&node).into_iter().flatten() {
             room.add(each, gpus);
         }
         room
@@ -124,13 +124,19 @@ impl Profile<'_> {
     }
 
     /// By how much that is less than what is free there now.
-    pub fn dent(&self, node: NodeIx, until: Millis) -> Dent {
+    pub fn dent(&self, node: NodeIx, until: Millis) -> Vec<Dent> {
         let base = self.base(node);
         let least = through(base.clone(), &self.steps(node), self.s.now, until);
         let gpus = (0u16..).zip(base.gpus.iter().zip(&least.gpus)).map(|(at, (a, b))| (at, a - b));
         let gpus: Vec<(u16, i64)> = gpus.filter(|(_, milli)| *milli > 0).collect();
         let gpu = gpus.iter().map(|(_, milli)| milli).sum();
-        (Shape { cpu: base.cpu - least.cpu, memory: base.memory - least.memory, gpu }, gpus)
+        let lacks = least.lacks(&base);
+        let mut named = lacks.chunks(Extended::MOST).filter_map(|some| Extended::new(some.iter().copied()));
+        let extended = named.next().unwrap_or_default();
+        let (cpu, memory) = (base.cpu - least.cpu, base.memory - least.memory);
+        let first = (Shape { cpu, memory, gpu, extended }, gpus);
+        let more = named.map(|extended| (Shape { extended, ..Shape::default() }, Vec::new()));
+        std::iter::once(first).chain(more).collect()
     }
 
     /// Are these places all free from one instant until another?

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AccountIx, JobIx, KeyIx, Millis, ModelIx, NodeIx, UserIx, ValueIx};
+use crate::model::{AccountIx, ExtendedIx, JobIx, KeyIx, Millis, ModelIx, NodeIx, UserIx, ValueIx};
 
 /// A resource as people count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub enum Resource {
     Gpu,
     /// Milli-GPU of one model.
     GpuModel(ModelIx),
+    /// Devices by name.
+    Extended(ExtendedIx),
     /// Jobs that hold something.
     Jobs,
 }
@@ -35,6 +37,11 @@ pub enum Infeasible {
     NoSuchModel {
         /// What was asked for.
         models: Vec<ModelIx>,
+    },
+    /// No node that it may use offers any device of this name.
+    NoSuchExtended {
+        /// The name.
+        name: ExtendedIx,
     },
     /// No node carries the labels asked for.
     NoSuchNode,
@@ -99,6 +106,9 @@ pub enum Reason {
         /// Milli-GPU that must come free at least, on the nodes where that is least, whatever else is short.
         #[serde(default)]
         missing_gpu: i64,
+        /// Where devices by name are short: how many of them must come free at least, on the nodes where that is least.
+        #[serde(default)]
+        missing_extended: i64,
         /// Nodes that the job may use at all.
         candidates: u32,
         /// The node with the best fit, if any has room for one replica.
@@ -149,6 +159,10 @@ pub trait Names {
     fn user(&self, user: UserIx) -> &str;
     /// A GPU model's name.
     fn model(&self, model: ModelIx) -> &str;
+    /// The name of a device, such as a MIG profile. Who never uses any need not name them.
+    fn extended(&self, _name: ExtendedIx) -> &str {
+        "a device by name"
+    }
     /// A label key.
     fn key(&self, key: KeyIx) -> &str;
     /// A label value.
@@ -162,6 +176,7 @@ impl Resource {
             Resource::Memory => format!("{} memory", bytes(amount)),
             Resource::Gpu => format!("{} GPU", thousandths(amount)),
             Resource::GpuModel(model) => format!("{} {} GPU", thousandths(amount), names.model(model)),
+            Resource::Extended(name) => format!("{amount} {}", names.extended(name)),
             Resource::Jobs if amount == 1 => "1 job".into(),
             Resource::Jobs => format!("{amount} jobs"),
         }
@@ -173,6 +188,7 @@ impl Resource {
             Resource::Memory => "memory".into(),
             Resource::Gpu => "GPUs".into(),
             Resource::GpuModel(model) => format!("{} GPUs", names.model(model)),
+            Resource::Extended(name) => names.extended(name).to_owned(),
             Resource::Jobs => "jobs".into(),
         }
     }
@@ -217,6 +233,9 @@ impl Infeasible {
                 let models: Vec<&str> = models.iter().map(|model| names.model(*model)).collect();
                 format!("no node has GPU model {}", models.join(" or "))
             }
+            Infeasible::NoSuchExtended { name } => {
+                format!("no node that it may use offers {}", names.extended(*name))
+            }
             Infeasible::NoSuchNode => "no node has the labels and GPU model asked for".into(),
             Infeasible::NoSuchTopology { key } => format!("no node has a {} label", names.key(*key)),
             Infeasible::ReplicaTooLarge { resource, wanted, largest, .. } => format!(
@@ -257,7 +276,16 @@ impl Reason {
                 "it may not be preempted, so it must fit the guarantee of account {}, which is used up",
                 names.account(*account)
             ),
-            Reason::NoRoom { fit, need, short, missing_gpu: _, candidates, best, domain } => {
+            Reason::NoRoom {
+                fit,
+                need,
+                short,
+                missing_gpu: _,
+                missing_extended,
+                candidates,
+                best,
+                domain,
+            } => {
                 let place = match domain {
                     Some((key, Some(value))) => {
                         format!(" in one {} (best: {})", names.key(*key), names.value(*value))
@@ -266,8 +294,12 @@ impl Reason {
                     None => String::new(),
                 };
                 let best = best.map_or(String::new(), |node| format!("; best fit {}", names.node(node)));
+                let missing = match (short, missing_extended) {
+                    (Resource::Extended(_), 1..) => format!(", {missing_extended} more must come free"),
+                    _ => String::new(),
+                };
                 format!(
-                    "room for {fit} of {need} replicas{place}: short of {} on {candidates} nodes it may use{best}",
+                    "room for {fit} of {need} replicas{place}: short of {} on {candidates} nodes it may use{missing}{best}",
                     short.name(names)
                 )
             }

@@ -36,6 +36,9 @@ pub struct Frame {
     pub cycle: u64,
     /// [`Snapshot::models`].
     pub models: u32,
+    /// [`Snapshot::extended`].
+    #[serde(default)]
+    pub extended: u32,
     /// [`Snapshot::settings`].
     pub settings: Settings,
     /// [`Snapshot::nodes`].
@@ -160,6 +163,7 @@ impl Frame {
             now: snapshot.now,
             cycle: snapshot.cycle,
             models: snapshot.models,
+            extended: snapshot.extended,
             settings: snapshot.settings,
             nodes: Patch::between(&before.nodes, &snapshot.nodes),
             accounts: Patch::between(&before.accounts, &snapshot.accounts),
@@ -181,6 +185,7 @@ impl Frame {
         snapshot.now = self.now;
         snapshot.cycle = self.cycle;
         snapshot.models = self.models;
+        snapshot.extended = self.extended;
         snapshot.settings = self.settings;
         self.nodes.apply(&mut snapshot.nodes, "nodes")?;
         self.accounts.apply(&mut snapshot.accounts, "accounts")?;

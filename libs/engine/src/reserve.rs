@@ -337,6 +337,7 @@ fn available(room: &Room, each: &Shape) -> (Shape, Vec<(u16, i64)>) {
         cpu: room.cpu.clamp(0, each.cpu),
         memory: room.memory.clamp(0, each.memory),
         gpu: each.gpu - need,
+        extended: room.available(&each.extended),
     };
     (shape, gpus)
 }

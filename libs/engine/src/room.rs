@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::index::Index;
-use crate::model::{Holding, Node, NodeIx, Shape, Snapshot, WHOLE_GPU};
+use crate::model::{Extended, ExtendedIx, Holding, Node, NodeIx, Shape, Snapshot, WHOLE_GPU};
 use crate::scorer::Scorer;
 use alike::Alike;
 
@@ -17,6 +17,9 @@ pub(crate) struct Room {
     pub memory: i64,
     /// Milli-GPU free of each device; 0 for a device that may not be given.
     pub gpus: Vec<i64>,
+    /// How many are free of each device by name, as far as the node offers any.
+    extended: Vec<i64>,
+    offers: u64,
     /// Devices that are wholly free, and milli-GPU free in all: counted once, read often.
     whole: i64,
     milli: i64,
@@ -24,7 +27,7 @@ pub(crate) struct Room {
 
 impl Room {
     pub fn new(cpu: i64, memory: i64, gpus: Vec<i64>) -> Self {
-        let mut room = Self { cpu, memory, gpus, whole: 0, milli: 0 };
+        let mut room = Self { cpu, memory, gpus, extended: Vec::new(), offers: 0, whole: 0, milli: 0 };
         room.count();
         room
     }
@@ -32,8 +35,20 @@ impl Room {
     /// A node without any of our work. `everything`: as if others and broken devices were no hindrance either.
     pub fn empty(node: &Node, everything: bool) -> Self {
         let mut gpus = vec![WHOLE_GPU; usize::from(node.gpus)];
+        let offered = node.extended.iter().map(|(name, _)| name.at() + 1).max().unwrap_or(0);
+        let mut extended = vec![0; offered];
+        for (name, count) in &node.extended {
+            extended[name.at()] += i64::from(*count);
+        }
+        let named = node.extended.iter().filter(|(_, count)| *count > 0);
+        let offers = named.fold(0, |all, (name, _)| all | 1 << (name.at() % 64));
         if everything {
-            return Self::new(node.cpu, node.memory, gpus);
+            return Self { extended, offers, ..Self::new(node.cpu, node.memory, gpus) };
+        }
+        for (name, count) in &node.others_extended {
+            if let Some(free) = extended.get_mut(name.at()) {
+                *free -= i64::from(*count);
+            }
         }
         for (device, milli) in &node.others_gpus {
             gpus[usize::from(*device)] -= milli;
@@ -41,7 +56,8 @@ impl Room {
         for device in &node.bad_gpus {
             gpus[usize::from(*device)] = 0;
         }
-        Self::new(node.cpu - node.others_cpu, node.memory - node.others_memory, gpus)
+        let (cpu, memory) = (node.cpu - node.others_cpu, node.memory - node.others_memory);
+        Self { extended, offers, ..Self::new(cpu, memory, gpus) }
     }
 
     /// Devices that are wholly free.
@@ -65,6 +81,7 @@ impl Room {
     pub fn add(&mut self, each: &Shape, gpus: &[(u16, i64)]) {
         self.cpu += each.cpu;
         self.memory += each.memory;
+        self.count_extended(each, 1);
         for (device, milli) in gpus {
             self.gpus[usize::from(*device)] += milli;
         }
@@ -74,10 +91,53 @@ impl Room {
     pub fn take(&mut self, each: &Shape, gpus: &[(u16, i64)]) {
         self.cpu -= each.cpu;
         self.memory -= each.memory;
+        self.count_extended(each, -1);
         for (device, milli) in gpus {
             self.gpus[usize::from(*device)] -= milli;
         }
         self.count();
+    }
+
+    fn count_extended(&mut self, each: &Shape, sign: i64) {
+        // what a node no longer offers is not counted, whoever holds it
+        for (name, count) in each.extended.iter() {
+            if let Some(free) = self.extended.get_mut(name.at()) {
+                *free += sign * count;
+            }
+        }
+    }
+
+    /// How many devices of a name are free.
+    pub fn extended(&self, name: ExtendedIx) -> i64 {
+        self.extended.get(name.at()).copied().unwrap_or(0)
+    }
+
+    /// Names of devices that the node offers, free or not; 64 names apart are told to be the same.
+    pub fn offers(&self) -> u64 {
+        self.offers
+    }
+
+    /// Has it GPUs or other devices, which work without should leave to others?
+    pub fn equipped(&self) -> bool {
+        !self.gpus.is_empty() || self.offers != 0
+    }
+
+    /// By how many devices by name it has less than another.
+    pub fn lacks(&self, other: &Room) -> Vec<(ExtendedIx, u32)> {
+        let both = self.extended.iter().zip(&other.extended).enumerate();
+        let lacks = both.filter(|(_, (mine, theirs))| mine < theirs);
+        lacks
+            .map(|(name, (mine, theirs))| {
+                (ExtendedIx::of(name), u32::try_from(theirs - mine).unwrap_or(u32::MAX))
+            })
+            .collect()
+    }
+
+    /// As many as there are of some devices by name.
+    pub fn available(&self, wanted: &Extended) -> Extended {
+        let there = wanted.iter().map(|(name, count)| (name, count.min(self.extended(name)).max(0)));
+        let there = there.map(|(name, count)| (name, u32::try_from(count).unwrap_or(u32::MAX)));
+        Extended::new(there).unwrap_or_default()
     }
 
     /// Becomes what two rooms both have free.
@@ -85,6 +145,9 @@ impl Room {
         self.cpu = one.cpu.min(other.cpu);
         self.memory = one.memory.min(other.memory);
         for (free, (a, b)) in self.gpus.iter_mut().zip(one.gpus.iter().zip(&other.gpus)) {
+            *free = *a.min(b);
+        }
+        for (free, (a, b)) in self.extended.iter_mut().zip(one.extended.iter().zip(&other.extended)) {
             *free = *a.min(b);
         }
         self.count();
@@ -97,6 +160,9 @@ impl Room {
         for (free, other) in self.gpus.iter_mut().zip(&other.gpus) {
             *free = (*free).min(*other);
         }
+        for (free, other) in self.extended.iter_mut().zip(&other.extended) {
+            *free = (*free).min(*other);
+        }
         self.count();
     }
 
@@ -104,6 +170,7 @@ impl Room {
     pub fn has(&self, each: &Shape, gpus: &[(u16, i64)]) -> bool {
         (each.cpu == 0 || self.cpu >= each.cpu)
             && (each.memory == 0 || self.memory >= each.memory)
+            && each.extended.iter().all(|(name, count)| self.extended(name) >= count)
             && gpus
                 .iter()
                 .all(|(device, milli)| self.gpus.get(usize::from(*device)).is_some_and(|f| f >= milli))
@@ -126,12 +193,19 @@ impl Room {
         if fit > 0 && each.memory > 0 {
             fit = fit.min(self.memory / each.memory);
         }
+        if fit > 0 && !each.extended.is_empty() {
+            let fits = each.extended.iter().map(|(name, count)| self.extended(name).max(0) / count);
+            fit = fits.fold(fit, i64::min);
+        }
         u32::try_from(fit.max(0)).unwrap_or(most)
     }
 
     /// Devices for one replica: the fullest that takes a share, the first that are wholly free.
     pub fn devices(&self, each: &Shape) -> Option<Vec<(u16, i64)>> {
         if (each.cpu > 0 && self.cpu < each.cpu) || (each.memory > 0 && self.memory < each.memory) {
+            return None;
+        }
+        if each.extended.iter().any(|(name, count)| self.extended(name) < count) {
             return None;
         }
         let numbered = || self.gpus.iter().copied().zip(0u16..);
@@ -153,7 +227,7 @@ impl Room {
     /// Smaller is the better fit: leaves the least that somebody else could use.
     pub fn score(&self, each: &Shape) -> (i64, i64) {
         if each.gpu == 0 {
-            (i64::from(!self.gpus.is_empty()), self.cpu)
+            (i64::from(self.equipped()), self.cpu)
         } else if each.gpu < WHOLE_GPU {
             let tightest = self.gpus.iter().filter(|free| **free >= each.gpu).min();
             (tightest.copied().unwrap_or(i64::MAX), self.milli)

@@ -123,11 +123,11 @@ impl Scorer {
                 .take(all.devices as usize)
                 .map(|(device, _)| (device, WHOLE_GPU))
                 .collect();
-            after.take(&Shape { cpu: all.cpu, memory: all.memory, gpu: 0 }, &gpus);
+            after.take(&Shape { cpu: all.cpu, memory: all.memory, ..Shape::default() }, &gpus);
         }
         let spare = site.spare(&after);
-        // work without GPUs belongs on nodes without
-        let astray = i64::from(each.gpu == 0 && !room.gpus.is_empty());
+        // work without devices belongs on nodes without
+        let astray = i64::from(each.gpu == 0 && each.extended.is_empty() && room.equipped());
         match &self.rule {
             Rule::BestFit(span) => (astray, left_over(&spare, *span), 0),
             Rule::Spread if each.gpu == 0 => (astray, -millionths(after.cpu, site.cpu), 0),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::feasible::gang;
 use crate::judge::bit;
-use crate::model::{Job, ModelIx, Node, Request, Shape, Snapshot, Topology};
+use crate::model::{Extended, Job, ModelIx, Node, Request, Shape, Snapshot, Topology};
 use crate::place::{Part, Want};
 use crate::pool::{Choice, Groups, Pool, Selector};
 use crate::room::View;
@@ -14,7 +14,7 @@ use crate::tree::Demand;
 /// Index into [`Shapes::asks`].
 pub(crate) type AskIx = usize;
 
-/// Asks that are alike but for cpu and memory: of one pool, with the same GPUs for as many replicas. Which number a kin has says nothing.
+/// Asks that are alike but for cpu and memory: of one pool, with the same devices for as many replicas. Which number a kin has says nothing.
 pub(crate) type Kin = usize;
 
 /// What equal jobs ask for at once: the gang of a shape, or one replica more of one of its roles.
@@ -37,7 +37,7 @@ pub(crate) struct Ask {
 }
 
 /// What makes asks alike.
-type KinOf = (usize, bool, Vec<(i64, usize)>);
+type KinOf = (usize, bool, Vec<(i64, Extended, usize)>);
 
 struct Known {
     request: Arc<Request>,
@@ -143,7 +143,11 @@ impl Shapes {
             }));
         for (part, want) in wants.enumerate() {
             let several = part > 0 && grow_in_several(&request);
-            let parts = want.parts.iter().map(|part| (part.each.gpu, part.replicas.len())).collect();
+            let parts = want
+                .parts
+                .iter()
+                .map(|part| (part.each.gpu, part.each.extended, part.replicas.len()))
+                .collect();
             let kin = *self.kins.entry((pool, several, parts)).or_insert_with(|| {
                 self.firsts.push(self.asks.len());
                 self.firsts.len() - 1

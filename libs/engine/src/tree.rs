@@ -30,7 +30,7 @@ const SHARE: i128 = 1_000_000_000_000_000;
 struct Named(Vec<Option<i64>>);
 
 impl Named {
-    fn new(amounts: &Amounts, resources: usize) -> Self {
+    fn new(amounts: &Amounts, models: usize, resources: usize) -> Self {
         let mut named = vec![None; resources];
         named[CPU] = amounts.cpu;
         named[MEMORY] = amounts.memory;
@@ -38,20 +38,23 @@ impl Named {
         for (model, amount) in &amounts.gpu_models {
             named[MODELS + model.at()] = Some(*amount);
         }
+        for (name, amount) in &amounts.extended {
+            named[MODELS + models + name.at()] = Some(*amount);
+        }
         Self(named)
     }
 
-    fn names_gpus(&self) -> bool {
-        self.0[GPU..].iter().any(Option::is_some)
+    fn names_gpus(&self, models: usize) -> bool {
+        self.0[GPU..MODELS + models].iter().any(Option::is_some)
     }
 
     /// A child's promise is its parent's too, unless the parent speaks of GPUs in other terms.
-    fn at_least(&mut self, children: &[Option<i64>]) {
-        let speaks = self.names_gpus();
+    fn at_least(&mut self, children: &[Option<i64>], models: usize) {
+        let speaks = self.names_gpus(models);
         for (r, sum) in children.iter().enumerate() {
             match (self.0[r], sum) {
                 (Some(own), Some(sum)) => self.0[r] = Some(own.max(*sum)),
-                (None, Some(sum)) if r < GPU || !speaks => self.0[r] = Some(*sum),
+                (None, Some(sum)) if r < GPU || r >= MODELS + models || !speaks => self.0[r] = Some(*sum),
                 _ => {}
             }
         }
@@ -179,6 +182,8 @@ pub(crate) struct Tree {
     line_of: Vec<Vertex>,
     user_of: Vec<Vertex>,
     capacity: Vec<i64>,
+    /// How many of the resources are GPU models.
+    models: usize,
     best_effort_limited: bool,
     /// How often a vertex was charged.
     charges: u64,
@@ -195,16 +200,17 @@ struct Before {
 
 impl Tree {
     pub fn new(snapshot: &Snapshot) -> Self {
-        let resources = MODELS + snapshot.models as usize;
+        let models = snapshot.models as usize;
+        let resources = MODELS + models + snapshot.extended as usize;
         let blank = |parent, weight, holder, guaranteed: &Amounts, limit: &Amounts| {
             let jobs = Jobs { limit: limit.jobs, ..Jobs::default() };
-            let limit = Named::new(limit, resources);
+            let limit = Named::new(limit, models, resources);
             Entry {
                 parent,
                 depth: 0,
                 weight,
                 holder,
-                guaranteed: Named::new(guaranteed, resources),
+                guaranteed: Named::new(guaranteed, models, resources),
                 limited: jobs.limit.is_some() || limit.0.iter().any(Option::is_some),
                 limit,
                 jobs,
@@ -252,6 +258,7 @@ impl Tree {
             line_of,
             user_of,
             capacity: vec![0; resources],
+            models,
             best_effort_limited: snapshot.settings.best_effort_limited,
             charges: 1,
             before: Before::default(),
@@ -272,9 +279,13 @@ impl Tree {
         }
         for node in &snapshot.nodes {
             let gpu = i64::from(node.gpus) * crate::model::WHOLE_GPU;
-            let all = Demand { cpu: node.cpu, memory: node.memory, gpu, model: node.model };
-            for (r, amount) in all.amounts() {
+            let all =
+                Demand { cpu: node.cpu, memory: node.memory, gpu, model: node.model, ..Demand::default() };
+            for (r, amount) in all.amounts(models) {
                 tree.capacity[r] += amount;
+            }
+            for (name, count) in &node.extended {
+                tree.capacity[MODELS + models + name.at()] += i64::from(*count);
             }
         }
         tree.remember(snapshot);
@@ -299,7 +310,8 @@ impl Tree {
         let mut sums: Vec<Vec<Option<i64>>> = vec![vec![None; resources]; self.entries.len()];
         for vertex in deepest {
             let children = std::mem::take(&mut sums[vertex]);
-            self.entries[vertex].guaranteed.at_least(&children);
+            let models = self.models;
+            self.entries[vertex].guaranteed.at_least(&children, models);
             let parent = self.entries[vertex].parent;
             for (r, amount) in self.entries[vertex].guaranteed.0.iter().enumerate() {
                 if let Some(amount) = amount {
@@ -379,7 +391,7 @@ impl Tree {
         let mut judged = false;
         for r in 0..self.capacity.len() {
             let Some(promised) = entry.guaranteed.0[r] else { continue };
-            let wanted = sum(demands, r);
+            let wanted = sum(demands, r, self.models);
             if wanted == 0 {
                 continue;
             }
@@ -388,10 +400,14 @@ impl Tree {
             }
             judged |= r >= GPU || !wants_gpus;
         }
-        // each model must be named, or GPUs in total
+        // each model must be named, or GPUs in total, and whatever else is asked for by name
         let named =
             |d: &Demand| d.gpu == 0 || d.model.is_some_and(|m| entry.guaranteed.0[MODELS + m.at()].is_some());
-        judged && (entry.guaranteed.0[GPU].is_some() || demands.iter().all(named))
+        let by_name = |d: &Demand| {
+            d.extended.iter().all(|(name, _)| entry.guaranteed.0[MODELS + self.models + name.at()].is_some())
+        };
+        let gpus = entry.guaranteed.0[GPU].is_some() || demands.iter().all(named);
+        judged && gpus && demands.iter().all(by_name)
     }
 
     /// At which depths would this be inside the guarantee?
@@ -467,13 +483,14 @@ impl Tree {
 
     fn charge_at(&mut self, vertex: Vertex, demands: &[Demand], charge: Charge, sign: i64) {
         let limited = !charge.best_effort || self.best_effort_limited;
+        let models = self.models;
         let entry = self.recharge(vertex);
         let share = match charge {
             Charge { best_effort: true, .. } => &mut entry.spare,
             Charge { inside, .. } if inside & (1 << entry.depth) != 0 => &mut entry.inside,
             Charge { .. } => &mut entry.borrowed,
         };
-        for (r, amount) in demands.iter().flat_map(Demand::amounts) {
+        for (r, amount) in demands.iter().flat_map(|demand| demand.amounts(models)) {
             share[r] += sign * amount;
             if limited {
                 entry.used[r] += sign * amount;
@@ -527,7 +544,7 @@ impl Tree {
     }
 
     pub fn models(&self) -> usize {
-        self.capacity.len() - MODELS
+        self.models
     }
 
     pub fn children(&self, vertex: Vertex) -> &[Vertex] {

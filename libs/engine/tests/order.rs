@@ -15,7 +15,7 @@ use proptest::prelude::*;
 const HOUR: i64 = 3_600_000;
 
 fn job(submitted: i64, gpu: i64) -> Job {
-    let each = Shape { cpu: 1, memory: 1, gpu };
+    let each = Shape { cpu: 1, memory: 1, gpu, ..Shape::default() };
     Job {
         account: AccountIx(0),
         submitted,

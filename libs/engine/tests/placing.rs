@@ -26,7 +26,7 @@ fn node(gpus: u16, cpu: i64, used: &[i64]) -> Node {
 }
 
 fn role(gpu: i64, cpu: i64, replicas: u32) -> Role {
-    Role { each: Shape { cpu, memory: 1 << 20, gpu }, replicas, min: replicas }
+    Role { each: Shape { cpu, memory: 1 << 20, gpu, ..Shape::default() }, replicas, min: replicas }
 }
 
 fn job(priority: i32, roles: Vec<Role>) -> Job {

@@ -44,7 +44,7 @@ fn world(nodes: u32, waiting: u32, full: bool, guaranteed: Option<i64>) -> Snaps
         expected_ms: Some(3_600_000),
         request: Arc::new(Request {
             roles: vec![Role {
-                each: Shape { cpu, memory: 8 * GI, gpu: gpus * 1000 },
+                each: Shape { cpu, memory: 8 * GI, gpu: gpus * 1000, ..Shape::default() },
                 replicas,
                 min: replicas,
             }],

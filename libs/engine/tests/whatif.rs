@@ -24,7 +24,7 @@ fn node(model: u32, rack: u32) -> Node {
 }
 
 fn job(gpu: i64, replicas: u32) -> Job {
-    let each = Shape { cpu: 4000, memory: 16 * GI, gpu };
+    let each = Shape { cpu: 4000, memory: 16 * GI, gpu, ..Shape::default() };
     let request = Request { roles: vec![Role { each, replicas, min: replicas }], ..Request::default() };
     Job { account: AccountIx(0), request: Arc::new(request), ..Job::default() }
 }
@@ -105,7 +105,7 @@ fn a_limit_is_raised_to_what_is_needed_and_best_effort_passes_it() {
 #[test]
 fn cpu_and_memory_are_lowered_to_what_is_there() {
     let hungry = with(job(1000, 1), |request| {
-        request.roles[0].each = Shape { cpu: 100_000, memory: 600 * GI, gpu: 1000 }
+        request.roles[0].each = Shape { cpu: 100_000, memory: 600 * GI, gpu: 1000, ..Shape::default() }
     });
     // two things are wrong at once: neither alone helps, nor does another node
     assert_eq!(remedies(world(vec![node(0, 0)], vec![hungry.clone()])), []);

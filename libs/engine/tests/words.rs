@@ -52,7 +52,7 @@ fn nodes() -> Vec<Node> {
 
 fn request(gpu: i64, cpu: i64, memory: i64, replicas: u32) -> Request {
     Request {
-        roles: vec![Role { each: Shape { cpu, memory, gpu }, replicas, min: replicas }],
+        roles: vec![Role { each: Shape { cpu, memory, gpu, ..Shape::default() }, replicas, min: replicas }],
         ..Request::default()
     }
 }
@@ -104,6 +104,7 @@ fn reasons_name_what_a_person_can_act_on() {
         fit: 2,
         need: 4,
         short: Resource::GpuModel(ModelIx(0)),
+        missing_extended: 0,
         missing_gpu: 2000,
         candidates: 3,
         best: Some(NodeIx(1)),

@@ -27,7 +27,7 @@ fn record() -> Vec<u8> {
     for cycle in 0..12u32 {
         snapshot.cycle += 1;
         snapshot.now += 100_000;
-        let each = Shape { cpu: 1, memory: 1, gpu: 1000 * i64::from(1 + cycle % 3) };
+        let each = Shape { cpu: 1, memory: 1, gpu: 1000 * i64::from(1 + cycle % 3), ..Shape::default() };
         let replicas = 1 + cycle % 2;
         snapshot.jobs.push(Job {
             account: AccountIx(cycle / 6),

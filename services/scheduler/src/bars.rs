@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_bar_holds_for_its_shape_until_the_node_changes_or_the_back_off_passes() {
-        let shape = Shape { cpu: 1, memory: 1, gpu: 1000 };
+        let shape = Shape { cpu: 1, memory: 1, gpu: 1000, ..Shape::default() };
         let mut bars = Bars::default();
         bars.add("n0", shape, "no", 0);
         assert!(bars.now(FIRST - 1).contains_key(&shape));

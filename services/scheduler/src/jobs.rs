@@ -196,6 +196,7 @@ fn request(spec: &JobSpec, words: &Words) -> Result<Request, String> {
             cpu: role.resources.cpu_millis,
             memory: role.resources.memory_bytes,
             gpu: role.resources.gpu_millis,
+            ..Shape::default()
         },
         replicas: count(role.replicas),
         min: count(role.min_replicas),

@@ -68,7 +68,8 @@ fn words(frame: &Frame, entry: &JobEntry, amendment: &Amendment) -> Option<(Vec<
                     ("memory_bytes", format!("{} of memory", format_bytes(*to)), format_bytes(*from))
                 }
                 Resource::Gpu | Resource::GpuModel(_) => ("gpu_millis", gpus(*to), format_millis(*from)),
-                Resource::Jobs => return None,
+                // no job asks for devices by name yet
+                Resource::Extended(_) | Resource::Jobs => return None,
             };
             let field = format!("spec.roles[{ix}].resources.{field}");
             (of_job(field, to.to_string()), format!("with {wanted} instead of {had} for each {}", role(*ix)?))
@@ -119,6 +120,8 @@ fn words(frame: &Frame, entry: &JobEntry, amendment: &Amendment) -> Option<(Vec<
                         let model = names.model(*model);
                         (format!("gpu/{model}"), format!("{} {model}", format_millis(*to)))
                     }
+                    // nor is there a quota of them
+                    Resource::Extended(_) => return None,
                     Resource::Jobs => ("jobs.running".to_owned(), format!("{to} running jobs")),
                 };
                 let (target, whose) = match holder {

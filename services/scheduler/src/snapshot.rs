@@ -454,7 +454,7 @@ impl<'a> Build<'a> {
         let ix = self.push(key, None, job);
         for held in given.iter().flat_map(|(_, of)| &of.held) {
             let devices = i64::try_from(held.gpus.len()).unwrap_or(0);
-            let each = Shape { cpu: 0, memory: 0, gpu: held.gpu_millis.saturating_mul(devices) };
+            let each = Shape { gpu: held.gpu_millis.saturating_mul(devices), ..Shape::default() };
             self.hold(ix, held, each, (started, true));
         }
     }

@@ -39,7 +39,7 @@ fn requests(sizes: &[(i64, u32)]) -> Vec<Arc<Request>> {
     let cpus = (0..each).map(|n| 500 + n * 3000 / each);
     let each = |cpu| sizes.iter().map(move |(gpu, replicas)| (cpu, *gpu, *replicas));
     let request = |(cpu, gpu, replicas)| {
-        let each = Shape { cpu, memory: 4 * GI, gpu };
+        let each = Shape { cpu, memory: 4 * GI, gpu, ..Shape::default() };
         Arc::new(Request { roles: vec![Role { each, replicas, min: replicas }], ..Request::default() })
     };
     cpus.flat_map(each).map(request).collect()
@@ -162,7 +162,7 @@ pub fn gang() -> Snapshot {
 
 /// The gang of [`gang`].
 pub fn thousand() -> Job {
-    let each = Shape { cpu: 64_000, memory: 512 * GI, gpu: 8000 };
+    let each = Shape { cpu: 64_000, memory: 512 * GI, gpu: 8000, ..Shape::default() };
     let request = Request { roles: vec![Role { each, replicas: 1000, min: 1000 }], ..Request::default() };
     job(0, 2_000_000, &Arc::new(request))
 }

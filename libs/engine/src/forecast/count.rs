@@ -126,7 +126,11 @@ mod tests {
             ..Node::default()
         };
         let request = |model: u32, replicas: u32| {
-            let role = Role { each: Shape { cpu: 1000, memory: 0, gpu: 4000 }, replicas, min: replicas };
+            let role = Role {
+                each: Shape { cpu: 1000, memory: 0, gpu: 4000, ..Shape::default() },
+                replicas,
+                min: replicas,
+            };
             Arc::new(Request { roles: vec![role], models: vec![ModelIx(model)], ..Request::default() })
         };
         let job = |model, replicas| Job { request: request(model, replicas), ..Job::default() };
@@ -135,7 +139,7 @@ mod tests {
             role: 0,
             replica: 0,
             node: NodeIx(0),
-            each: Shape { cpu: 1000, memory: 0, gpu: 4000 },
+            each: Shape { cpu: 1000, memory: 0, gpu: 4000, ..Shape::default() },
             gpus: vec![(0, 1000), (1, 1000), (2, 1000), (3, 1000)],
             started: 0,
             going: false,

@@ -84,7 +84,7 @@ mod tests {
         let mut alike = Alike::default();
         (0..rooms.len()).for_each(|node| alike.insert(NodeIx::of(node), kind(node), &rooms[node]));
         let firsts = |alike: &Alike, gpu: i64, cpu: i64| {
-            let each = Shape { cpu, memory: 1, gpu };
+            let each = Shape { cpu, memory: 1, gpu, ..Shape::default() };
             let mut all: Vec<u32> = alike.firsts(&rooms, &each).map(|node| node.0).collect();
             all.sort_unstable();
             all

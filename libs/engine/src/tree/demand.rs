@@ -1,7 +1,7 @@
 //! What work asks of quota.
 
 use super::{CPU, GPU, MEMORY, MODELS};
-use crate::model::{ModelIx, NodeIx, Placement, Request, Shape, Snapshot};
+use crate::model::{Extended, ExtendedIx, ModelIx, NodeIx, Placement, Request, Shape, Snapshot};
 
 /// What a piece of work asks of quota, on one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(crate) struct Demand {
     pub memory: i64,
     pub gpu: i64,
     pub model: Option<ModelIx>,
+    /// A request names no more devices than fit in here.
+    pub extended: Extended,
 }
 
 impl Demand {
@@ -17,13 +19,19 @@ impl Demand {
         self.cpu += each.cpu.saturating_mul(times);
         self.memory += each.memory.saturating_mul(times);
         self.gpu += each.gpu.saturating_mul(times);
+        for (name, count) in each.extended.iter() {
+            self.extended.add(name, u32::try_from(count.saturating_mul(times)).unwrap_or(u32::MAX));
+        }
     }
 
-    pub(super) fn amounts(&self) -> impl Iterator<Item = (usize, i64)> {
+    /// By resource, of which there are so many models.
+    pub(super) fn amounts(&self, models: usize) -> impl Iterator<Item = (usize, i64)> + '_ {
         let model = self.model.map(|m| (MODELS + m.at(), self.gpu));
+        let named = self.extended.iter().map(move |(name, count)| (MODELS + models + name.at(), count));
         [(CPU, self.cpu), (MEMORY, self.memory), (GPU, self.gpu)]
             .into_iter()
             .chain(model)
+            .chain(named)
             .filter(|(_, n)| *n > 0)
     }
 
@@ -61,15 +69,14 @@ pub(crate) fn model_at(snapshot: &Snapshot, node: NodeIx) -> Option<ModelIx> {
     snapshot.nodes[node.at()].model
 }
 
-/// What demands ask of one resource.
-pub(super) fn sum(demands: &[Demand], r: usize) -> i64 {
-    demands
-        .iter()
-        .map(|d| match r {
-            CPU => d.cpu,
-            MEMORY => d.memory,
-            GPU => d.gpu,
-            model => d.model.filter(|m| MODELS + m.at() == model).map_or(0, |_| d.gpu),
-        })
-        .sum()
+/// What demands ask of one resource, of which there are so many models.
+pub(super) fn sum(demands: &[Demand], r: usize, models: usize) -> i64 {
+    let of = |d: &Demand| match r {
+        CPU => d.cpu,
+        MEMORY => d.memory,
+        GPU => d.gpu,
+        r if r < MODELS + models => d.model.filter(|m| MODELS + m.at() == r).map_or(0, |_| d.gpu),
+        r => d.extended.of(ExtendedIx::of(r - MODELS - models)),
+    };
+    demands.iter().map(of).sum()
 }

@@ -24,7 +24,7 @@ impl Tree {
             let all = i128::from(self.entries[vertex].weight) * i128::from(self.capacity[r].max(1));
             i64::try_from(i128::from(amount) * SHARE / (all * i128::from(fine))).unwrap_or(i64::MAX)
         };
-        let gpus = usage.gpu.iter().enumerate().filter(|(model, _)| MODELS + model < self.capacity.len());
+        let gpus = usage.gpu.iter().enumerate().take(self.models);
         let gpus = gpus.map(|(model, nano)| share(MODELS + model, *nano, FINE));
         let others = [share(CPU, usage.cpu, FINE), share(MEMORY, usage.memory, 1)];
         gpus.chain(others).max().unwrap_or(0).max(0)
@@ -52,7 +52,8 @@ impl Tree {
     }
 
     fn usage(&self, amounts: &[i64]) -> Usage {
-        let gpu: Vec<i64> = amounts[MODELS..].iter().map(|milli| milli.saturating_mul(FINE)).collect();
+        let gpu: Vec<i64> =
+            amounts[MODELS..MODELS + self.models].iter().map(|milli| milli.saturating_mul(FINE)).collect();
         let last = gpu.iter().rposition(|nano| *nano != 0).map_or(0, |at| at + 1);
         Usage {
             cpu: amounts[CPU].saturating_mul(FINE),

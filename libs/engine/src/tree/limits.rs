@@ -2,7 +2,7 @@
 
 use super::demand::sum;
 use super::{Asker, Bound, CPU, Counted, Demand, GPU, MEMORY, MODELS, Tree, Vertex};
-use crate::model::ModelIx;
+use crate::model::{ExtendedIx, ModelIx};
 use crate::reason::Resource;
 
 impl Tree {
@@ -25,7 +25,7 @@ impl Tree {
         }
         let mut at = leaf;
         while at != 0 {
-            for (r, amount) in demand.amounts() {
+            for (r, amount) in demand.amounts(self.models) {
                 self.touch(at).going[r] += sign * amount;
             }
             at = self.entries[at].parent;
@@ -69,14 +69,15 @@ impl Tree {
         let entry = &self.entries[vertex];
         (0..self.capacity.len()).find_map(|r| {
             let limit = entry.limit.0[r]?;
-            let wanted = sum(demands, r);
+            let wanted = sum(demands, r, self.models);
             let used = entry.used[r] + if going { entry.going[r] } else { 0 };
             let holder = entry.holder?;
             let resource = match r {
                 CPU => Resource::Cpu,
                 MEMORY => Resource::Memory,
                 GPU => Resource::Gpu,
-                model => Resource::GpuModel(ModelIx::of(model - MODELS)),
+                model if model < MODELS + self.models => Resource::GpuModel(ModelIx::of(model - MODELS)),
+                name => Resource::Extended(ExtendedIx::of(name - MODELS - self.models)),
             };
             let bound = Bound { vertex, holder, resource, used, wanted, limit };
             (wanted > 0 && used + wanted > limit).then_some(bound)

@@ -34,7 +34,7 @@ impl Tree {
     pub fn uncovered(&self, vertex: Vertex) -> Reach {
         let entry = &self.entries[vertex];
         let left = |r: usize| entry.guaranteed.0[r].map(|promised| promised - entry.inside[r]);
-        let models = (MODELS..self.capacity.len()).map(|r| left(GPU).or(left(r)).unwrap_or(0));
+        let models = (MODELS..MODELS + self.models).map(|r| left(GPU).or(left(r)).unwrap_or(0));
         // where no cpu is named, other names cover cpu work without bound
         let cpu = if entry.promises { left(CPU).unwrap_or(i64::MAX) } else { 0 };
         Reach { models: models.collect(), cpu }
@@ -60,7 +60,10 @@ impl Tree {
     /// resource; of one model alone, if one is given.
     pub fn share_without(&self, vertex: Vertex, least: &[i64], model: Option<usize>) -> i64 {
         let entry = &self.entries[vertex];
-        let counts = |r: &usize| *r != GPU && (*r < MODELS || model.is_none_or(|model| *r == MODELS + model));
+        let counts = |r: &usize| {
+            let is_model = (MODELS..MODELS + self.models).contains(r);
+            *r != GPU && (!is_model || model.is_none_or(|model| *r == MODELS + model))
+        };
         let shares = (0..self.capacity.len())
             .filter(counts)
             .map(|r| portion(entry.borrowed[r].saturating_sub(least[r]), self.whole(entry, r)));
@@ -70,7 +73,7 @@ impl Tree {
     /// Lessens `least` to what a piece asks for, resource by resource.
     pub fn lessen(&self, least: &mut [i64], demands: &[Demand]) {
         for (r, least) in least.iter_mut().enumerate() {
-            *least = (*least).min(sum(demands, r));
+            *least = (*least).min(sum(demands, r, self.models));
         }
     }
 
@@ -87,8 +90,9 @@ impl Tree {
     /// The same, of the resources alone that `of` asks for.
     pub fn share_of(&self, vertex: Vertex, demands: &[Demand], sign: i64, of: &[Demand]) -> i64 {
         let entry = &self.entries[vertex];
-        let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r) > 0);
-        let shares = kinds.map(|r| portion(entry.borrowed[r] + sign * sum(demands, r), self.whole(entry, r)));
+        let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r, self.models) > 0);
+        let shares = kinds
+            .map(|r| portion(entry.borrowed[r] + sign * sum(demands, r, self.models), self.whole(entry, r)));
         shares.max().unwrap_or(0)
     }
 
@@ -96,7 +100,7 @@ impl Tree {
     pub fn share_on(&self, vertex: Vertex, demands: &[Demand], model: Option<ModelIx>) -> i64 {
         let Some(r) = model.map(|model| MODELS + model.at()) else { return 0 };
         let entry = &self.entries[vertex];
-        portion(entry.borrowed[r] + sum(demands, r), self.whole(entry, r))
+        portion(entry.borrowed[r] + sum(demands, r, self.models), self.whole(entry, r))
     }
 
     /// How many milli-GPU of each model one vertex could lose at once and still have no less of it than another with `demands` more.
@@ -124,7 +128,7 @@ impl Tree {
 
     pub(super) fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {
         let shares = (0..self.capacity.len()).filter(|r| *r != GPU).map(|r| {
-            let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r) };
+            let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r, self.models) };
             portion(used, self.whole(&self.entries[vertex], r))
         });
         shares.max().unwrap_or(0)

@@ -399,7 +399,7 @@ impl Search<'_> {
 
 /// Would a person call these the same kind of node?
 fn alike(a: &Node, b: &Node) -> bool {
-    (a.cpu, a.memory, a.gpus, a.model) == (b.cpu, b.memory, b.gpus, b.model)
+    (a.cpu, a.memory, a.gpus, a.model, &a.extended) == (b.cpu, b.memory, b.gpus, b.model, &b.extended)
 }
 
 fn set(each: &mut Shape, resource: Resource, to: i64) {
@@ -407,6 +407,10 @@ fn set(each: &mut Shape, resource: Resource, to: i64) {
         Resource::Cpu => each.cpu = to,
         Resource::Memory => each.memory = to,
         Resource::Gpu | Resource::GpuModel(_) => each.gpu = to,
+        Resource::Extended(name) => {
+            each.extended = each.extended.without(name);
+            each.extended.add(name, u32::try_from(to).unwrap_or(0));
+        }
         Resource::Jobs => {}
     }
 }
@@ -430,6 +434,10 @@ fn set_limit(limit: &mut Amounts, resource: Resource, to: i64) {
                 .iter_mut()
                 .filter(|(model, _)| *model == of)
                 .for_each(|(_, amount)| *amount = to);
+        }
+        Resource::Extended(of) => {
+            let known = limit.extended.iter_mut().filter(|(name, _)| *name == of);
+            known.for_each(|(_, amount)| *amount = to);
         }
         Resource::Jobs => limit.jobs = Some(to),
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crater_engine::{
-    AccountIx, Class, Infeasible, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reason, RevokeCause,
-    Snapshot, UserIx, ValueIx, WHOLE_GPU,
+    AccountIx, Class, ExtendedIx, Infeasible, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reason,
+    RevokeCause, Snapshot, UserIx, ValueIx, WHOLE_GPU,
 };
 
 struct Numbers;
@@ -50,7 +50,15 @@ fn rooms_are_never_overfull(s: &Snapshot, plan: &Plan) {
     let mut memory: Vec<i64> = s.nodes.iter().map(|node| node.memory).collect();
     let mut gpus: Vec<Vec<i64>> =
         s.nodes.iter().map(|node| vec![WHOLE_GPU; usize::from(node.gpus)]).collect();
+    let mut named: Vec<BTreeMap<ExtendedIx, i64>> = s
+        .nodes
+        .iter()
+        .map(|node| node.extended.iter().map(|(name, count)| (*name, i64::from(*count))).collect())
+        .collect();
     for held in &s.holdings {
+        for (name, count) in held.each.extended.iter() {
+            *named[held.node.at()].entry(name).or_default() -= count;
+        }
         cpu[held.node.at()] -= held.each.cpu;
         memory[held.node.at()] -= held.each.memory;
         held.gpus.iter().for_each(|(device, milli)| gpus[held.node.at()][usize::from(*device)] -= milli);
@@ -90,6 +98,11 @@ fn rooms_are_never_overfull(s: &Snapshot, plan: &Plan) {
                 "{grant:?} overfills its node"
             );
             assert!(gpus[place.node.at()].iter().all(|free| *free >= 0), "{grant:?} promises a gpu twice");
+            for (name, count) in each.extended.iter() {
+                let free = named[place.node.at()].entry(name).or_default();
+                *free -= count;
+                assert!(*free >= 0, "{grant:?} takes more {name:?} than there are");
+            }
         }
         if let Some(topology) = request.topology.filter(|topology| topology.required) {
             let value = |place: &Placement| {
@@ -172,6 +185,23 @@ fn limits_hold(s: &Snapshot, plan: &Plan) {
         let given: i64 = plan.grants.iter().filter(|g| counted(g.job) && inside(g.job)).map(gpu_of).sum();
         assert!(given == 0 || held + given <= limit, "{whose:?}: {held} + {given} is over its limit {limit}");
     };
+    let by_name =
+        |limits: &[(ExtendedIx, i64)], inside: &dyn Fn(JobIx) -> bool, whose: &dyn std::fmt::Debug| {
+            for (name, limit) in limits {
+                let mine = |job: JobIx| counted(job) && inside(job);
+                let holdings = s.holdings.iter().filter(|held| mine(held.job));
+                let held: i64 = holdings.map(|held| held.each.extended.of(*name)).sum();
+                let grants = plan.grants.iter().filter(|grant| mine(grant.job));
+                let places = grants
+                    .flat_map(|grant| grant.placements.iter().map(move |place| (grant.job, place.role)));
+                let each = |(job, role): (JobIx, u16)| s.jobs[job.at()].request.roles[usize::from(role)].each;
+                let given: i64 = places.map(|place| each(place).extended.of(*name)).sum();
+                assert!(
+                    given == 0 || held + given <= *limit,
+                    "{whose:?}: {held} + {given} {name:?} is over {limit}"
+                );
+            }
+        };
     let jobs = |limit: Option<i64>, inside: &dyn Fn(JobIx) -> bool, whose: &dyn std::fmt::Debug| {
         let Some(limit) = limit else { return };
         // whatever its class, and until the last of it is gone
@@ -186,11 +216,13 @@ fn limits_hold(s: &Snapshot, plan: &Plan) {
         let above = AccountIx::of(ix);
         jobs(account.limit.jobs, &|job| under(s, s.jobs[job.at()].account, above), &above);
         judge(account.limit.gpu, &|job| under(s, s.jobs[job.at()].account, above), &above);
+        by_name(&account.limit.extended, &|job| under(s, s.jobs[job.at()].account, above), &above);
     }
     for (ix, user) in s.users.iter().enumerate() {
         let whose = UserIx::of(ix);
         jobs(user.limit.jobs, &|job| s.jobs[job.at()].user == Some(whose), &whose);
         judge(user.limit.gpu, &|job| s.jobs[job.at()].user == Some(whose), &whose);
+        by_name(&user.limit.extended, &|job| s.jobs[job.at()].user == Some(whose), &whose);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Backfill, Class, Job, KeyIx, ModelIx, Node, Placing, Preemptible, Queueing,
-    Request, Role, Settings, Shape, Snapshot, Topology, User, UserIx, ValueIx,
+    Account, AccountIx, Amounts, Backfill, Class, Extended, ExtendedIx, Job, KeyIx, ModelIx, Node, Placing,
+    Preemptible, Queueing, Request, Role, Settings, Shape, Snapshot, Topology, User, UserIx, ValueIx,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -39,7 +39,9 @@ pub struct Case {
 }
 
 fn node() -> impl Strategy<Value = Node> {
-    (0u16..=4, 0u32..2, 4i64..=16, 0u32..3).prop_map(|(gpus, model, cpu, rack)| Node {
+    let extended = option::weighted(0.3, (0u32..2, 1u32..=4));
+    (0u16..=4, 0u32..2, 4i64..=16, 0u32..3, extended).prop_map(|(gpus, model, cpu, rack, extended)| Node {
+        extended: extended.map(|(name, count)| (ExtendedIx(name), count)).into_iter().collect(),
         cpu: cpu * 1000,
         memory: 64 * GI,
         gpus,
@@ -51,7 +53,11 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn amounts(most: i64) -> impl Strategy<Value = Amounts> {
-    option::of(0..=most).prop_map(|gpu| Amounts { gpu: gpu.map(|gpu| gpu * 1000), ..Amounts::default() })
+    (option::of(0..=most), option::weighted(0.2, 0i64..=3)).prop_map(|(gpu, named)| Amounts {
+        gpu: gpu.map(|gpu| gpu * 1000),
+        extended: named.map(|count| (ExtendedIx(0), count)).into_iter().collect(),
+        ..Amounts::default()
+    })
 }
 
 fn limits(most: i64) -> impl Strategy<Value = Amounts> {
@@ -71,7 +77,13 @@ fn shape() -> impl Strategy<Value = Shape> {
     let gpu = prop_oneof![
         2 => Just(0), 1 => Just(250), 1 => Just(500), 4 => Just(1000), 2 => Just(2000), 1 => Just(4000)
     ];
-    (gpu, 0i64..=3).prop_map(|(gpu, cpu)| Shape { gpu, cpu: cpu * 1000 + 100, memory: GI })
+    let extended = option::weighted(0.15, (0u32..2, 1u32..=2));
+    (gpu, 0i64..=3, extended).prop_map(|(gpu, cpu, extended)| Shape {
+        gpu,
+        cpu: cpu * 1000 + 100,
+        memory: GI,
+        extended: Extended::new(extended.map(|(name, count)| (ExtendedIx(name), count))).unwrap(),
+    })
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -167,6 +179,7 @@ pub fn case() -> impl Strategy<Value = Case> {
             });
             let start = Snapshot {
                 models: 2,
+                extended: 2,
                 nodes,
                 accounts,
                 users: users.collect(),

@@ -33,7 +33,7 @@ fn gpus(guaranteed: Option<i64>, limit: Option<i64>, parent: Option<u32>) -> Acc
 /// Roles as (milli-GPU, most, least).
 fn job(account: u32, roles: &[(i64, u32, u32)]) -> Job {
     let role = |(gpu, replicas, min): &(i64, u32, u32)| Role {
-        each: Shape { cpu: 100, memory: GI, gpu: *gpu },
+        each: Shape { cpu: 100, memory: GI, gpu: *gpu, ..Shape::default() },
         replicas: *replicas,
         min: *min,
     };

@@ -41,7 +41,7 @@ fn role() -> impl Strategy<Value = Role> {
         1 => Just(0), 1 => Just(250), 1 => Just(500), 3 => Just(1000), 3 => Just(2000), 2 => Just(4000)
     ];
     (gpu, 1i64..=3, 1u32..=3).prop_map(|(gpu, cpu, replicas)| Role {
-        each: Shape { cpu: cpu * 1000, memory: GI, gpu },
+        each: Shape { cpu: cpu * 1000, memory: GI, gpu, ..Shape::default() },
         replicas,
         min: replicas,
     })

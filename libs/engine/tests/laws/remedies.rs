@@ -43,6 +43,7 @@ fn make(s: &mut Snapshot, ix: JobIx, amendment: &Amendment) {
                 match resource {
                     Resource::Gpu => limit.gpu = Some(*to),
                     Resource::Jobs => limit.jobs = Some(*to),
+                    Resource::Extended(name) => limit.extended = vec![(*name, *to)],
                     other => panic!("no world has a limit of {other:?}"),
                 }
             }

@@ -14,7 +14,7 @@ use crate::cases::{Case, Event, GI};
 use crate::sim::Sim;
 
 pub fn job(account: usize, class: Class, priority: i32) -> Job {
-    let each = Shape { cpu: 100, memory: GI, gpu: WHOLE_GPU };
+    let each = Shape { cpu: 100, memory: GI, gpu: WHOLE_GPU, ..Shape::default() };
     Job {
         account: AccountIx::of(account),
         class,

@@ -140,6 +140,12 @@ impl Sim {
                 && (gpu == 0 || devices)
                 && request.selector.iter().all(|label| node.labels.contains(label))
                 && cpu >= role.each.cpu
+                && role.each.extended.iter().all(|(name, count)| {
+                    let offered = node.extended.iter().filter(|(known, _)| *known == name);
+                    let offered: i64 = offered.map(|(_, count)| i64::from(*count)).sum();
+                    let held: i64 = here.iter().map(|held| held.each.extended.of(name)).sum();
+                    offered - held >= count
+                })
                 && memory >= role.each.memory
         })
     }

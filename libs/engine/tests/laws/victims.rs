@@ -47,7 +47,7 @@ fn running() -> impl Strategy<Value = Running> {
 }
 
 fn request(gpus: i64, cores: i64, replicas: u32, min: u32) -> Arc<Request> {
-    let each = Shape { cpu: cores * 1000, memory: GI, gpu: gpus * WHOLE_GPU };
+    let each = Shape { cpu: cores * 1000, memory: GI, gpu: gpus * WHOLE_GPU, ..Shape::default() };
     Arc::new(Request { roles: vec![Role { each, replicas, min }], ..Request::default() })
 }
 

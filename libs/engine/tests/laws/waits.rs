@@ -19,7 +19,7 @@ fn node(gpus: u16, model: u32) -> Node {
 }
 
 fn job(account: usize, now: i64, gpus: i64, replicas: u32, models: &[u32]) -> Job {
-    let each = Shape { cpu: 100, memory: GI, gpu: gpus * WHOLE_GPU };
+    let each = Shape { cpu: 100, memory: GI, gpu: gpus * WHOLE_GPU, ..Shape::default() };
     Job {
         account: AccountIx::of(account),
         submitted: now,
@@ -111,7 +111,7 @@ fn waits_at_the_head(
     let gang = JobIx::of(stream.s.jobs.len());
     stream.ends.push(i64::MAX / 4);
     let role = |(gpus, replicas): &(i64, u32)| Role {
-        each: Shape { cpu: 100, memory: GI, gpu: gpus * WHOLE_GPU },
+        each: Shape { cpu: 100, memory: GI, gpu: gpus * WHOLE_GPU, ..Shape::default() },
         replicas: *replicas,
         min: *replicas,
     };

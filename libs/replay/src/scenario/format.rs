@@ -138,6 +138,9 @@ pub struct NodeSpec {
     pub gpu: u16,
     /// Their model.
     pub gpu_model: Option<String>,
+    /// Devices that it offers by name, such as `nvidia.com/mig-1g.10gb`.
+    #[serde(default)]
+    pub extended: BTreeMap<String, u32>,
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, Scalar>,
@@ -154,7 +157,7 @@ pub struct AccountSpec {
     /// Its part of what is borrowed.
     #[serde(default = "one")]
     pub weight: i64,
-    /// By resource: `cpu`, `memory`, `gpu`, or a GPU model.
+    /// By resource: `cpu`, `memory`, `gpu`, a GPU model, or a device by name.
     #[serde(default)]
     pub guaranteed: BTreeMap<String, Quantity>,
     /// By resource, and `jobs`: how many may hold something at one time.
@@ -179,6 +182,9 @@ pub struct Each {
     pub memory: Option<Quantity>,
     /// Devices, or a fraction of one.
     pub gpu: Option<Quantity>,
+    /// Devices by name; at most four names.
+    #[serde(default)]
+    pub extended: BTreeMap<String, u32>,
 }
 
 /// Service class.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crater_engine::{AccountIx, JobIx, KeyIx, ModelIx, Names, NodeIx, UserIx, ValueIx};
+use crater_engine::{AccountIx, ExtendedIx, JobIx, KeyIx, ModelIx, Names, NodeIx, UserIx, ValueIx};
 
 use super::world::World;
 
@@ -48,6 +48,9 @@ impl Names for World {
     }
     fn model(&self, model: ModelIx) -> &str {
         self.models.name(model.0)
+    }
+    fn extended(&self, name: ExtendedIx) -> &str {
+        self.extended.name(name.0)
     }
     fn key(&self, key: KeyIx) -> &str {
         self.keys.name(key.0)

@@ -1,15 +1,16 @@
 //! What a job asks for: the roles of its gang.
 
-use crater_engine::{Role, Shape, valid_gpu};
+use crater_engine::{Extended, ExtendedIx, Role, Shape, valid_gpu};
 
 use super::error::Fault;
 use super::format::{Each, JobSpec, Unit};
+use super::names::Interned;
 use super::world::amount;
 
-/// Its roles, or the one that it has.
-pub(super) fn roles(spec: &JobSpec, at: &str) -> Result<Vec<Role>, Fault> {
+/// Its roles, or the one that it has. `names`: of devices.
+pub(super) fn roles(spec: &JobSpec, names: &mut Interned, at: &str) -> Result<Vec<Role>, Fault> {
     if spec.roles.is_empty() {
-        return Ok(vec![role(spec.replicas, spec.min_replicas, &spec.each, at)?]);
+        return Ok(vec![role(spec.replicas, spec.min_replicas, &spec.each, names, at)?]);
     }
     if spec.replicas != 1 || spec.min_replicas.is_some() || spec.each != Each::default() {
         let why = "replicas, min_replicas and each stand in the roles, or there are none";
@@ -21,20 +22,24 @@ pub(super) fn roles(spec: &JobSpec, at: &str) -> Result<Vec<Role>, Fault> {
         if spec.roles.iter().take(i).any(|other| other.name == one.name) {
             return Err(Fault::new(format!("{at}.name"), format!("role {} is there twice", one.name)));
         }
-        roles.push(role(one.replicas, one.min_replicas, &one.each, &at)?);
+        roles.push(role(one.replicas, one.min_replicas, &one.each, names, &at)?);
     }
     Ok(roles)
 }
 
-fn role(replicas: u32, min: Option<u32>, each: &Each, at: &str) -> Result<Role, Fault> {
+fn role(replicas: u32, min: Option<u32>, each: &Each, names: &mut Interned, at: &str) -> Result<Role, Fault> {
     let gpu = amount(each.gpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.gpu"))?;
     if !valid_gpu(gpu) {
         return Err(Fault::new(format!("{at}.each.gpu"), "must be whole GPUs or a part of one"));
     }
+    let named = each.extended.iter().map(|(name, count)| (ExtendedIx(names.add(name)), *count));
+    let extended = Extended::new(named)
+        .ok_or_else(|| Fault::new(format!("{at}.each.extended"), "may have at most four names"))?;
     let each = Shape {
         cpu: amount(each.cpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.cpu"))?,
         memory: amount(each.memory.as_ref(), Unit::Bytes, 0, &format!("{at}.each.memory"))?,
         gpu,
+        extended,
     };
     let min = min.unwrap_or(replicas);
     if replicas == 0 || min == 0 || min > replicas {

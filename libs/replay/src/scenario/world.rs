@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crater_engine::usage::decay_all;
 use crater_engine::{
-    Account, AccountIx, Amounts, Borrowed, Class, Grant, Holding, Job, JobIx, KeyIx, ModelIx, Names, Node,
-    NodeIx, Plan, Preemptible, Request, Revocation, Role, Settings, Shape, Snapshot, Topology, Usage,
-    ValueIx, WHOLE_GPU,
+    Account, AccountIx, Amounts, Borrowed, Class, ExtendedIx, Grant, Holding, Job, JobIx, KeyIx, ModelIx,
+    Names, Node, NodeIx, Plan, Preemptible, Request, Revocation, Role, Settings, Shape, Snapshot, Topology,
+    Usage, ValueIx, WHOLE_GPU,
 };
 
 use super::error::Fault;
@@ -34,6 +34,7 @@ pub struct World {
     pub(super) jobs: Interned,
     pub(super) accounts: Interned,
     pub(super) models: Interned,
+    pub(super) extended: Interned,
     pub(super) keys: Interned,
     pub(super) values: Interned,
     priorities: BTreeMap<String, i32>,
@@ -68,6 +69,7 @@ impl World {
             jobs: Interned::default(),
             accounts: Interned::default(),
             models: Interned::default(),
+            extended: Interned::default(),
             keys: Interned::default(),
             values: Interned::default(),
             priorities: scenario.priority_classes.clone(),
@@ -94,13 +96,22 @@ impl World {
         for model in requested.flat_map(|job| &job.gpu_model) {
             world.models.add(model);
         }
+        let requested =
+            scenario.jobs.iter().chain(scenario.steps.iter().filter_map(|step| step.submit.as_ref()));
+        let each = |job: &'_ JobSpec| {
+            let of_roles = job.roles.iter().map(|role| &role.each);
+            of_roles.chain([&job.each]).flat_map(|each| each.extended.keys().cloned()).collect::<Vec<_>>()
+        };
+        for name in requested.flat_map(each) {
+            world.extended.add(&name);
+        }
         world.add_accounts(&scenario.accounts)?;
         let mut order: Vec<(usize, &JobSpec)> = scenario.jobs.iter().enumerate().collect();
         order.sort_by_key(|(_, job)| job.submit);
         for (i, job) in order {
             world.submit(job, &format!("jobs[{i}]"))?;
         }
-        world.snapshot.models = u32::try_from(world.models.names.len()).unwrap_or(u32::MAX);
+        world.count_names();
         Ok(world)
     }
 
@@ -125,6 +136,11 @@ impl World {
             memory: amount(spec.memory.as_ref(), Unit::Bytes, UNLIMITED_MEMORY, &format!("{at}.memory"))?,
             gpus: spec.gpu,
             model,
+            extended: spec
+                .extended
+                .iter()
+                .map(|(name, n)| (ExtendedIx(self.extended.add(name)), *n))
+                .collect(),
             open: true,
             labels,
             ..Node::default()
@@ -181,12 +197,17 @@ impl World {
                 "memory" => amounts.memory = Some(value),
                 "gpu" => amounts.gpu = Some(value),
                 "jobs" => amounts.jobs = Some(value),
-                model => match self.models.get(model) {
-                    Some(ix) => amounts.gpu_models.push((ModelIx(ix), value)),
-                    None => {
+                other => match (self.models.get(other), self.extended.get(other)) {
+                    (Some(ix), _) => amounts.gpu_models.push((ModelIx(ix), value)),
+                    // counted in whole devices
+                    (None, Some(ix)) if value % 1000 == 0 => {
+                        amounts.extended.push((ExtendedIx(ix), value / 1000));
+                    }
+                    (None, Some(_)) => return Err(Fault::new(field, "must be a whole number")),
+                    (None, None) => {
                         return Err(Fault::new(
                             field,
-                            "is neither cpu, memory, gpu, jobs nor a GPU model here",
+                            "is neither cpu, memory, gpu, jobs nor a GPU model or device here",
                         ));
                     }
                 },
@@ -242,7 +263,7 @@ impl World {
                 None => return fault("priority", format!("there is no priority class {name}")),
             },
         };
-        let roles = roles(spec, at)?;
+        let roles = roles(spec, &mut self.extended, at)?;
         let each = roles[0].each;
         let models = spec.gpu_model.iter().map(|model| ModelIx(self.models.add(model))).collect();
         let selector = spec.node_selector.iter().map(|(key, value)| self.label(key, value)).collect();
@@ -306,14 +327,20 @@ impl World {
         let on = &self.snapshot.nodes[node.0 as usize];
         let (mut cpu, mut memory) = (on.cpu, on.memory);
         let mut free = vec![WHOLE_GPU; usize::from(on.gpus)];
+        let mut extended: BTreeMap<ExtendedIx, i64> =
+            on.extended.iter().map(|(name, count)| (*name, i64::from(*count))).collect();
         for held in self.snapshot.holdings.iter().filter(|held| held.node == node) {
             cpu -= held.each.cpu;
             memory -= held.each.memory;
             for (device, milli) in &held.gpus {
                 free[usize::from(*device)] -= milli;
             }
+            for (name, count) in held.each.extended.iter() {
+                *extended.entry(name).or_default() -= count;
+            }
         }
-        if cpu < each.cpu || memory < each.memory {
+        let short = |(name, count)| extended.get(&name).is_none_or(|free| *free < count);
+        if cpu < each.cpu || memory < each.memory || each.extended.iter().any(short) {
             return None;
         }
         let numbered = free.into_iter().zip(0u16..);
@@ -352,7 +379,7 @@ impl World {
         }
         if let Some(job) = &step.submit {
             self.submit(job, &format!("{at}.submit"))?;
-            self.snapshot.models = u32::try_from(self.models.names.len()).unwrap_or(u32::MAX);
+            self.count_names();
         }
         if let Some(name) = &step.finish {
             let job = self.known_job(name, &format!("{at}.finish"))?;
@@ -385,10 +412,16 @@ impl World {
         self.jobs.get(name).map(JobIx).ok_or_else(|| Fault::new(at, format!("there is no job {name}")))
     }
 
-    /// Numbers the GPU models as another world does that has seen all jobs.
+    /// Numbers the GPU models, and devices by name, as another world does that has seen all jobs.
     pub(crate) fn know_models(&mut self, other: &Self) {
         self.models = other.models.clone();
-        self.snapshot.models = u32::try_from(self.models.names.len()).unwrap_or(u32::MAX);
+        self.extended = other.extended.clone();
+        self.count_names();
+    }
+
+    fn count_names(&mut self) {
+        let count = |names: &Interned| u32::try_from(names.names.len()).unwrap_or(u32::MAX);
+        (self.snapshot.models, self.snapshot.extended) = (count(&self.models), count(&self.extended));
     }
 
     /// A job has ended; what it held is free.
@@ -521,7 +554,14 @@ impl World {
             for (device, milli) in here.iter().flat_map(|held| &held.gpus) {
                 gpus[usize::from(*device)] += milli;
             }
-            if cpu > node.cpu || memory > node.memory || gpus.iter().any(|milli| *milli > WHOLE_GPU) {
+            let over = |(name, count): &(ExtendedIx, u32)| {
+                here.iter().map(|held| held.each.extended.of(*name)).sum::<i64>() > i64::from(*count)
+            };
+            if cpu > node.cpu
+                || memory > node.memory
+                || gpus.iter().any(|milli| *milli > WHOLE_GPU)
+                || node.extended.iter().any(over)
+            {
                 broken.push(format!("node {} holds more than it has", self.nodes.names[ix]));
             }
         }

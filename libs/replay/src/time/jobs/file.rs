@@ -193,6 +193,7 @@ pub(in crate::time) fn load(path: &Path, cluster: &Cluster, restart: Millis) -> 
                 memory: None,
                 gpu: *gpus,
                 gpu_model: model,
+                extended: BTreeMap::new(),
                 labels: BTreeMap::new(),
             };
             (vec![all], Source::Options)

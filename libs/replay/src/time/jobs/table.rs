@@ -73,6 +73,7 @@ pub(super) fn jobs(path: &Path) -> Result<Read, InputError> {
                 cpu: quantity(row, "cpu")?,
                 memory: quantity(row, "memory")?,
                 gpu: quantity(row, "gpu")?,
+                ..Each::default()
             },
             roles: Vec::new(),
             gpu_model: text("gpu_model")
@@ -110,6 +111,7 @@ pub(super) fn nodes(path: &Path) -> Result<(Vec<NodeSpec>, Source), InputError> 
             gpu: u16::try_from(row.number("gpu", 1024)?)
                 .map_err(|error| row.fault("gpu", error.to_string()))?,
             gpu_model: text("gpu_model").map(str::to_owned),
+            extended: BTreeMap::new(),
             labels: labels(row, "labels")?,
         });
         lines.push(row.line());
