@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::SnapshotError;
 use crate::engine::{Change, Engine};
-use crate::model::{Job, JobIx, Placement, Plan, Revocation, Snapshot, Verdict};
+use crate::model::{Job, JobIx, Placement, Plan, Reservation, Revocation, Snapshot, Verdict};
 use crate::world::World;
 
 /// What comes of a job in one cycle.
@@ -103,20 +103,27 @@ impl WhatIf {
         let job = self.snapshot.jobs.get(ix.at())?.clone();
         let mut changed = job.clone();
         change(&mut changed);
-        self.engine.apply([Change::Job(ix, changed)]).ok()?;
-        let fate = starts(&self.engine.decide(), ix);
-        // it was sound before
-        let _ = self.engine.apply([Change::Job(ix, job)]);
+        let kept = self.snapshot.reservations.clone();
+        let tried = self.engine.apply([Change::Reservations(others(&kept, ix)), Change::Job(ix, changed)]);
+        let fate = tried.ok().and_then(|()| starts(&self.engine.decide(), ix));
+        // they were sound before
+        let _ = self.engine.apply([Change::Job(ix, job), Change::Reservations(kept)]);
         fate
     }
 
     /// The fate of a job on a snapshot that is different in something else, if it then starts.
     fn with_rest(&self, ix: JobIx, change: impl FnOnce(&mut Snapshot)) -> Option<Fate> {
         let mut changed = self.snapshot.clone();
+        changed.reservations = others(&changed.reservations, ix);
         change(&mut changed);
         changed.check().ok()?;
         starts(&World::new(Cow::Owned(changed)).decide().plan, ix)
     }
+}
+
+/// The starts that were promised to others: what a job was promised is for what it was.
+fn others(reservations: &[Reservation], job: JobIx) -> Vec<Reservation> {
+    reservations.iter().filter(|kept| kept.job != job).cloned().collect()
 }
 
 /// Does a plan give a job all that it needs, and after which evictions?

@@ -319,6 +319,7 @@ impl Search<'_> {
                 return;
             }
             let mut changed = self.what.snapshot.clone();
+            changed.reservations = super::others(&changed.reservations, self.ix);
             raised.iter().for_each(|(holder, resource, to)| raise(&mut changed, *holder, *resource, *to));
             let Ok(mut tried) = WhatIf::new(changed) else { return };
             match tried.fate(self.ix) {

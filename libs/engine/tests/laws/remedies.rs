@@ -13,6 +13,8 @@ use crate::{config, play};
 
 /// The change as a person would make it.
 fn make(s: &mut Snapshot, ix: JobIx, amendment: &Amendment) {
+    // what it was promised is for what it was
+    s.reservations.retain(|kept| kept.job != ix);
     let job = &mut s.jobs[ix.at()];
     let mut request: Request = (*job.request).clone();
     match amendment {
