@@ -19,15 +19,19 @@ use std::collections::BTreeSet;
 
 use crater_engine::{Holder, JobIx, Preemptible, Reason, Resource, RevokeCause, decide};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use audit::{audit, under};
 use cases::{Case, Event, case};
 use sim::Sim;
 
+/// The same worlds in every run; where `PROPTEST_CASES` says how many, others each time.
 #[allow(clippy::disallowed_methods)]
 fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(128);
-    ProptestConfig { cases, ..ProptestConfig::default() }
+    match std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()) {
+        Some(cases) => ProptestConfig { cases, ..ProptestConfig::default() },
+        None => ProptestConfig { cases: 256, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() },
+    }
 }
 
 /// Plays a case to its end; `check` sees every plan before it is carried out.
