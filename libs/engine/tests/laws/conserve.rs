@@ -158,6 +158,10 @@ fn idles(sim: &Sim) -> Vec<String> {
         let kept = sim.plan.reservations.iter().filter(|kept| kept.job != ix);
         let barred: BTreeSet<NodeIx> = kept.flat_map(|kept| kept.nodes.iter().copied()).collect();
         let runs = s.holdings.iter().any(|held| held.job == ix);
+        // devices by name are not counted here
+        if roles.iter().any(|role| !role.each.extended.is_empty()) {
+            continue;
+        }
         // it starts only inside a guarantee
         if job.preemptible == Preemptible::Never && job.class == Class::Guaranteed {
             continue;
