@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Job, ModelIx, Node, Queueing, Request, Role, Settings, Shape, Snapshot,
-    User, UserIx,
+    Account, AccountIx, Amounts, Job, ModelIx, Node, Preemptible, Queueing, Request, Role, Settings, Shape,
+    Snapshot, User, UserIx,
 };
 
 use crate::cases::{Case, Event, GI};
@@ -140,4 +140,24 @@ fn what_is_above_a_gang_is_owed_only_where_its_gang_is() {
         job(0, None, &[(3100, 250, 2, 2), (1100, 250, 2, 2)]),
     ];
     comes_to_rest(start, jobs, vec![Event::Submit, Event::Submit]);
+}
+
+// what is promised to an account could be used up above it by who may never be preempted; its own work was then taken from outside
+#[test]
+fn what_is_promised_below_is_not_used_up_for_good() {
+    let start = Snapshot {
+        models: 1,
+        nodes: vec![node(8, 4, 0)],
+        accounts: vec![gpus(None, None, None), gpus(Some(2), None, Some(0)), gpus(Some(2), None, None)],
+        settings: Settings { protection_ms: 0, ..Settings::default() },
+        ..Snapshot::default()
+    };
+    let jobs = vec![
+        Job { preemptible: Preemptible::Never, ..job(0, &[(2000, 1, 1)]) },
+        job(1, &[(2000, 1, 1)]),
+        job(2, &[(2000, 1, 1)]),
+    ];
+    let sim = comes_to_rest(start, jobs, vec![Event::Submit, Event::Submit, Event::Submit]);
+    let held: Vec<usize> = sim.snapshot.holdings.iter().map(|held| held.job.at()).collect();
+    assert_eq!(held, [1, 2]);
 }
