@@ -15,7 +15,8 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
 use crate::bars::Bars;
-use crate::jobs::{JobEntry, Words};
+use crate::jobs::JobEntry;
+use crate::words::Words;
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

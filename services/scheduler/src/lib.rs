@@ -33,6 +33,7 @@ mod stream;
 mod usage;
 mod watches;
 mod whatif;
+mod words;
 mod writer;
 
 pub use config::Config;

@@ -4,31 +4,33 @@
 //! in the queue: else the first worker to finish would be started once more. Spent replicas are told to the engine as holdings of
 //! nothing. A job is back in the queue when its status says so of an instant after the Allocation (see [`returned`]).
 
+mod accounts;
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crater_domain::{AccountId, JobState, Limits, QuotaSubject, ResourceKind, ServiceClass, UserId};
+use crater_domain::{AccountId, JobState, ServiceClass, UserId};
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Hold, Holding, Job, JobIx, KeyIx, Node, NodeIx, Placement, Request,
-    Reservation, Role, Settings, Shape, User, UserIx, ValueIx,
+    AccountIx, Class, Hold, Holding, Job, JobIx, KeyIx, NodeIx, Placement, Request, Reservation, Role,
+    Settings, Shape, UserIx, ValueIx,
 };
 use crater_k8s::aijob::{Phase, SUSPENDED};
 use crater_k8s::allocation::{Granted, NODE_DRAINED};
-use crater_k8s::node::{UNKNOWN_MODEL, Word};
+use crater_k8s::node::Word;
 
 use crate::cache::{Cache, Given, Key, Replica};
 use crate::frame::{Frame, Promise, Promised};
-use crate::jobs::{JobEntry, Models, version};
+use crate::jobs::{JobEntry, version};
 use crate::setbacks::Setbacks;
+
+pub use accounts::set_amount;
 
 /// Accounts, each with the one above it.
 pub type Tree = BTreeMap<AccountId, Option<AccountId>>;
 
 /// Keys from here on are no labels, but say which nodes turned whom away.
 pub const BARS: KeyIx = KeyIx(1 << 30);
-
-/// How deep the tree of accounts may be before it is cut.
-const DEPTH: usize = 40;
 
 /// What is given in beside the cache.
 pub struct Beside<'a> {
@@ -123,107 +125,6 @@ impl<'a> Build<'a> {
             user_ix: BTreeMap::new(),
             node_ix: BTreeMap::new(),
             frame: Frame::default(),
-        }
-    }
-
-    fn accounts(&mut self) {
-        let none = BTreeMap::new();
-        let quotas = self.cache.quotas().unwrap_or(&none);
-        let mut all: BTreeSet<AccountId> = self.beside.tree.keys().cloned().collect();
-        all.extend(quotas.keys().map(|subject| subject.account.clone()));
-        all.extend(self.cache.jobs.iter().filter_map(|(_, e)| Some(e.wanted.as_ref().ok()?.account.clone())));
-        all.extend(self.by_job.values().flatten().filter_map(|(_, given)| orphans_account(given)));
-        for (index, account) in all.iter().enumerate() {
-            self.account_ix.insert(account.clone(), AccountIx::of(index));
-            self.frame.accounts.push(account.to_string());
-        }
-        for account in &all {
-            let parent = parent(self.beside.tree, account).and_then(|p| self.account_ix.get(p)).copied();
-            let subject = QuotaSubject { account: account.clone(), user: None };
-            let quota = quotas.get(&subject);
-            let (guaranteed, limit) = amounts(&self.cache.words.models, quota.map(|quota| &quota.limits));
-            let weight = quota.map(|quota| quota.weight).unwrap_or_default();
-            let weight = i64::from(weight.get());
-            self.frame.snapshot.accounts.push(Account { parent, weight, guaranteed, limit });
-        }
-        for (subject, quota) in quotas {
-            let Some(user) = &subject.user else { continue };
-            let Some(account) = self.account_ix.get(&subject.account).copied() else { continue };
-            let (guaranteed, limit) = amounts(&self.cache.words.models, Some(&quota.limits));
-            let index = UserIx::of(self.frame.snapshot.users.len());
-            self.user_ix.insert((subject.account.clone(), user.clone()), index);
-            self.frame.users.push(user.to_string());
-            self.frame.snapshot.users.push(User { account, guaranteed, limit });
-        }
-    }
-
-    /// Nodes by name; one that is gone and on which something is held is there as lost.
-    fn nodes(&mut self) {
-        let mut ghosts: BTreeMap<&str, i32> = BTreeMap::new();
-        for held in self.by_job.values().flatten().flat_map(|(_, given)| &given.granted) {
-            let most = ghosts.entry(&held.node).or_insert(0);
-            *most = held.gpus.iter().map(|device| device + 1).fold(*most, i32::max);
-        }
-        let words = &self.cache.words;
-        let keys = words.labels.keys();
-        let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
-        for (key, machine) in self.cache.nodes.iter() {
-            let model = (machine.gpus > 0).then(|| self.cache.words.models.intern(&machine.model));
-            nodes.insert(
-                key.name.clone(),
-                Node {
-                    cpu: machine.allocatable.cpu_millis,
-                    memory: machine.allocatable.memory_bytes,
-                    gpus: machine.gpus,
-                    model,
-                    open: machine.closed.is_none(),
-                    lost: machine.lost,
-                    labels: words.labels.of(&keys, &machine.labels),
-                    ..Node::default()
-                },
-            );
-        }
-        for (name, devices) in ghosts {
-            let devices = u16::try_from(devices).unwrap_or(0);
-            let node = nodes.entry(name.to_owned()).or_insert_with(|| Node { lost: true, ..Node::default() });
-            if node.gpus < devices {
-                // devices that the node does not report any more: held, and not to be given
-                node.bad_gpus.extend(node.gpus..devices);
-                node.gpus = devices;
-                node.model.get_or_insert_with(|| self.cache.words.models.intern(UNKNOWN_MODEL));
-            }
-        }
-        for (index, (name, node)) in nodes.into_iter().enumerate() {
-            self.node_ix.insert(name.clone(), NodeIx::of(index));
-            self.frame.nodes.push(name);
-            self.frame.snapshot.nodes.push(node);
-        }
-        let mut devices: BTreeMap<NodeIx, i64> = BTreeMap::new();
-        for (_, other) in self.cache.others.iter() {
-            let Some(ix) = self.node_ix.get(&other.node).copied() else { continue };
-            let node = &mut self.frame.snapshot.nodes[ix.at()];
-            node.others_cpu = node.others_cpu.saturating_add(other.requests.cpu_millis);
-            node.others_memory = node.others_memory.saturating_add(other.requests.memory_bytes);
-            *devices.entry(ix).or_default() += other.requests.gpu_millis;
-        }
-        self.others_devices(devices);
-    }
-
-    /// Which devices the Pods of others got is not told: those that we did not give, from the last one down.
-    fn others_devices(&mut self, wanted: BTreeMap<NodeIx, i64>) {
-        if wanted.is_empty() {
-            return;
-        }
-        let mut ours: BTreeSet<(&str, i32)> = BTreeSet::new();
-        for held in self.by_job.values().flatten().flat_map(|(_, given)| &given.held) {
-            ours.extend(held.gpus.iter().map(|device| (held.node.as_str(), *device)));
-        }
-        for (ix, millis) in wanted {
-            let name = &self.frame.nodes[ix.at()];
-            let node = &mut self.frame.snapshot.nodes[ix.at()];
-            let whole = usize::try_from(millis / 1000).unwrap_or(0);
-            let free = (0..node.gpus).rev().filter(|d| !ours.contains(&(name.as_str(), i32::from(*d))));
-            node.others_gpus = free.take(whole).map(|device| (device, 1000)).collect();
         }
     }
 
@@ -515,33 +416,6 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Guarantees and limits in the engine's words.
-fn amounts(models: &Models, limits: Option<&Limits>) -> (Amounts, Amounts) {
-    let (mut guaranteed, mut limit) = (Amounts::default(), Amounts::default());
-    for (kind, of) in limits.into_iter().flatten() {
-        set_amount(models, &mut guaranteed, kind, of.guaranteed);
-        set_amount(models, &mut limit, kind, of.limit);
-    }
-    (guaranteed, limit)
-}
-
-/// Sets one amount, or that there is none.
-pub fn set_amount(models: &Models, amounts: &mut Amounts, kind: &ResourceKind, value: Option<i64>) {
-    match kind {
-        ResourceKind::Cpu => amounts.cpu = value,
-        ResourceKind::Memory => amounts.memory = value,
-        ResourceKind::Gpu => amounts.gpu = value,
-        ResourceKind::GpuModel(model) => {
-            let model = models.intern(model);
-            amounts.gpu_models.retain(|(of, _)| *of != model);
-            amounts.gpu_models.extend(value.map(|value| (model, value)));
-        }
-        // the job service's: a job that is there already waits
-        ResourceKind::JobsWaiting => {}
-        ResourceKind::JobsRunning => amounts.jobs = value,
-    }
-}
-
 fn drained<'a>(cache: &'a Cache) -> BTreeMap<&'a str, String> {
     let drained = cache.nodes.iter().filter_map(|(key, machine)| Some((key, machine.drained.as_ref()?)));
     let words = |(key, word): (&'a Key, &Word)| {
@@ -552,18 +426,4 @@ fn drained<'a>(cache: &'a Cache) -> BTreeMap<&'a str, String> {
 
 fn orphans_account(given: &Given) -> Option<AccountId> {
     given.job.namespace.strip_prefix("crater-")?.parse().ok()
-}
-
-/// The account above, unless the tree is too deep or runs in a circle there.
-fn parent<'a>(tree: &'a Tree, account: &AccountId) -> Option<&'a AccountId> {
-    let parent = tree.get(account)?.as_ref()?;
-    let mut above = Some(parent);
-    for _ in 0..DEPTH {
-        match above {
-            None => return Some(parent),
-            Some(next) if next == account => return None,
-            Some(next) => above = tree.get(next).and_then(Option::as_ref),
-        }
-    }
-    None
 }

@@ -20,11 +20,12 @@ use crater_k8s::{AIJob, AIJobSpec};
 use crate::board::Sight;
 use crate::cache::Key;
 use crate::frame::Frame;
-use crate::jobs::{JobEntry, Models, Words};
+use crate::jobs::JobEntry;
 use crate::reasons::{Blocker, blockers, sentence};
 use crate::remedies::{Remedy, remedy};
 use crate::shared::Shared;
 use crate::snapshot::{BARS, set_amount};
+use crate::words::{Models, Words};
 
 /// How long remedies are looked for.
 const PATIENCE: Duration = Duration::from_secs(2);
