@@ -19,11 +19,14 @@ mod kept;
 mod leader;
 mod limits;
 mod nodes;
+mod numbers;
 mod page;
 mod past;
 mod reasons;
 mod record;
 mod remedies;
+#[cfg(test)]
+mod scale;
 mod service;
 mod setbacks;
 mod shared;

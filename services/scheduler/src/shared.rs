@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crater_api::convert::to_unix_millis;
 use crater_auth::Directory;
-use crater_engine::{Backfill, Queueing, Settings};
+use crater_engine::Settings;
 use crater_k8s::lease::Clock;
 use tokio::sync::watch;
 
@@ -96,7 +96,7 @@ impl Shared {
         if half_life > 0 {
             frame.snapshot.lately = self.past().forward(&frame.accounts, frame.snapshot.now, half_life);
         }
-        if self.settings.order == Queueing::Sjf || self.settings.backfill == Backfill::Conservative {
+        if self.settings.asks_for_predictions() {
             self.foresight().predict(&mut frame);
         }
         frame

@@ -274,7 +274,7 @@ impl<'a> Build<'a> {
             queued_since: queued.unwrap_or(spec.submitted_millis),
             expected_ms: wanted.spec.expected_seconds.map(|s| s.saturating_mul(1000)),
             closed,
-            served: entry.object.status.as_ref().map_or(0, |status| status.served(self.beside.now_ms)),
+            served: self.served(entry),
             request: wanted.request.clone(),
             ..Job::default()
         };
@@ -283,6 +283,12 @@ impl<'a> Build<'a> {
         for (name, of) in given {
             self.holdings(ix, (entry, leaves), name, of);
         }
+    }
+
+    /// What a job was served; where nobody asks, it does not change with every cycle.
+    fn served(&self, entry: &JobEntry) -> i64 {
+        let status = entry.object.status.as_ref().filter(|_| self.beside.settings.asks_what_was_served());
+        status.map_or(0, |status| status.served(self.beside.now_ms))
     }
 
     fn holdings(&mut self, ix: JobIx, (entry, leaves): (&JobEntry, bool), name: &Key, of: &Given) {
