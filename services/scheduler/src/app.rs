@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crater_auth::{Caller, Principal, Role};
-use crater_domain::{AccountId, Error, JobName, Parent, ResourceKind, Resources, Result};
+use crater_domain::{AccountId, Devices, Error, JobName, Parent, ResourceKind, Resources, Result};
 use crater_engine::JobIx;
 use crater_engine::forecast::Forecast;
 use crater_k8s::allocation::Placement;
@@ -41,6 +41,8 @@ pub struct Waiting {
     pub priority: i32,
     /// What all its replicas ask for.
     pub requested: Resources,
+    /// The devices by name that they ask for.
+    pub devices: Devices,
     /// Since when it waits, in milliseconds since 1970.
     pub queued_ms: i64,
     /// The first thing in its way.
@@ -228,13 +230,14 @@ impl App {
 fn waiting(told: &Told, entry: &JobEntry, rank: usize) -> Waiting {
     let spec = &entry.object.spec;
     let queued = entry.object.status.as_ref().and_then(|s| s.queued_millis);
-    let requested = entry.wanted.as_ref().ok().and_then(|wanted| wanted.spec.total_resources());
+    let wanted = entry.wanted.as_ref().ok().map(|wanted| &wanted.spec);
     Waiting {
         name: format!("accounts/{}/jobs/{}", told.account, told.key.name),
         rank,
         position: told.position,
         priority: spec.priority,
-        requested: requested.unwrap_or_default(),
+        requested: wanted.and_then(|spec| spec.total_resources()).unwrap_or_default(),
+        devices: wanted.map(|spec| spec.total_devices()).unwrap_or_default(),
         queued_ms: queued.unwrap_or(spec.submitted_millis),
         blocker: told.blockers.first().cloned(),
     }

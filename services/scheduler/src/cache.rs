@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crater_domain::{Limits, QuotaSubject, Resources, Weight};
+use crater_domain::{Devices, Limits, QuotaSubject, Resources, Weight};
 use crater_k8s::allocation::Granted;
 use crater_k8s::node::{Machine, machine, occupied};
 use crater_k8s::{AIJob, Allocation, names};
@@ -92,6 +92,8 @@ pub struct Other {
     pub node: String,
     /// What it requests.
     pub requests: Resources,
+    /// The devices that it requests by name.
+    pub devices: Devices,
 }
 
 /// Objects of one kind, as the watch last said.
@@ -281,8 +283,8 @@ impl Cache {
     pub fn pod(&mut self, event: Event<Pod>) {
         self.others.apply(event, |pod| {
             let ours = pod.labels().contains_key(names::JOB_UID);
-            let (node, requests) = occupied(&pod).filter(|_| !ours)?;
-            Some(Other { node, requests })
+            let (node, requests, devices) = occupied(&pod).filter(|_| !ours)?;
+            Some(Other { node, requests, devices })
         });
     }
 

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crater_engine::{
-    AccountIx, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reservation, Snapshot, UserIx, ValueIx,
+    AccountIx, ExtendedIx, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reservation, Snapshot,
+    UserIx, ValueIx,
 };
 
 use crate::cache::{Key, Replica};
 use crate::jobs::JobEntry;
+use crate::words::Words;
 
 /// What was promised in the last cycle, by name: ordinals change from one snapshot to the next.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +50,8 @@ pub struct Frame {
     pub users: Vec<String>,
     /// By ordinal.
     pub models: Vec<String>,
+    /// Devices that are asked for by name, by ordinal.
+    pub devices: Vec<String>,
     /// By ordinal; those beyond are bars.
     pub keys: Vec<String>,
     /// By ordinal.
@@ -92,6 +96,14 @@ impl Frame {
         }
     }
 
+    /// Takes in all names that were heard until now.
+    pub fn name(&mut self, words: &Words) {
+        let count = |names: &Vec<String>| u32::try_from(names.len()).unwrap_or(u32::MAX);
+        (self.models, self.devices) = (words.models.names(), words.devices.names());
+        (self.keys, self.values) = (words.labels.keys(), words.labels.values());
+        (self.snapshot.models, self.snapshot.extended) = (count(&self.models), count(&self.devices));
+    }
+
     /// Names as somebody of this account may hear them.
     pub fn names_for(&self, account: AccountIx) -> NamesFor<'_> {
         NamesFor { frame: self, account }
@@ -122,6 +134,9 @@ impl Names for NamesFor<'_> {
     }
     fn model(&self, model: ModelIx) -> &str {
         self.frame.models.get(model.at()).map_or("?", String::as_str)
+    }
+    fn extended(&self, name: ExtendedIx) -> &str {
+        self.frame.devices.get(name.at()).map_or("?", String::as_str)
     }
     fn key(&self, key: KeyIx) -> &str {
         self.frame.keys.get(key.at()).map_or("label", String::as_str)

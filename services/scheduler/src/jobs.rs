@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crater_domain::{AccountId, JobSpec, JobState, UserId};
-use crater_engine::{Request, Role, Shape, Topology};
+use crater_domain::{AccountId, JobSpec, JobState, MAX_DEVICES, UserId};
+use crater_engine::{Extended, Request, Role, Shape, Topology};
 use crater_k8s::AIJob;
 use crater_k8s::aijob::Suspension;
 use kube::ResourceExt;
@@ -100,6 +100,9 @@ fn read(object: &AIJob, words: &Words) -> Result<Wanted, String> {
     Ok(Wanted { account, creator, spec: Arc::new(spec), request: Arc::new(request) })
 }
 
+// a spec that is sound names no more devices than the engine can count
+const _: () = assert!(MAX_DEVICES <= Extended::MOST);
+
 /// The engine knows one choice of models a job: what all roles with GPUs agree on.
 fn request(spec: &JobSpec, words: &Words) -> Result<Request, String> {
     let mut agreed: Option<Vec<String>> = None;
@@ -120,7 +123,7 @@ fn request(spec: &JobSpec, words: &Words) -> Result<Request, String> {
             cpu: role.resources.cpu_millis,
             memory: role.resources.memory_bytes,
             gpu: role.resources.gpu_millis,
-            ..Shape::default()
+            extended: Extended::new(words.devices.counts(&role.devices)).unwrap_or_default(),
         },
         replicas: count(role.replicas),
         min: count(role.min_replicas),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crater_domain::{AccountId, format_millis};
-use crater_engine::{Plan, Reason, Resource, Verdict};
+use crater_engine::{Names, Plan, Reason, Resource, Verdict};
 use crater_k8s::aijob::SUSPENDED;
 use k8s_openapi::jiff::Timestamp;
 
@@ -182,6 +182,10 @@ fn blocker(frame: &Frame, verdict: &Verdict, reason: &Reason) -> Blocker {
     {
         let _ = write!(message, "; at least {} must come free", more_gpus(*missing));
     }
+    if let Reason::NoRoom { short: Resource::Extended(device), .. } = reason {
+        let each = job.request.roles.iter().map(|role| role.each.extended.of(*device)).max().unwrap_or(0);
+        let _ = write!(message, "; a replica needs {each} {}", names.extended(*device));
+    }
     if let Reason::Limit { used, wanted, limit, resource: Resource::Gpu | Resource::GpuModel(_), .. } = reason
     {
         if wanted > limit {
@@ -212,6 +216,7 @@ fn code(reason: &Reason) -> &'static str {
         Reason::MayNotBorrow { .. } => "MayNotBorrow",
         Reason::NoRoom { short: Resource::Cpu, .. } => "NotEnoughCpu",
         Reason::NoRoom { short: Resource::Memory, .. } => "NotEnoughMemory",
+        Reason::NoRoom { short: Resource::Extended(_), .. } => "NotEnoughDevices",
         Reason::NoRoom { .. } => "NotEnoughGpus",
         Reason::KeptForOthers { .. } => "KeptForOthers",
         Reason::RoomIsComing { .. } => "RoomIsComing",

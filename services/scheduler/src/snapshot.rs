@@ -93,9 +93,7 @@ pub fn frame(cache: &Cache, beside: &Beside<'_>) -> Frame {
     build.jobs();
     build.promises();
     let mut frame = build.frame;
-    frame.models = cache.words.models.names();
-    (frame.keys, frame.values) = (cache.words.labels.keys(), cache.words.labels.values());
-    frame.snapshot.models = u32::try_from(frame.models.len()).unwrap_or(u32::MAX);
+    frame.name(&cache.words);
     frame.snapshot.now = beside.now_ms;
     frame.snapshot.cycle = beside.cycle;
     frame.snapshot.settings = beside.settings;

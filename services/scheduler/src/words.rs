@@ -3,26 +3,62 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crater_engine::{KeyIx, ModelIx, ValueIx};
+use crater_domain::Devices;
+use crater_engine::{ExtendedIx, KeyIx, ModelIx, ValueIx};
 
-/// GPU models by number; a number once given stays, so that requests can be shared between snapshots.
+/// Names in the order in which they were first heard. There are few: they are looked through.
 #[derive(Clone, Debug, Default)]
-pub struct Models(Arc<Mutex<Vec<String>>>);
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    fn intern(&self, name: &str) -> usize {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// GPU models by number.
+#[derive(Clone, Debug, Default)]
+pub struct Models(Heard);
 
 impl Models {
-    /// The number of a model. There are few: they are looked through.
+    /// The number of a model.
     pub fn intern(&self, model: &str) -> ModelIx {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = names.iter().position(|name| name == model).unwrap_or_else(|| {
-            names.push(model.to_owned());
-            names.len() - 1
-        });
-        ModelIx::of(at)
+        ModelIx::of(self.0.intern(model))
     }
 
     /// All names, by number.
     pub fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.names()
+    }
+}
+
+/// Devices that are asked for by name, by number.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceNames(Heard);
+
+impl DeviceNames {
+    /// The number of a name.
+    pub fn intern(&self, name: &str) -> ExtendedIx {
+        ExtendedIx::of(self.0.intern(name))
+    }
+
+    /// All names, by number.
+    pub fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
+    /// Counts by number; a count that the engine cannot hold is the most that it can.
+    pub fn counts(&self, devices: &Devices) -> Vec<(ExtendedIx, u32)> {
+        let count = |count: i64| u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+        devices.0.iter().map(|(name, n)| (self.intern(name), count(*n))).filter(|(_, n)| *n > 0).collect()
     }
 }
 
@@ -79,6 +115,8 @@ impl Labels {
 pub struct Words {
     /// GPU models.
     pub models: Models,
+    /// Devices that are asked for by name.
+    pub devices: DeviceNames,
     /// Labels.
     pub labels: Labels,
 }

@@ -6,7 +6,7 @@ use crater_domain::{AccountId, Limits, QuotaSubject, ResourceKind};
 use crater_engine::{Account, AccountIx, Amounts, User, UserIx};
 
 use super::{Build, Tree, orphans_account};
-use crate::words::Models;
+use crate::words::Words;
 
 /// How deep the tree of accounts may be before it is cut.
 const DEPTH: usize = 40;
@@ -27,7 +27,7 @@ impl Build<'_> {
             let parent = parent(self.beside.tree, account).and_then(|p| self.account_ix.get(p)).copied();
             let subject = QuotaSubject { account: account.clone(), user: None };
             let quota = quotas.get(&subject);
-            let (guaranteed, limit) = amounts(&self.cache.words.models, quota.map(|quota| &quota.limits));
+            let (guaranteed, limit) = amounts(&self.cache.words, quota.map(|quota| &quota.limits));
             let weight = quota.map(|quota| quota.weight).unwrap_or_default();
             let weight = i64::from(weight.get());
             self.frame.snapshot.accounts.push(Account { parent, weight, guaranteed, limit });
@@ -35,7 +35,7 @@ impl Build<'_> {
         for (subject, quota) in quotas {
             let Some(user) = &subject.user else { continue };
             let Some(account) = self.account_ix.get(&subject.account).copied() else { continue };
-            let (guaranteed, limit) = amounts(&self.cache.words.models, Some(&quota.limits));
+            let (guaranteed, limit) = amounts(&self.cache.words, Some(&quota.limits));
             let index = UserIx::of(self.frame.snapshot.users.len());
             self.user_ix.insert((subject.account.clone(), user.clone()), index);
             self.frame.users.push(user.to_string());
@@ -45,25 +45,30 @@ impl Build<'_> {
 }
 
 /// Guarantees and limits in the engine's words.
-fn amounts(models: &Models, limits: Option<&Limits>) -> (Amounts, Amounts) {
+fn amounts(words: &Words, limits: Option<&Limits>) -> (Amounts, Amounts) {
     let (mut guaranteed, mut limit) = (Amounts::default(), Amounts::default());
     for (kind, of) in limits.into_iter().flatten() {
-        set_amount(models, &mut guaranteed, kind, of.guaranteed);
-        set_amount(models, &mut limit, kind, of.limit);
+        set_amount(words, &mut guaranteed, kind, of.guaranteed);
+        set_amount(words, &mut limit, kind, of.limit);
     }
     (guaranteed, limit)
 }
 
 /// Sets one amount, or that there is none.
-pub fn set_amount(models: &Models, amounts: &mut Amounts, kind: &ResourceKind, value: Option<i64>) {
+pub fn set_amount(words: &Words, amounts: &mut Amounts, kind: &ResourceKind, value: Option<i64>) {
     match kind {
         ResourceKind::Cpu => amounts.cpu = value,
         ResourceKind::Memory => amounts.memory = value,
         ResourceKind::Gpu => amounts.gpu = value,
         ResourceKind::GpuModel(model) => {
-            let model = models.intern(model);
+            let model = words.models.intern(model);
             amounts.gpu_models.retain(|(of, _)| *of != model);
             amounts.gpu_models.extend(value.map(|value| (model, value)));
+        }
+        ResourceKind::Device(name) => {
+            let name = words.devices.intern(name);
+            amounts.extended.retain(|(of, _)| *of != name);
+            amounts.extended.extend(value.map(|value| (name, value)));
         }
         // the job service's: a job that is there already waits
         ResourceKind::JobsWaiting => {}

@@ -30,6 +30,7 @@ impl Build<'_> {
                     open: machine.closed.is_none(),
                     lost: machine.lost,
                     labels: words.labels.of(&keys, &machine.labels),
+                    extended: words.devices.counts(&machine.devices),
                     ..Node::default()
                 },
             );
@@ -56,6 +57,13 @@ impl Build<'_> {
             node.others_cpu = node.others_cpu.saturating_add(other.requests.cpu_millis);
             node.others_memory = node.others_memory.saturating_add(other.requests.memory_bytes);
             *devices.entry(ix).or_default() += other.requests.gpu_millis;
+            for (name, count) in words.devices.counts(&other.devices) {
+                let known = node.others_extended.iter_mut().find(|(of, _)| *of == name);
+                match known {
+                    Some((_, sum)) => *sum = sum.saturating_add(count),
+                    None => node.others_extended.push((name, count)),
+                }
+            }
         }
         self.others_devices(devices);
     }
