@@ -183,7 +183,7 @@ impl App {
         let Some(decided) = decided else { return Ok(None) };
         let shared = self.shared.clone();
         let told = tokio::task::spawn_blocking(move || {
-            let at = decided.frame.jobs.iter().position(|job| *job == key)?;
+            let at = decided.frame.jobs.iter().position(|job| **job == key)?;
             let order = foresight::order(&decided.plan);
             let job = JobIx::of(at);
             if !order.contains(&job) {
@@ -245,7 +245,7 @@ fn waiting(told: &Told, entry: &JobEntry, rank: usize) -> Waiting {
 
 fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, name: &JobName) -> Explained {
     let mut placements = Vec::new();
-    for (_, given) in cache.given().filter(|(_, given)| given.job == *key) {
+    for (_, given) in cache.given_of(key) {
         placements.extend(given.held.iter().map(|held| Placement {
             node: held.node.clone(),
             role: held.role.clone(),

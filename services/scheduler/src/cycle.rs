@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use crate::cache::Cache;
 use crate::foresight::Decided;
 use crate::frame::Promised;
-use crate::numbers::Numbers;
 use crate::past::Past;
 use crate::reasons::verdicts;
 use crate::record::Recorder;
@@ -29,7 +28,6 @@ struct Memory {
     cycle: u64,
     /// The epoch, and the request for the list with which it began.
     term: Option<(i64, u64)>,
-    numbers: Numbers,
     engine: Option<Engine>,
 }
 
@@ -42,7 +40,7 @@ pub async fn run(
     let mut changes = shared.changes();
     let mut accounts = shared.directory.changes();
     let mut terms = shared.leader.changes();
-    let mut memory = Memory { cycle: 0, term: None, numbers: Numbers::default(), engine: None };
+    let mut memory = Memory { cycle: 0, term: None, engine: None };
     let mut pause = FIRST_PAUSE;
     let mut next = Instant::now();
     loop {
@@ -92,8 +90,7 @@ async fn once(
         return Ok(true);
     }
     memory.cycle += 1;
-    let mut frame = shared.frame(memory.cycle, None);
-    memory.numbers.keep(&mut frame);
+    let frame = shared.frame(memory.cycle, None);
     let (mut engine, recorder) = (memory.engine.take(), recorder.clone());
     let decided = tokio::task::spawn_blocking(move || {
         let plan = decide(&mut engine, &frame.snapshot)?;

@@ -19,7 +19,6 @@ mod kept;
 mod leader;
 mod limits;
 mod nodes;
-mod numbers;
 mod page;
 mod past;
 mod reasons;

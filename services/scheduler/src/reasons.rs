@@ -75,7 +75,7 @@ pub fn verdicts(frame: &Frame, plan: &Plan) -> Verdicts {
         let position = next(&mut positions, &wanted.account);
         order.push(told(frame, verdict, entry, &wanted.account, position));
     }
-    for (entry, reason, why) in &frame.aside {
+    for (entry, reason, why) in &frame.rest.aside {
         let Some(account) = account(entry) else { continue };
         let position = next(&mut positions, &account);
         order.push(plain(entry, account, position, (reason, why)));
@@ -84,7 +84,7 @@ pub fn verdicts(frame: &Frame, plan: &Plan) -> Verdicts {
         let why = entry.suspended()?.words();
         Some((Key::of(&*entry.object), plain(entry, account(entry)?, 0, (SUSPENDED, &why))))
     };
-    let suspended = frame.suspended.iter().filter_map(aside).collect();
+    let suspended = frame.rest.suspended.iter().filter_map(aside).collect();
     let by_key = order.iter().enumerate().map(|(at, told)| (told.key.clone(), at)).collect();
     Verdicts { order, by_key, suspended, cycle: plan.cycle }
 }
