@@ -4,6 +4,7 @@
 //! shows it or a list that began after the write does not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crater_domain::{Devices, Limits, QuotaSubject, Resources, Weight};
@@ -154,6 +155,11 @@ impl<T> Store<T> {
     /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
         self.items.iter()
+    }
+
+    /// Those from this one on, or all, in order.
+    pub fn from(&self, first: Option<&Key>) -> impl Iterator<Item = (&Key, &T)> {
+        self.items.range((first.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded))
     }
 
     /// How many.

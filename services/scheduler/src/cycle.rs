@@ -10,9 +10,9 @@ use crate::cache::Cache;
 use crate::foresight::Decided;
 use crate::frame::Promised;
 use crate::past::Past;
-use crate::reasons::verdicts;
 use crate::record::Recorder;
 use crate::shared::Shared;
+use crate::told::Verdicts;
 use crate::writer::Writer;
 
 /// What comes within this time is decided on together.
@@ -95,19 +95,20 @@ async fn once(
     let decided = tokio::task::spawn_blocking(move || {
         let plan = decide(&mut engine, &frame.snapshot)?;
         record(&recorder, &frame.snapshot, &plan);
-        let verdicts = verdicts(&frame, &plan);
-        Ok::<_, String>((engine, frame, plan, verdicts))
+        let decided = Arc::new(Decided { frame, plan });
+        let verdicts = Verdicts::new(decided.clone());
+        Ok::<_, String>((engine, decided, verdicts))
     });
-    let (engine, frame, plan, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
+    let (engine, decided, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
     memory.engine = engine;
-    shared.promise(frame.keep(&plan));
+    let Decided { frame, plan } = &*decided;
+    shared.promise(frame.keep(plan));
     if !plan.borrowed.is_empty() {
         let snapshot = &frame.snapshot;
         *shared.past() = Past::follow(&frame.accounts, snapshot.now, &snapshot.lately, &plan.borrowed);
     }
     shared.say(verdicts);
-    let decided = Arc::new(Decided { frame, plan });
-    let well = writer.carry_out(shared, &decided.frame, &decided.plan, term.epoch).await;
+    let well = writer.carry_out(shared, frame, plan, term.epoch).await;
     shared.leave(decided);
     Ok(well)
 }

@@ -41,6 +41,8 @@ pub struct Frame {
     pub snapshot: Snapshot,
     /// By ordinal; those of nobody have no name.
     pub jobs: Vec<Arc<Key>>,
+    /// The ordinals of all, in order of name.
+    pub by_name: Vec<JobIx>,
     /// The AIJob of each; none where only its Allocations are left.
     pub entries: Vec<Option<JobEntry>>,
     /// By ordinal.
@@ -118,6 +120,13 @@ impl Frame {
                 .collect(),
             starts: plan.reservations.iter().filter_map(start).collect(),
         }
+    }
+
+    /// The job of this namespace and name.
+    pub fn find(&self, name: (&str, &str)) -> Option<JobIx> {
+        let of = |ix: &JobIx| (&*self.jobs[ix.at()].namespace, &*self.jobs[ix.at()].name);
+        let at = self.by_name.binary_search_by(|ix| of(ix).cmp(&name)).ok()?;
+        self.by_name.get(at).copied()
     }
 
     /// All that is decided on, by name and without order: equal for frames of one moment, whatever the ordinals.

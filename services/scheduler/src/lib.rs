@@ -32,6 +32,7 @@ mod shared;
 mod snapshot;
 mod status;
 mod stream;
+mod told;
 mod usage;
 mod watches;
 mod whatif;

@@ -1,5 +1,6 @@
 //! What a cycle of the loop costs on a large cluster: `cargo test --release -p crater-scheduler scale -- --ignored --nocapture`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crater_engine::{Engine, Settings};
@@ -10,10 +11,11 @@ use serde_json::{Value, json};
 
 use crate::cache::{Cache, Quotas};
 use crate::cycle::decide;
+use crate::foresight::Decided;
 use crate::frame::Promised;
-use crate::reasons::verdicts;
 use crate::setbacks::Setbacks;
 use crate::snapshot::{Beside, Known, Tree, frame};
+use crate::told::Verdicts;
 
 const ACCOUNTS: usize = 200;
 const SHAPES: usize = 500;
@@ -139,10 +141,11 @@ fn cycle(cache: &mut Cache, memory: &mut (Known, Option<Engine>), number: u64) -
     let framed = took("frame");
     let plan = decide(&mut memory.1, &frame.snapshot).unwrap();
     let decided = took("decision");
-    let told = verdicts(&frame, &plan);
-    let said = took("words");
-    assert_eq!(told.order.len(), plan.verdicts.len());
-    (plan.grants.len(), [framed, decided, said])
+    let (grants, waiting) = (plan.grants.len(), plan.verdicts.len());
+    let told = Verdicts::new(Arc::new(Decided { frame, plan }));
+    let said = took("verdicts");
+    assert_eq!(told.order().count(), waiting);
+    (grants, [framed, decided, said])
 }
 
 #[test]

@@ -15,9 +15,9 @@ use crate::frame::{Frame, Promised};
 use crate::jobs::JobEntry;
 use crate::leader::Leader;
 use crate::past::Past;
-use crate::reasons::Verdicts;
 use crate::setbacks::Setbacks;
 use crate::snapshot::{Beside, Known, frame};
+use crate::told::Verdicts;
 
 /// Where several locks are needed: setbacks, the cache, promises, what is known.
 pub struct Shared {

@@ -133,6 +133,7 @@ impl Known {
             nodes: self.nodes.names.clone(),
             accounts: self.accounts.names.clone(),
             users: self.accounts.people.clone(),
+            by_name: self.of.values().copied().collect(),
             ..Frame::default()
         };
         frame.snapshot.nodes.clone_from(&self.nodes.all);
