@@ -387,7 +387,10 @@ impl Cycle<'_> {
             }
             options.push((*choice, demands, bound.is_some()));
         }
-        if let Some(scorer) = self.rooms.scorer.as_ref().filter(|_| of.request.models.is_empty()) {
+        if options.len() > 1
+            && of.request.models.is_empty()
+            && let Some(scorer) = self.rooms.scorer()
+        {
             options.sort_by_key(|(choice, _, _)| scorer.dearness(pool, *choice, &want.largest()));
         }
         if self.strictly_behind(turn) {

@@ -87,7 +87,7 @@ fn place_within(
             return Err(fit);
         }
     }
-    if let Some(scorer) = rooms.scorer.clone() {
+    if let Some(scorer) = rooms.scorer() {
         for part in by_size(want) {
             scored::fill(rooms, &scorer, part, how, domain, &mut placed);
         }

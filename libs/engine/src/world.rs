@@ -9,7 +9,7 @@ use crate::judge::Least;
 use crate::model::{Holding, Millis, Snapshot};
 use crate::queue::{Lines, Turn};
 use crate::room::{Room, Rooms};
-use crate::scorer::Scorer;
+use crate::scorer::Mixture;
 use crate::shapes::Shapes;
 use crate::tree::{Tree, Vertex};
 use crate::work::Work;
@@ -37,6 +37,8 @@ pub(crate) struct World<'a> {
     pub lines: Lines,
     pub vacant: Vacant,
     pub feasible: Feasible,
+    /// What all jobs want, where nodes are told apart by scores.
+    mixture: Option<Mixture>,
     /// Jobs that hold nothing that stays, and want or await something.
     pub idle: u32,
     /// What is known of the pieces below each vertex.
@@ -54,6 +56,7 @@ impl<'a> World<'a> {
         let work = Work::new(s, &mut tree);
         let lines = Lines::new(s, tree.len());
         let (vacant, feasible) = (Vacant::default(), Feasible::default());
+        let mixture = Mixture::new(s, &shapes);
         let mut world = Self {
             s: snapshot,
             shapes,
@@ -63,6 +66,7 @@ impl<'a> World<'a> {
             lines,
             vacant,
             feasible,
+            mixture,
             idle: 0,
             least: Vec::new(),
             decided: false,
@@ -109,8 +113,8 @@ impl<'a> World<'a> {
     pub fn decide(&mut self) -> Decided {
         self.rooms.begin();
         self.work.begin();
-        let scorer = Scorer::new(&self.s, &self.shapes, &self.rooms);
-        self.rooms.score_by(scorer);
+        let mix = self.mixture.as_mut().map(|mixture| mixture.now(&self.shapes).clone());
+        self.rooms.score_by(mix);
         let idle = self.idle;
         Cycle::new(self).run(idle)
     }
@@ -135,6 +139,7 @@ impl<'a> World<'a> {
 
     /// Forgets what follows from a job and from what it holds; [`World::settle`] finds it again after both were changed.
     pub fn lift(&mut self, job: usize, held: &[Holding]) {
+        self.count_wanted(job, -1);
         self.idle -= u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
             self.lines.remove(&self.s, &self.shapes, self.s.jobs[job].class, turn);
@@ -152,9 +157,18 @@ impl<'a> World<'a> {
             self.work.charge_plainly(&mut self.tree, job);
         }
         self.forget_least(job);
+        self.count_wanted(job, 1);
         self.idle += u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
             self.lines.insert(&self.s, &self.shapes, self.s.jobs[job].class, turn);
+        }
+    }
+
+    /// Counts what a job wants, or (by `sign`) counts it no more.
+    fn count_wanted(&mut self, job: usize, sign: i64) {
+        let wanted = self.mixture.as_mut().filter(|_| !self.s.jobs[job].closed);
+        if let Some(mixture) = wanted {
+            mixture.count(self.shapes.of(job), sign);
         }
     }
 
