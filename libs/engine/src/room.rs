@@ -180,8 +180,24 @@ impl Room {
                 .all(|(device, milli)| self.gpus.get(usize::from(*device)).is_some_and(|f| f >= milli))
     }
 
+    /// Does one replica fit?
+    #[inline]
+    pub fn holds(&self, each: &Shape) -> bool {
+        let gpus = if each.gpu >= WHOLE_GPU {
+            self.whole * WHOLE_GPU >= each.gpu
+        } else {
+            each.gpu == 0 || (self.milli >= each.gpu && self.gpus.iter().any(|free| *free >= each.gpu))
+        };
+        gpus && (each.cpu <= 0 || self.cpu >= each.cpu)
+            && (each.memory <= 0 || self.memory >= each.memory)
+            && each.extended.iter().all(|(name, count)| self.extended(name) >= count)
+    }
+
     /// How many replicas fit, at most `most`.
     pub fn capacity(&self, each: &Shape, most: u32) -> u32 {
+        if most == 1 {
+            return u32::from(self.holds(each));
+        }
         let mut fit = i64::from(most);
         if each.gpu >= WHOLE_GPU {
             fit = fit.min(self.whole * WHOLE_GPU / each.gpu);

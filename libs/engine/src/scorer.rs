@@ -10,7 +10,7 @@ use crate::pool::{Choice, Pool};
 use crate::room::{ByKind, Room};
 use crate::score::Ask;
 use crate::score::exact::{Expected, Span, left_over, millionths};
-use crate::score::outlook::Outlook;
+use crate::score::outlook::{Digest, Outlook};
 use crate::score::scarcity::Scarcity;
 
 pub(crate) use mix::{Mix, Mixture};
@@ -54,7 +54,7 @@ impl Scorer {
         Self { rule, sites }
     }
 
-    /// Does work without GPUs cost the same wherever no GPU is free, but for nodes without any?
+    /// Does work without GPUs cost the same wherever no GPU is free, but for nodes without any and for what is free of CPU?
     pub fn ignores_spent(&self) -> bool {
         matches!(self.rule, Rule::Crater(..))
     }
@@ -71,14 +71,23 @@ impl Scorer {
         let astray = i64::from(each.gpu == 0 && each.extended.is_empty() && room.equipped());
         if let Rule::Crater(outlook, scarcity) = &self.rule {
             let loss = |room: &Room, ask: &Ask| {
-                outlook.loss(&site.spare(room), ask) + scarcity.surcharge(site.kind(), ask)
+                // of whole devices nothing is a rest
+                let idle = (room.milli() == room.whole() * WHOLE_GPU).then(|| Digest {
+                    rest: 0,
+                    useful: room.milli(),
+                    idle: room.whole(),
+                });
+                let devices = idle.unwrap_or_else(|| outlook.digest(&room.gpus));
+                outlook.loss_of(devices, &site.spare(room), ask) + scarcity.surcharge(site.kind(), ask)
             };
             let lost = if times > 1 && ask_of(each, 1).is_share() {
                 self.one_by_one(node, room, each, times, loss).1
             } else {
                 loss(room, &ask_of(each, times))
             };
-            return (scarcity.cost(site.kind(), lost, &Ask::default()), astray, 0);
+            // the tightest of equals, for work without GPUs
+            let cpu = if each.gpu == 0 { room.cpu } else { 0 };
+            return (scarcity.cost(site.kind(), lost, &Ask::default()), astray, cpu);
         }
         let after = if ask_of(each, 1).is_share() {
             self.one_by_one(node, room, each, times, |_, _| 0).0

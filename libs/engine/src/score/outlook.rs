@@ -154,21 +154,27 @@ impl Outlook {
 
     /// The milli-GPU of a node that tasks are expected to use, CPU and memory left aside.
     pub fn useful(&self, gpus: &[i64]) -> i64 {
-        gpus.iter().map(|free| free.max(&0) - self.rest(*free)).sum()
+        self.digest(gpus).useful
+    }
+
+    /// Sums over the devices of a node.
+    #[inline]
+    pub fn digest(&self, gpus: &[i64]) -> Digest {
+        let mut all = Digest::default();
+        for free in gpus {
+            let (free, rest) = (*free.max(&0), self.rest(*free));
+            all.rest += rest;
+            all.useful += free - rest;
+            all.idle += i64::from(free >= WHOLE_GPU);
+        }
+        all
     }
 
     /// What of a node is expected to be lost, in hundredths of a milli-GPU.
     #[inline]
-    fn lost(&self, spare: &Spare<'_>, change: impl Fn(usize, i64) -> i64) -> i64 {
-        let (mut rest, mut useful, mut idle) = (0, 0, 0);
-        for (device, free) in spare.gpus.iter().enumerate() {
-            let free = change(device, *free).max(0);
-            let lost = self.rest(free);
-            rest += lost;
-            useful += free - lost;
-            idle += i64::from(free >= WHOLE_GPU);
-        }
-        let lasts = self.cpu.lasts(spare.cpu).min(self.memory.lasts(spare.memory)) * 100;
+    fn lost(&self, devices: Digest, cpu: i64, memory: i64) -> i64 {
+        let Digest { rest, useful, idle } = devices;
+        let lasts = self.cpu.lasts(cpu).min(self.memory.lasts(memory)) * 100;
         let stranded: i64 = NEEDS.iter().map(|need| (useful - lasts / need).max(0)).sum();
         let broken: i64 = self.sets.iter().map(|(devices, part)| idle % devices * part).sum();
         OF_REST * rest + OF_STRANDED * stranded / (NEEDS.len() as i64) + OF_BROKEN * broken
@@ -177,19 +183,41 @@ impl Outlook {
     /// How much more of a node will be lost if `ask` goes there: a share on the tightest device, whole devices the first that are
     /// idle. Hundredths of a milli-GPU, below 0 if the node is better off. `ask` must fit.
     pub fn loss(&self, spare: &Spare<'_>, ask: &Ask) -> i64 {
-        let before = self.lost(spare, |_, free| free);
-        let after = Spare { cpu: spare.cpu - ask.cpu, memory: spare.memory - ask.memory, ..*spare };
-        let taken = if ask.is_share() {
-            let tightest = spare.tightest(ask.milli);
-            self.lost(&after, |device, free| if Some(device) == tightest { free - ask.milli } else { free })
-        } else {
-            let last = spare.whole(ask.devices).last();
-            self.lost(&after, |device, free| {
-                if free >= WHOLE_GPU && last.is_some_and(|last| device <= last) { 0 } else { free }
-            })
-        };
-        taken - before
+        self.loss_of(self.digest(spare.gpus), spare, ask)
     }
+
+    /// The same where the [`digest`](Outlook::digest) of the devices is known.
+    #[inline]
+    pub fn loss_of(&self, devices: Digest, spare: &Spare<'_>, ask: &Ask) -> i64 {
+        let mut after = devices;
+        if ask.is_share() {
+            let fit = spare.gpus.iter().copied().filter(|free| *free >= ask.milli);
+            if let Some(free) = fit.min() {
+                let (before, rest) = (self.rest(free), self.rest(free - ask.milli));
+                after.rest += rest - before;
+                after.useful += before - rest - ask.milli;
+                after.idle -= i64::from(free >= WHOLE_GPU);
+            }
+        } else {
+            // nothing of a whole device is a rest
+            let taken = i64::from(ask.devices).min(devices.idle);
+            after.useful -= taken * WHOLE_GPU;
+            after.idle -= taken;
+        }
+        let before = self.lost(devices, spare.cpu, spare.memory);
+        self.lost(after, spare.cpu - ask.cpu, spare.memory - ask.memory) - before
+    }
+}
+
+/// What counts of the devices of one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// Milli-GPU of parts that no task will use.
+    pub rest: i64,
+    /// Milli-GPU that tasks are expected to use.
+    pub useful: i64,
+    /// Devices that are wholly free.
+    pub idle: i64,
 }
 
 /// For each amount free of a device below a whole one: the least rest that the best of [`DRAWS`] shares, drawn from those that
