@@ -377,7 +377,7 @@ impl Cycle<'_> {
         let mut blocked = None;
         for (choice, demands) in choices {
             let never = of.preemptible == Preemptible::Never && !best_effort;
-            if never && !self.covered(turn.line, demands) {
+            if never && !self.tree.covers_for_good(asker.leaf, demands) {
                 blocked.get_or_insert(Blocked::MayNotBorrow);
                 continue;
             }
@@ -441,11 +441,6 @@ impl Cycle<'_> {
     }
 
     /// Is this inside the guarantee of the account itself?
-    fn covered(&self, line: Vertex, demands: &[Demand]) -> bool {
-        let own = if self.tree.is_account(line) { line } else { self.tree.parent(line) };
-        self.tree.covers(own, demands)
-    }
-
     fn try_place(
         &mut self,
         job: usize,

@@ -1,13 +1,15 @@
 //! The engine as others use it: [`decide`] for a snapshot, [`Engine`] for one that changes.
 
+mod follow;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::SnapshotError;
 use crate::cycle::Decided;
 use crate::model::{
-    Account, AccountIx, Hold, Holding, Job, JobIx, Millis, Node, NodeIx, Plan, Request, Reservation, Role,
-    Settings, Shape, Snapshot, User, UserIx, Verdict,
+    Account, AccountIx, Hold, Holding, Job, JobIx, Millis, Node, NodeIx, Plan, Reservation, Settings,
+    Snapshot, User, UserIx, Verdict,
 };
 use crate::tell::{Teller, Told};
 use crate::tree::Vertex;
@@ -155,7 +157,7 @@ impl Engine {
             }
             Change::Job(ix, job) => return self.set_job(ix, job),
             Change::Gone(ix) => {
-                let gone = self.world.s.jobs.get(ix.at()).map(|job| nobody(job.account));
+                let gone = self.world.s.jobs.get(ix.at()).map(|job| Job::nobody(job.account));
                 let gone = gone.ok_or_else(|| out("jobs", ix.at(), "ordinal"))?;
                 if self.held.contains_key(&ix) {
                     return Err(invalid("jobs", ix.at(), "holdings", "a job that is gone holds nothing"));
@@ -376,20 +378,6 @@ impl Engine {
     pub fn verdicts(&mut self) -> Vec<Verdict> {
         let Some((decided, told)) = self.decided.as_mut() else { return Vec::new() };
         Teller::new(&mut self.world, decided, told).all()
-    }
-}
-
-/// What stands in the place of a job that is gone.
-fn nobody(account: AccountIx) -> Job {
-    let role = Role { each: Shape::default(), replicas: 1, min: 1 };
-    Job {
-        account,
-        class: crate::model::Class::BestEffort,
-        submitted: 0,
-        queued_since: 0,
-        closed: true,
-        request: std::sync::Arc::new(Request { roles: vec![role], ..Request::default() }),
-        ..Job::default()
     }
 }
 

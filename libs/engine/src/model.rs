@@ -308,6 +308,16 @@ pub struct Job {
     pub request: Arc<Request>,
 }
 
+impl Job {
+    /// What stands at an ordinal that no job has (now). It wants and holds nothing.
+    #[must_use]
+    pub fn nobody(account: AccountIx) -> Self {
+        let role = Role { each: Shape::default(), replicas: 1, min: 1 };
+        let request = Arc::new(Request { roles: vec![role], ..Request::default() });
+        Self { account, class: Class::BestEffort, closed: true, request, ..Self::default() }
+    }
+}
+
 /// One replica that is allocated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {

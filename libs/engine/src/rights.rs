@@ -15,8 +15,17 @@ pub(crate) struct Claim {
     pub demands: Vec<Demand>,
     /// One replica above the gang: it never preempts by priority, nor makes others move.
     pub growth: bool,
+    /// Bit d: what it asks for may be owed by the guarantee at depth d. Growth is owed only where its gang is inside.
+    pub may_be_owed: u64,
     /// May others be migrated for it?
     pub moves: bool,
+}
+
+impl Claim {
+    /// Is what it asks for covered by what this vertex of its is guaranteed?
+    fn is_owed(&self, tree: &Tree, mine: Vertex) -> bool {
+        self.may_be_owed & (1 << tree.depth(mine)) != 0 && tree.covers(mine, &self.demands)
+    }
 }
 
 /// What kind of loss it is, the lightest first.
@@ -90,7 +99,7 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
         return yields.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level });
     }
     // who is owed a guarantee is kept waiting by no protection
-    let owed = parted.is_some_and(|(mine, _)| tree.covers(mine, &claim.demands));
+    let owed = parted.is_some_and(|(mine, _)| claim.is_owed(tree, mine));
     if piece.charge.best_effort {
         // it took what was idle, and that is over, however lately it began
         return Some(Right { loss: Loss::Spare, cause: RevokeCause::BestEffortYields, level: own_level });
@@ -180,7 +189,7 @@ impl<'a> Takers<'a> {
             Some(known) if known.0 == mine => known,
             _ => {
                 let demands = &self.claim.demands;
-                let known = (mine, tree.share_with(mine, demands, 1), tree.covers(mine, demands));
+                let known = (mine, tree.share_with(mine, demands, 1), self.claim.is_owed(tree, mine));
                 *self.known.insert(known)
             }
         };

@@ -166,12 +166,10 @@ impl<'a> Teller<'a> {
         }
         let ask = &self.shapes.asks[self.shapes.ask(job, 0)];
         let asker = self.work.asker(self.s, self.tree, job);
-        let line = self.tree.line(of.account);
-        let own = if self.tree.is_account(line) { line } else { self.tree.parent(line) };
         let never = of.preemptible == Preemptible::Never && of.class == Class::Guaranteed;
         let mut first = None;
         for (_, demands) in &ask.options {
-            if never && !self.tree.covers(own, demands) {
+            if never && !self.tree.covers_for_good(asker.leaf, demands) {
                 first.get_or_insert(Blocked::MayNotBorrow);
                 continue;
             }

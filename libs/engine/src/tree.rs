@@ -410,6 +410,31 @@ impl Tree {
         judged && gpus && demands.iter().all(by_name)
     }
 
+    /// Would this be inside what the account of `leaf` is guaranteed for as long as it runs? What is guaranteed to others below the account
+    /// is theirs to come back to, and what a person is guaranteed is theirs whoever else uses it now.
+    pub fn covers_for_good(&self, leaf: Vertex, demands: &[Demand]) -> bool {
+        let person = matches!(self.entries[leaf].holder, Some(Holder::User(_)));
+        (person && self.covers(leaf, demands))
+            || self.path(leaf).find(|vertex| self.is_account(*vertex)).is_some_and(|account| {
+                self.covers(account, demands) && self.leaves_promises(account, leaf, demands)
+            })
+    }
+
+    /// Is there enough of the guarantee of `account` for this beside what is guaranteed below it to others than `leaf`?
+    fn leaves_promises(&self, account: Vertex, leaf: Vertex, demands: &[Demand]) -> bool {
+        let above = self.depth(account);
+        let way: Vec<Vertex> = self.path(leaf).take_while(|vertex| self.depth(*vertex) >= above).collect();
+        let others = || way.iter().flat_map(|vertex| &self.children[*vertex]).filter(|v| !way.contains(v));
+        let entry = &self.entries[account];
+        (0..self.capacity.len()).all(|r| {
+            let wanted = sum(demands, r, self.models);
+            let Some(promised) = entry.guaranteed.0[r].filter(|_| wanted > 0) else { return true };
+            let unused = others().map(|vertex| &self.entries[*vertex]);
+            let unused = unused.filter_map(|of| of.guaranteed.0[r].map(|all| (all - of.inside[r]).max(0)));
+            entry.inside[r] + wanted <= promised.saturating_sub(unused.fold(0, i64::saturating_add))
+        })
+    }
+
     /// At which depths would this be inside the guarantee?
     pub fn covered(&self, leaf: Vertex, demands: &[Demand]) -> u64 {
         self.path(leaf).filter(|v| self.covers(*v, demands)).map(|v| 1 << self.depth(v)).sum()

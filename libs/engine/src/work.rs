@@ -321,9 +321,10 @@ impl Work {
                 });
             }
             for ix in &order {
+                let with_gang = self.gang_inside(*ix) & (1 << depth) != 0;
                 let piece = &mut self.pieces[*ix];
                 let Some(vertex) = tree.path(piece.leaf).find(|v| tree.depth(*v) == depth) else { continue };
-                if !piece.charge.best_effort && tree.covers(vertex, &piece.demands) {
+                if !piece.charge.best_effort && with_gang && tree.covers(vertex, &piece.demands) {
                     piece.charge.inside |= 1 << depth;
                 }
                 tree.add_at(vertex, &piece.demands, piece.charge);
@@ -331,11 +332,26 @@ impl Work {
         }
     }
 
+    /// Where a piece may be inside the guarantee: what is above a gang only where its gang is. Else it would take by a right that
+    /// the job has not, and lose by priority, with its gang, what it took.
+    fn gang_inside(&self, ix: PieceIx) -> u64 {
+        let piece = &self.pieces[ix];
+        if piece.surplus { self.inside(piece.job) } else { u64::MAX }
+    }
+
+    /// The levels at which the gang of a job is inside the guarantee.
+    pub fn inside(&self, job: usize) -> u64 {
+        let pieces = self.has(job).pieces.iter().map(|ix| &self.pieces[*ix]);
+        let gang = pieces.filter(|piece| !piece.surplus && piece.alive);
+        gang.map(|piece| piece.charge.inside).reduce(|all, inside| all & inside).unwrap_or(0)
+    }
+
     /// Charges a piece that is new to the tree, inside the guarantee where it fits.
     fn charge_new(&mut self, tree: &mut Tree, ix: PieceIx) {
+        let with_gang = self.gang_inside(ix);
         let piece = &mut self.pieces[ix];
         if !piece.charge.best_effort {
-            piece.charge.inside = tree.covered(piece.leaf, &piece.demands);
+            piece.charge.inside = with_gang & tree.covered(piece.leaf, &piece.demands);
         }
         tree.add(piece.leaf, &piece.demands, piece.charge);
         let (leaf, job) = (piece.leaf, piece.job);

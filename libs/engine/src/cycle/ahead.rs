@@ -187,7 +187,9 @@ impl Cycle<'_> {
         let demands = demand_of(self.s, &of.request, &due.placements);
         let asker = self.work.asker(self.s, self.tree, turn.job);
         let never = of.preemptible == Preemptible::Never && of.class == Class::Guaranteed;
-        if (never && !self.covered(turn.line, &demands)) || self.tree.bound(asker, &demands, true).is_some() {
+        if (never && !self.tree.covers_for_good(asker.leaf, &demands))
+            || self.tree.bound(asker, &demands, true).is_some()
+        {
             return None;
         }
         let mut charged = 0;

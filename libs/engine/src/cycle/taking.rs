@@ -40,6 +40,7 @@ impl Cycle<'_> {
             line: turn.line,
             demands: demands.to_vec(),
             growth: turn.growth,
+            may_be_owed: if turn.growth { self.work.inside(turn.job) } else { u64::MAX },
             moves: moves && self.judge.moves_left(),
         };
         self.searches += 1;

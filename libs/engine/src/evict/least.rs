@@ -265,6 +265,7 @@ impl Ground<'_> {
                 line: victim.line,
                 demands: victim.demands.clone(),
                 growth: victim.surplus,
+                may_be_owed: if victim.surplus { self.work.inside(victim.job) } else { u64::MAX },
                 moves: false,
             };
             let by = |right: Right| matches!(right.cause, RevokeCause::FairShare | RevokeCause::Priority);

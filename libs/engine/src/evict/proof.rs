@@ -30,7 +30,7 @@ impl Ground<'_> {
         placed: Vec<Placement>,
     ) -> Vec<Placement> {
         let mut placed = placed;
-        self.apart(victims);
+        self.apart(claim, victims);
         let search = victims.len() <= SPARED_BY_SEARCH;
         for at in (0..victims.len()).rev() {
             if self.follows(victims, at) {
@@ -54,24 +54,26 @@ impl Ground<'_> {
         placed
     }
 
-    /// Counts what is above a gang apart from it: it may go alone. Who moves stays together.
-    fn apart(&self, victims: &mut Vec<Victim>) {
-        let all = std::mem::take(victims).into_iter();
-        *victims = all
-            .flat_map(|victim| {
-                let Victim { piece, along, right } = victim;
-                let (mut apart, along): (Vec<PieceIx>, _) =
-                    if right.loss == Loss::Moved { (Vec::new(), along) } else { (along, Vec::new()) };
-                apart.push(piece);
-                let last = apart.len() - 1;
-                let one = move |(at, piece)| Victim {
-                    piece,
-                    along: if at == last { along.clone() } else { Vec::new() },
-                    right,
-                };
-                apart.into_iter().enumerate().map(one)
-            })
-            .collect();
+    /// Counts what is above a gang apart from it where there is a right to it alone: it may go alone. Who moves stays together.
+    fn apart(&mut self, claim: &Claim, victims: &mut Vec<Victim>) {
+        for victim in std::mem::take(victims) {
+            if victim.along.is_empty() || victim.right.loss == Loss::Moved {
+                victims.push(victim);
+                continue;
+            }
+            self.back(&victim);
+            let first = victims.len();
+            let Victim { piece, along, right } = victim;
+            let mut gang = Victim { piece, along: Vec::new(), right };
+            for piece in along {
+                match self.right(claim, piece, false) {
+                    Some(right) => victims.push(Victim { piece, along: Vec::new(), right }),
+                    None => gang.along.push(piece),
+                }
+            }
+            victims[first..].iter().chain([&gang]).for_each(|victim| self.go(victim));
+            victims.push(gang);
+        }
     }
 
     /// A place on any of the models that the request allows, those of this try first.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Amounts, Job, ModelIx, Node, Queueing, Request, Role, Settings, Shape, Snapshot,
+    Account, AccountIx, Amounts, Job, ModelIx, Node, Preemptible, Queueing, Request, Role, Settings, Shape,
+    Snapshot, User, UserIx,
 };
 
 use crate::cases::{Case, Event, GI};
@@ -108,4 +109,55 @@ fn who_must_move_takes_all_of_its_job_within_its_limits() {
             Finish(17),
         ],
     );
+}
+
+// a replica above a gang was inside a person's guarantee, of which the gang was not: it took by that what it then lost by priority, with its gang
+#[test]
+fn what_is_above_a_gang_is_owed_only_where_its_gang_is() {
+    let start = Snapshot {
+        models: 2,
+        nodes: vec![node(11, 3, 1), node(5, 3, 1)],
+        accounts: vec![gpus(None, None, None)],
+        users: vec![User {
+            account: AccountIx(0),
+            guaranteed: Amounts { gpu: Some(1000), ..Amounts::default() },
+            limit: Amounts::default(),
+        }],
+        settings: Settings { protection_ms: 0, ..Settings::default() },
+        ..Snapshot::default()
+    };
+    let job = |priority: i32, user: Option<UserIx>, roles: &[(i64, i64, u32, u32)]| {
+        let role = |(cpu, gpu, replicas, min): &(i64, i64, u32, u32)| Role {
+            each: Shape { cpu: *cpu, memory: GI, gpu: *gpu, ..Shape::default() },
+            replicas: *replicas,
+            min: *min,
+        };
+        let roles = roles.iter().map(role).collect();
+        Job { priority, user, request: Arc::new(Request { roles, ..Request::default() }), ..Job::default() }
+    };
+    let jobs = vec![
+        job(-1, Some(UserIx(0)), &[(2100, 250, 2, 1), (3100, 1000, 1, 1)]),
+        job(0, None, &[(3100, 250, 2, 2), (1100, 250, 2, 2)]),
+    ];
+    comes_to_rest(start, jobs, vec![Event::Submit, Event::Submit]);
+}
+
+// what is promised to an account could be used up above it by who may never be preempted; its own work was then taken from outside
+#[test]
+fn what_is_promised_below_is_not_used_up_for_good() {
+    let start = Snapshot {
+        models: 1,
+        nodes: vec![node(8, 4, 0)],
+        accounts: vec![gpus(None, None, None), gpus(Some(2), None, Some(0)), gpus(Some(2), None, None)],
+        settings: Settings { protection_ms: 0, ..Settings::default() },
+        ..Snapshot::default()
+    };
+    let jobs = vec![
+        Job { preemptible: Preemptible::Never, ..job(0, &[(2000, 1, 1)]) },
+        job(1, &[(2000, 1, 1)]),
+        job(2, &[(2000, 1, 1)]),
+    ];
+    let sim = comes_to_rest(start, jobs, vec![Event::Submit, Event::Submit, Event::Submit]);
+    let held: Vec<usize> = sim.snapshot.holdings.iter().map(|held| held.job.at()).collect();
+    assert_eq!(held, [1, 2]);
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crater_engine::{Change, Engine, Holding, JobIx, NodeIx, Snapshot, decide};
+use crater_engine::{
+    Account, AccountIx, Change, Engine, Holding, Job, JobIx, Node, NodeIx, Shape, Snapshot, decide,
+};
 use proptest::prelude::*;
 
 use crate::audit::audit;
@@ -60,12 +62,16 @@ proptest! {
         let mut sim = crate::sim::Sim::new(&case);
         let mut last = sim.snapshot.clone();
         let mut engine = Engine::new(last.clone()).unwrap();
+        let mut shown = Engine::new(last.clone()).unwrap();
         for event in &case.events {
             sim.happen(event);
             sim.remember();
             engine.apply(changes(&last, &sim.snapshot)).unwrap();
             last = sim.snapshot.clone();
             let mut plan = engine.decide();
+            // shown all of it, another finds out what changed
+            shown.follow(&sim.snapshot).unwrap();
+            prop_assert_eq!(&plan, &shown.decide());
             // asked for one by one, and together, verdicts are the same
             let each: Vec<_> = (0..last.jobs.len()).filter_map(|job| engine.verdict(JobIx::of(job))).collect();
             plan.verdicts = engine.verdicts();
@@ -130,4 +136,33 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_snapshot_that_is_not_sound_is_refused_and_the_next_is_decided_on() {
+    let job = Job { submitted: 1, ..Job::nobody(AccountIx(0)) };
+    let mut snapshot = Snapshot {
+        accounts: vec![Account::default()],
+        nodes: vec![Node { cpu: 1000, open: true, ..Node::default() }],
+        jobs: vec![job],
+        ..Snapshot::default()
+    };
+    let mut engine = Engine::new(snapshot.clone()).unwrap();
+    let held = Holding {
+        job: JobIx(0),
+        role: 0,
+        replica: 0,
+        node: NodeIx(0),
+        each: Shape::default(),
+        gpus: Vec::new(),
+        started: 0,
+        going: false,
+    };
+    snapshot.holdings = vec![held.clone(), held];
+    let error = engine.follow(&snapshot).unwrap_err().to_string();
+    assert!(error.contains("held already"), "{error}");
+    snapshot.holdings.pop();
+    engine.follow(&snapshot).unwrap();
+    assert_eq!(engine.snapshot().holdings, snapshot.holdings);
+    assert_eq!(engine.decide(), decide(&snapshot).unwrap());
 }
