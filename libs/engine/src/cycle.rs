@@ -5,6 +5,7 @@ mod ahead;
 mod taking;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::ahead::Ahead;
 use crate::evict::Orders;
@@ -228,19 +229,23 @@ impl Cycle<'_> {
     }
 
     fn grant(&mut self, job: usize, placements: Vec<Placement>) {
-        let at = *self.grant_of.entry(job).or_insert_with(|| {
-            self.grants.push(Grant { job: JobIx::of(job), placements: Vec::new() });
-            self.grants.len() - 1
-        });
-        self.grants[at].placements.extend(placements);
+        match self.grant_of.entry(job) {
+            Entry::Occupied(at) => self.grants[*at.get()].placements.extend(placements),
+            Entry::Vacant(none) => {
+                none.insert(self.grants.len());
+                self.grants.push(Grant { job: JobIx::of(job), placements });
+            }
+        }
     }
 
     fn run_class(&mut self, class: Class) {
         let mut judge = std::mem::take(&mut self.judge);
         let mut bench = Bench { judge: &mut judge, facts: self.facts(), class };
         let mut queue = Queue::new(self.ground(), class, &mut bench);
+        let mut changed = Vec::new();
         while let Some(turn) = queue.next() {
-            let mut changed = vec![turn.line];
+            changed.clear();
+            changed.push(turn.line);
             if judge.skip(self.facts(), turn, class) {
                 // what is known now was not when its line was looked at
                 queue.done(self.ground(), turn);
@@ -279,8 +284,8 @@ impl Cycle<'_> {
             changed.sort_unstable();
             changed.dedup();
             let mut bench = Bench { judge: &mut judge, facts: self.facts(), class };
-            for line in changed {
-                queue.refresh(self.ground(), line, &mut bench);
+            for line in &changed {
+                queue.refresh(self.ground(), *line, &mut bench);
             }
         }
         self.judge = judge;

@@ -55,11 +55,10 @@ pub(crate) struct Try<'a> {
 
 /// Places all of `want` or nothing. What is placed is charged to `rooms`.
 pub(crate) fn place(rooms: &mut Rooms, want: &Want, how: Try<'_>) -> Result<Vec<Placement>, Misfit> {
-    let largest = want.largest();
-    let domains = match how.pin {
-        Some(value) => vec![Some(value)],
-        None => how.pool.domains(rooms, how.view, &largest, how.choice),
-    };
+    if how.pin.is_some() || !how.pool.has_domains() {
+        return place_within(rooms, want, how, how.pin).map_err(|fit| Misfit { fit, domain: how.pin });
+    }
+    let domains = how.pool.domains(rooms, how.view, &want.largest(), how.choice);
     let mut best = Misfit::default();
     for domain in domains {
         match place_within(rooms, want, how, domain) {
@@ -77,7 +76,6 @@ fn place_within(
     how: Try<'_>,
     domain: Option<ValueIx>,
 ) -> Result<Vec<Placement>, u32> {
-    let mut placed = Vec::new();
     if let [part] = want.parts.as_slice()
         && part.replicas.len() > 1
     {
@@ -87,6 +85,7 @@ fn place_within(
             return Err(fit);
         }
     }
+    let mut placed = Vec::with_capacity(want.total() as usize);
     if let Some(scorer) = rooms.scorer() {
         for part in by_size(want) {
             scored::fill(rooms, &scorer, part, how, domain, &mut placed);
@@ -147,10 +146,13 @@ fn size(each: &Shape) -> (i64, bool, i64, i64) {
 }
 
 /// The parts, those that are hardest to place first.
-pub(crate) fn by_size(want: &Want) -> Vec<&Part> {
-    let mut parts: Vec<&Part> = want.parts.iter().collect();
+pub(crate) fn by_size(want: &Want) -> impl Iterator<Item = &Part> {
+    // mostly it is one, and nothing is to be sorted
+    let (one, several) =
+        if let [one] = want.parts.as_slice() { (Some(one), &[][..]) } else { (None, want.parts.as_slice()) };
+    let mut parts: Vec<&Part> = several.iter().collect();
     parts.sort_by_key(|part| (Reverse(size(&part.each)), part.role));
-    parts
+    one.into_iter().chain(parts)
 }
 
 /// A node, how many replicas it holds, and how tight it is.

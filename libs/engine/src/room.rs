@@ -432,7 +432,7 @@ impl Rooms {
         }
         self.by_now[group].remove(node, &self.now[at]);
         if let Some(classes) = &mut self.classes {
-            classes.remove(node, group, &self.now[at], &self.soon[at]);
+            classes.remove(node, group, &mut self.now[at], &mut self.soon[at]);
         }
         what(&mut self.raw[at], &mut self.soon[at]);
         self.now[at].meet(&self.raw[at], &self.soon[at]);

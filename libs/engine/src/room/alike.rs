@@ -17,32 +17,34 @@ pub(crate) struct Alike {
     spent: BTreeSet<(bool, i64, NodeIx)>,
 }
 
-fn state(kind: usize, room: &Room) -> State {
+fn state(kind: usize, room: Room) -> State {
     let most = room.gpus.iter().copied().max().unwrap_or(0);
-    (room.whole(), most.min(WHOLE_GPU), kind, room.clone())
+    (room.whole(), most.min(WHOLE_GPU), kind, room)
 }
 
 impl Alike {
     pub fn insert(&mut self, node: NodeIx, kind: usize, room: &Room) {
         if room.milli() > 0 {
-            self.classes.entry(state(kind, room)).or_default().insert(node);
+            self.classes.entry(state(kind, room.clone())).or_default().insert(node);
         } else {
             self.spent.insert((!room.gpus.is_empty(), room.cpu, node));
         }
     }
 
-    pub fn remove(&mut self, node: NodeIx, kind: usize, room: &Room) {
+    pub fn remove(&mut self, node: NodeIx, kind: usize, room: &mut Room) {
         if room.milli() == 0 {
             self.spent.remove(&(!room.gpus.is_empty(), room.cpu, node));
             return;
         }
-        let state = state(kind, room);
+        // lent for the search
+        let state = state(kind, std::mem::take(room));
         if let Some(nodes) = self.classes.get_mut(&state) {
             nodes.remove(&node);
             if nodes.is_empty() {
                 self.classes.remove(&state);
             }
         }
+        *room = state.3;
     }
 
     /// The first node of each class that may hold a replica; for work without GPUs also the one with the least CPU that holds one of those
@@ -96,7 +98,9 @@ mod tests {
         // without GPUs: the tightest spent node that has the cores, and the one without devices
         assert_eq!(firsts(&alike, 0, 3000), [0, 2, 4, 5, 6]);
         assert_eq!(firsts(&alike, 0, 1000), [0, 2, 3, 5, 6]);
-        alike.remove(NodeIx(0), 0, &rooms[0]);
+        let mut first = rooms[0].clone();
+        alike.remove(NodeIx(0), 0, &mut first);
+        assert_eq!(first, rooms[0]);
         assert_eq!(firsts(&alike, 2000, 1), [1, 6]);
     }
 }

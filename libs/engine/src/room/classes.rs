@@ -52,7 +52,7 @@ impl Classes {
     }
 
     /// Forgets a node of a group, before its room changes.
-    pub fn remove(&mut self, node: NodeIx, group: usize, now: &Room, soon: &Room) {
+    pub fn remove(&mut self, node: NodeIx, group: usize, now: &mut Room, soon: &mut Room) {
         let kind = self.sites.of(node).kind();
         self.now[group].remove(node, kind, now);
         if let Some(alike) = &mut self.soon {
@@ -137,10 +137,10 @@ mod tests {
         let half = Ask { cpu: 1, devices: 1, milli: 500, ..Ask::default() };
         let outlook = Outlook::new(&[(half, 1)]);
         assert_eq!(classes.left.useful(&outlook), [4000, 4000]);
-        let old = rooms[2].clone();
+        let (mut now, mut soon) = (rooms[2].clone(), rooms[2].clone());
         rooms[2].take(&Shape { gpu: 700, ..Shape::default() }, &[(1, 700)]);
         let group = groups.of[2] as usize;
-        classes.remove(NodeIx(2), group, &old, &old);
+        classes.remove(NodeIx(2), group, &mut now, &mut soon);
         classes.insert(NodeIx(2), group, &rooms[2], &rooms[2]);
         // 300 of a device are of no use to halves
         assert_eq!(classes.left.useful(&outlook), [3000, 4000]);
