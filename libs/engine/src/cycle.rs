@@ -10,7 +10,7 @@ use std::collections::btree_map::Entry;
 use crate::ahead::Ahead;
 use crate::evict::Orders;
 use crate::feasible::Feasible;
-use crate::judge::{Bench, Facts, Judge, Least, loans};
+use crate::judge::{Bench, Facts, Judge, Lasting, loans};
 use crate::model::{
     Backfill, Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation,
     Revocation, Snapshot, ValueIx,
@@ -90,17 +90,17 @@ pub(crate) struct Decided {
     pub plan: Plan,
     pub kept: Vec<Kept>,
     pub ahead: Option<Ahead>,
-    /// For [`World::least`].
-    pub least: Vec<Option<Least>>,
+    /// For [`World::lasting`].
+    pub lasting: Lasting,
 }
 
 impl<'a> Cycle<'a> {
     pub fn new(world: &'a mut World<'_>) -> Self {
-        let World { s, shapes, tree, rooms, work, lines, vacant, feasible, least, .. } = world;
+        let World { s, shapes, tree, rooms, work, lines, vacant, feasible, lasting, .. } = world;
         let s: &Snapshot = s;
         work.promise(s, tree, rooms, shapes);
         let facts = Facts { snapshot: s, shapes, tree, rooms, work, kept: &[], ahead: None, unknown: 0 };
-        let judge = Judge::new(facts, std::mem::take(least));
+        let judge = Judge::new(facts, std::mem::take(lasting));
         Self {
             s,
             shapes,
@@ -157,7 +157,7 @@ impl<'a> Cycle<'a> {
             borrowed: if self.s.settings.half_life_ms > 0 { self.tree.borrowed() } else { Vec::new() },
             counts,
         };
-        Decided { plan, kept: self.kept, ahead: self.ahead, least: self.judge.into_least() }
+        Decided { plan, kept: self.kept, ahead: self.ahead, lasting: self.judge.into_lasting() }
     }
 
     /// Promises that are not ready yet.

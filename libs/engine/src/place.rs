@@ -156,7 +156,7 @@ pub(crate) fn by_size(want: &Want) -> impl Iterator<Item = &Part> {
 }
 
 /// A node, how many replicas it holds, and how tight it is.
-type Capable = (Reverse<u32>, (i64, i64), NodeIx);
+pub(crate) type Capable = (Reverse<u32>, (i64, i64), NodeIx);
 
 /// The tightest node that holds `times` replicas.
 fn tightest(
@@ -187,7 +187,13 @@ pub(crate) fn holds(rooms: &Rooms, each: &Shape, how: Try<'_>) -> bool {
 }
 
 /// Every node that holds some replicas, at most `most`.
-fn capable(rooms: &Rooms, each: &Shape, most: u32, how: Try<'_>, domain: Option<ValueIx>) -> Vec<Capable> {
+pub(crate) fn capable(
+    rooms: &Rooms,
+    each: &Shape,
+    most: u32,
+    how: Try<'_>,
+    domain: Option<ValueIx>,
+) -> Vec<Capable> {
     let mut all = Vec::new();
     let mut judge = |node: NodeIx| {
         let capacity = rooms.capacity(how.view, node, each, most);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::cycle::Cycle;
 use crate::cycle::Decided;
 use crate::feasible::Feasible;
-use crate::judge::Least;
+use crate::judge::Lasting;
 use crate::model::{Holding, Millis, Snapshot};
 use crate::queue::{Lines, Turn};
 use crate::room::{Room, Rooms};
@@ -42,7 +42,7 @@ pub(crate) struct World<'a> {
     /// Jobs that hold nothing that stays, and want or await something.
     pub idle: u32,
     /// What is known of the pieces below each vertex.
-    pub least: Vec<Option<Least>>,
+    pub lasting: Lasting,
     /// Has a cycle been decided on that was not put back?
     decided: bool,
 }
@@ -68,7 +68,7 @@ impl<'a> World<'a> {
             feasible,
             mixture,
             idle: 0,
-            least: Vec::new(),
+            lasting: Lasting::default(),
             decided: false,
         };
         for job in 0..world.s.jobs.len() {
@@ -124,7 +124,7 @@ impl<'a> World<'a> {
         self.tree.begin();
         self.decided = true;
         let mut decided = self.decide();
-        self.least = std::mem::take(&mut decided.least);
+        self.lasting = std::mem::take(&mut decided.lasting);
         decided
     }
 
@@ -146,7 +146,7 @@ impl<'a> World<'a> {
         }
         let plain = self.plain(job);
         self.work.forget(&self.s, &mut self.tree, job, held.iter(), plain);
-        self.forget_least(job);
+        self.forget_lasting(job);
     }
 
     /// Finds anew what follows from a job and from what it holds, in order of role and replica. Where something is guaranteed, the branch
@@ -156,7 +156,7 @@ impl<'a> World<'a> {
         if self.plain(job) {
             self.work.charge_plainly(&mut self.tree, job);
         }
-        self.forget_least(job);
+        self.forget_lasting(job);
         self.count_wanted(job, 1);
         self.idle += u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
@@ -186,11 +186,9 @@ impl<'a> World<'a> {
         if self.plain(job) { None } else { Some(self.tree.branch(self.leaf(job))) }
     }
 
-    fn forget_least(&mut self, job: usize) {
+    fn forget_lasting(&mut self, job: usize) {
         for vertex in self.tree.path(self.leaf(job)).chain([0]) {
-            if let Some(least) = self.least.get_mut(vertex) {
-                *least = None;
-            }
+            self.lasting.forget(vertex);
         }
     }
 }
