@@ -28,6 +28,7 @@ fn main() -> Result<()> {
     std::fs::write(out.join("descriptors.bin"), served.encode_to_vec())?;
     tonic_prost_build::configure()
         .include_file("contract.rs")
+        .btree_map(".crater.common.v1.Resources.devices")
         .compile_fds(compiler.file_descriptor_set())
         .context("generating the contract")?;
     Ok(())

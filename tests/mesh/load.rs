@@ -24,7 +24,12 @@ pub fn job(id: &str, journal: &Path, replicas: i32, seconds: f64) -> CreateJobRe
     let role = Role {
         name: "worker".into(),
         replicas,
-        resources: Some(Resources { cpu_millis: 50, memory_bytes: 16 << 20, gpu_millis: 1000 }),
+        resources: Some(Resources {
+            cpu_millis: 50,
+            memory_bytes: 16 << 20,
+            gpu_millis: 1000,
+            ..Default::default()
+        }),
         command: words.map(str::to_owned).to_vec(),
         ..Default::default()
     };

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crater_domain::{
-    EnvVar, Error, FieldViolation, JobSpec, JobState, Limit, Limits, Mount, Place, ResourceKind, Resources,
-    Role, ServiceClass, Topology, Weight,
+    Devices, EnvVar, Error, FieldViolation, JobSpec, JobState, Limit, Limits, Mount, Place, ResourceKind,
+    Resources, Role, ServiceClass, Topology, Weight,
 };
 
 use crate::{common, job::v1 as job, quota::v1 as quota};
@@ -30,7 +30,17 @@ pub fn to_unix_millis(time: SystemTime) -> i64 {
 
 /// Amounts.
 pub fn resources(r: Resources) -> common::v1::Resources {
-    common::v1::Resources { cpu_millis: r.cpu_millis, memory_bytes: r.memory_bytes, gpu_millis: r.gpu_millis }
+    with_devices(r, &Devices::default())
+}
+
+/// Amounts, and devices by name beside them.
+pub fn with_devices(r: Resources, devices: &Devices) -> common::v1::Resources {
+    common::v1::Resources {
+        cpu_millis: r.cpu_millis,
+        memory_bytes: r.memory_bytes,
+        gpu_millis: r.gpu_millis,
+        devices: devices.0.clone(),
+    }
 }
 
 /// Amounts; an absent message is nothing of anything.
@@ -40,6 +50,11 @@ pub fn parse_resources(r: Option<&common::v1::Resources>) -> Resources {
         memory_bytes: r.memory_bytes,
         gpu_millis: r.gpu_millis,
     })
+}
+
+/// The devices by name among amounts; an absent message is none.
+pub fn parse_devices(r: Option<&common::v1::Resources>) -> Devices {
+    r.map(|r| Devices(r.devices.clone())).unwrap_or_default()
 }
 
 /// A service class.
@@ -103,7 +118,7 @@ fn role(r: &Role) -> job::Role {
         name: r.name.to_string(),
         replicas: r.replicas,
         min_replicas: r.min_replicas,
-        resources: Some(resources(r.resources)),
+        resources: Some(with_devices(r.resources, &r.devices)),
         gpu_models: r.gpu_models.clone(),
         image: r.image.clone(),
         command: r.command.clone(),
@@ -191,6 +206,7 @@ fn parse_role(r: &job::Role) -> Result<Role, String> {
         replicas,
         min_replicas: if r.min_replicas == 0 { replicas } else { r.min_replicas },
         resources: parse_resources(r.resources.as_ref()),
+        devices: parse_devices(r.resources.as_ref()),
         gpu_models: r.gpu_models.clone(),
         image: r.image.clone(),
         command: r.command.clone(),
@@ -271,6 +287,7 @@ mod tests {
                     cpu_millis: 100,
                     memory_bytes: 1 << 20,
                     gpu_millis: 0,
+                    devices: [("rdma/hca".to_owned(), 2)].into(),
                 }),
                 ..Default::default()
             }],
@@ -283,6 +300,7 @@ mod tests {
         let parsed = parse_job_spec(Some(&spec()), "job.spec").unwrap();
         assert_eq!(parsed.roles[0].name.as_str(), "worker");
         assert_eq!((parsed.roles[0].replicas, parsed.roles[0].min_replicas), (1, 1));
+        assert_eq!(parsed.roles[0].devices.of("rdma/hca"), 2);
         assert_eq!(parsed.grace_seconds, DEFAULT_GRACE_SECONDS);
         assert_eq!(parse_job_spec(Some(&job_spec(&parsed)), "job.spec").unwrap(), parsed);
     }
@@ -291,10 +309,12 @@ mod tests {
     fn what_is_wrong_is_named_by_its_path() {
         let mut bad = spec();
         bad.roles[0].replicas = -1;
+        bad.roles[0].resources.get_or_insert_default().devices.insert("cpu".to_owned(), 1);
         bad.expected_duration = Some(prost_types::Duration { seconds: 0, nanos: 0 });
         let error = parse_job_spec(Some(&bad), "job.spec").unwrap_err();
         let fields: Vec<_> = error.violations.iter().map(|v| v.field.as_str()).collect();
         assert!(fields.contains(&"job.spec.roles[0].replicas"), "{fields:?}");
+        assert!(fields.contains(&"job.spec.roles[0].resources.devices[cpu]"), "{fields:?}");
         assert!(fields.contains(&"job.spec.expected_duration"), "{fields:?}");
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::place::is_label_value;
-use crate::{FieldViolation, Place, Resources, RoleName, WHOLE_GPU};
+use crate::{Devices, FieldViolation, MAX_DEVICES, Place, Resources, RoleName, WHOLE_GPU};
 
 /// The bounds of a spec. They keep every object small enough for Kubernetes and every sum inside 64 bits.
 pub mod bounds {
@@ -130,6 +130,9 @@ pub struct Role {
     pub min_replicas: i32,
     /// What each replica gets.
     pub resources: Resources,
+    /// What else each replica gets, by name.
+    #[serde(default, skip_serializing_if = "Devices::is_empty")]
+    pub devices: Devices,
     /// Any of these GPU models; none means any model.
     pub gpu_models: Vec<String>,
     /// The container image.
@@ -181,6 +184,13 @@ impl JobSpec {
         })
     }
 
+    /// The devices by name that all replicas together ask for.
+    pub fn total_devices(&self) -> Devices {
+        let mut sum = Devices::default();
+        self.roles.iter().for_each(|role| sum.add(&role.devices, i64::from(role.replicas)));
+        sum
+    }
+
     /// What the gang (the minimum of each role) asks for.
     pub fn gang_resources(&self) -> Option<Resources> {
         self.roles.iter().try_fold(Resources::ZERO, |sum, role| {
@@ -224,6 +234,11 @@ impl JobSpec {
         out.that(self.total_replicas() <= i64::from(bounds::MAX_REPLICAS), "roles", || {
             format!("all roles together must have at most {} replicas", bounds::MAX_REPLICAS)
         });
+        let names: BTreeSet<&String> = self.roles.iter().flat_map(|role| role.devices.0.keys()).collect();
+        let naming = self.roles.iter().position(|role| !role.devices.is_empty()).unwrap_or(0);
+        out.that(names.len() <= MAX_DEVICES, &format!("roles[{naming}].resources.devices"), || {
+            format!("all roles together must name at most {MAX_DEVICES}")
+        });
         out.found
     }
 }
@@ -256,10 +271,13 @@ impl Role {
             || "must be a share of one GPU (less than 1) or whole GPUs".to_owned(),
         );
         out.that(
-            r.cpu_millis != 0 || r.memory_bytes != 0 || r.gpu_millis != 0,
+            r.cpu_millis != 0 || r.memory_bytes != 0 || r.gpu_millis != 0 || !self.devices.is_empty(),
             &format!("{at}.resources"),
-            || "must ask for some CPU, memory or GPU".to_owned(),
+            || "must ask for some CPU, memory, GPU or device".to_owned(),
         );
+        for (name, why) in self.devices.violations() {
+            out.that(false, &format!("{at}.resources.devices[{name}]"), || why);
+        }
         out.that(self.gpu_models.len() <= bounds::MAX_GPU_MODELS, &format!("{at}.gpu_models"), || {
             format!("must be at most {}", bounds::MAX_GPU_MODELS)
         });
@@ -382,6 +400,7 @@ mod tests {
                 replicas: 2,
                 min_replicas: 2,
                 resources: Resources { cpu_millis: 1000, memory_bytes: 1 << 30, gpu_millis: 1000 },
+                devices: Devices::default(),
                 gpu_models: vec!["A100".into()],
                 image: String::new(),
                 command: vec!["true".into()],
@@ -409,7 +428,18 @@ mod tests {
     #[test]
     fn every_violation_names_its_field() {
         type Break = fn(&mut JobSpec);
-        let cases: [(&str, Break); 13] = [
+        let cases: [(&str, Break); 16] = [
+            ("job.spec.roles[0].resources.devices[rdma/hca]", |s| {
+                s.roles[0].devices = [("rdma/hca", 0)].into();
+            }),
+            ("job.spec.roles[0].resources.devices[nvidia.com/gpu]", |s| {
+                s.roles[0].devices = [("nvidia.com/gpu", 1)].into();
+            }),
+            ("job.spec.roles[0].resources.devices", |s| {
+                s.roles[0].devices = ["a/a", "a/b", "a/c"].map(|name| (name, 1)).into();
+                let other = Role { name: "ps".parse().unwrap(), ..s.roles[0].clone() };
+                s.roles.push(Role { devices: [("a/c", 1), ("a/d", 1), ("a/e", 1)].into(), ..other });
+            }),
             ("job.spec.node_selector[a b]", |s| {
                 s.place.node_selector.insert("a b".into(), String::new());
             }),

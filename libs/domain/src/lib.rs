@@ -3,6 +3,7 @@
 //! It is for everyone: the services, the objects in Kubernetes, the tables. It is not a place for input or output,
 //! for generated types, or for anything that one crate alone needs.
 
+mod devices;
 mod error;
 mod id;
 mod job;
@@ -11,6 +12,7 @@ mod quantity;
 mod quota;
 mod resources;
 
+pub use devices::{Devices, GPU_RESOURCE, MAX_DEVICE_COUNT, MAX_DEVICES, is_device_name};
 pub use error::{Code, Error, FieldViolation, QuotaViolation};
 pub use id::{AccountId, IdError, JobId, JobName, JobUid, Parent, QuotaSubject, RequestId, RoleName, UserId};
 pub use job::{EnvVar, JobSpec, JobState, Mount, RESERVED_ENV, Role, ServiceClass, bounds};

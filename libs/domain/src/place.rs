@@ -63,11 +63,16 @@ pub(crate) fn is_label_value(text: &str) -> bool {
 /// The same, behind a DNS name and a slash or without.
 fn is_label_key(text: &str) -> bool {
     let Some((prefix, name)) = text.split_once('/') else { return is_label_value(text) };
+    is_dns_name(prefix) && is_label_value(name)
+}
+
+/// Parts of lower-case letters, digits and '-', with dots between them.
+pub(crate) fn is_dns_name(text: &str) -> bool {
     let part = |part: &str| {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         !part.is_empty() && part.bytes().all(plain) && !part.starts_with('-') && !part.ends_with('-')
     };
-    prefix.len() <= 253 && prefix.split('.').all(part) && is_label_value(name)
+    text.len() <= 253 && text.split('.').all(part)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::FieldViolation;
+use crate::{FieldViolation, is_device_name};
 
 /// A resource that can be guaranteed or limited.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,8 @@ pub enum ResourceKind {
     Gpu,
     /// `gpu/{model}`, in thousandths.
     GpuModel(String),
+    /// A device by the name by which nodes offer it, `nvidia.com/mig-1g.5gb`, in whole devices.
+    Device(String),
     /// `jobs.waiting`: jobs that wait. It can be limited, not guaranteed.
     JobsWaiting,
     /// `jobs.running`: jobs that hold something, best-effort ones too. It can be limited, not guaranteed.
@@ -68,6 +70,7 @@ impl fmt::Display for ResourceKind {
             Self::Memory => f.write_str("memory"),
             Self::Gpu => f.write_str("gpu"),
             Self::GpuModel(model) => write!(f, "gpu/{model}"),
+            Self::Device(name) => f.write_str(name),
             Self::JobsWaiting => f.write_str("jobs.waiting"),
             Self::JobsRunning => f.write_str("jobs.running"),
         }
@@ -90,8 +93,9 @@ impl FromStr for ResourceKind {
                 {
                     Ok(Self::GpuModel(model.to_owned()))
                 }
+                None if is_device_name(text) => Ok(Self::Device(text.to_owned())),
                 _ => Err(format!(
-                    "{text:?} must be cpu, memory, gpu, gpu/{{model}}, jobs.waiting or jobs.running"
+                    "{text:?} must be cpu, memory, gpu, gpu/{{model}}, the name of a device, jobs.waiting or jobs.running"
                 )),
             },
         }
@@ -143,11 +147,13 @@ mod tests {
 
     #[test]
     fn kinds_read_back_as_written() {
-        for text in ["cpu", "memory", "gpu", "gpu/A100-80GB", "jobs.waiting", "jobs.running"] {
+        for text in ["cpu", "memory", "gpu", "gpu/A100-80GB", "rdma/hca", "jobs.waiting", "jobs.running"] {
             assert_eq!(text.parse::<ResourceKind>().map(|k| k.to_string()), Ok(text.to_owned()));
         }
         assert!("gpus".parse::<ResourceKind>().is_err());
-        assert!("gpu/".parse::<ResourceKind>().is_err());
+        for text in ["gpu/", "nvidia.com/gpu", "hugepages-2Mi"] {
+            assert!(text.parse::<ResourceKind>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crater_engine::whatif::{Amendment, Fate, Remedy, Scope, WhatIf};
 use crater_engine::{
-    Account, AccountIx, Amounts, Class, Holder, Holding, Job, JobIx, KeyIx, ModelIx, Node, NodeIx, Request,
-    Resource, Role, Shape, Snapshot, Topology, ValueIx, decide,
+    Account, AccountIx, Amounts, Class, ExtendedIx, Holder, Holding, Job, JobIx, KeyIx, ModelIx, Node,
+    NodeIx, Request, Resource, Role, Shape, Snapshot, Topology, ValueIx, decide,
 };
 
 const GI: i64 = 1 << 30;
@@ -116,6 +116,18 @@ fn cpu_and_memory_are_lowered_to_what_is_there() {
     let memory = with(hungry, |request| request.roles[0].each.cpu = 8000);
     let found = remedies(world(vec![node(0, 0)], vec![memory]));
     let expected = Amendment::Each { role: 0, resource: Resource::Memory, from: 600 * GI, to: 512 * GI };
+    assert_eq!(found, [free(expected)]);
+}
+
+#[test]
+fn fewer_devices_by_name_are_told_like_any_other_resource() {
+    let name = ExtendedIx(0);
+    let node = Node { extended: vec![(name, 4)], ..node(0, 0) };
+    let asking = with(job(0, 1), |request| {
+        request.roles[0].each.extended.add(name, 6);
+    });
+    let found = remedies(Snapshot { extended: 1, ..world(vec![node], vec![asking]) });
+    let expected = Amendment::Each { role: 0, resource: Resource::Extended(name), from: 6, to: 4 };
     assert_eq!(found, [free(expected)]);
 }
 

@@ -25,6 +25,9 @@ pub struct NodeSpec {
     /// The model of every device; ignored where there are none.
     #[serde(default)]
     pub gpu_model: String,
+    /// Other devices that its plugins offer, by the name of the extended resource.
+    #[serde(default)]
+    pub devices: BTreeMap<String, u32>,
     /// Further labels, for instance zone, rack or island.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -45,6 +48,7 @@ impl NodeSpec {
             memory_bytes: if gpus == 0 { 64 * GIB } else { 128 * GIB * per },
             gpus,
             gpu_model: model.into(),
+            devices: BTreeMap::new(),
             labels: BTreeMap::new(),
         }
     }
@@ -56,6 +60,10 @@ impl NodeSpec {
         }
         if self.cpu_millis == 0 || self.memory_bytes == 0 {
             return bad("cpu and memory must be above zero");
+        }
+        let native = |name: &String| !name.contains('/') || name.contains("kubernetes.io/") || *name == GPU;
+        if self.devices.keys().any(native) {
+            return bad("devices must have the names of extended resources, and GPUs stand apart");
         }
         Ok(())
     }
@@ -72,6 +80,9 @@ impl NodeSpec {
             "memory": self.memory_bytes.to_string(),
             "pods": PODS.to_string(),
         });
+        for (name, count) in &self.devices {
+            resources[name] = count.to_string().into();
+        }
         if self.cpu_millis.is_multiple_of(1000) {
             resources["cpu"] = (self.cpu_millis / 1000).to_string().into();
         }
@@ -155,6 +166,7 @@ pub fn this_machine() -> NodeSpec {
         memory_bytes: total_memory(&meminfo).unwrap_or(1 << 30),
         gpus: u32::try_from(models.len()).unwrap_or(0),
         gpu_model: models.into_iter().next().unwrap_or_default(),
+        devices: BTreeMap::new(),
         labels: BTreeMap::new(),
     }
 }

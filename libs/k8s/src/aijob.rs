@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crater_domain::{
-    AccountId, EnvVar, JobSpec, JobState, JobUid, Mount, Place, Resources, Role, ServiceClass, Topology,
-    UserId,
+    AccountId, Devices, EnvVar, JobSpec, JobState, JobUid, Mount, Place, Resources, Role, ServiceClass,
+    Topology, UserId,
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::CustomResource;
@@ -148,7 +148,7 @@ pub struct AIJobTopology {
 }
 
 /// Amounts, in whole numbers of a small unit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AIJobResources {
     /// Thousandths of a core.
@@ -160,6 +160,9 @@ pub struct AIJobResources {
     /// Thousandths of a GPU.
     #[serde(default)]
     pub gpu_millis: i64,
+    /// Other devices, by the name by which nodes offer them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, i64>,
 }
 
 /// An environment variable.
@@ -455,6 +458,7 @@ impl AIJobSpec {
                     memory_bytes: r.resources.memory_bytes,
                     gpu_millis: r.resources.gpu_millis,
                 },
+                devices: Devices(r.resources.devices.clone()),
                 gpu_models: r.gpu_models.clone(),
                 image: r.image.clone(),
                 command: r.command.clone(),
@@ -506,6 +510,7 @@ impl From<&Role> for AIJobRole {
                 cpu_millis: r.resources.cpu_millis,
                 memory_bytes: r.resources.memory_bytes,
                 gpu_millis: r.resources.gpu_millis,
+                devices: r.devices.0.clone(),
             },
             gpu_models: r.gpu_models.clone(),
             image: r.image.clone(),

@@ -52,7 +52,7 @@ pub const GPU_MODEL: &str = "crater.dev/gpu-model";
 /// Label on a Node: the model of its GPUs, as the vendor's feature discovery writes it.
 pub const GPU_PRODUCT: &str = "nvidia.com/gpu.product";
 /// The extended resource of whole GPUs, and the key of the taint on GPU nodes.
-pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
+pub const GPU_RESOURCE: &str = crater_domain::GPU_RESOURCE;
 
 /// Annotation on an AIJob, an Allocation and a Pod: the trace of the call that submitted the job (W3C `traceparent`), with the
 /// span that made the object.

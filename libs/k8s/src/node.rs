@@ -1,10 +1,10 @@
 //! What a Node offers to jobs, and what a Pod that is not ours takes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crater_domain::Resources;
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
+use crater_domain::{Devices, Resources, is_device_name};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -87,9 +87,11 @@ pub struct Machine {
     pub name: String,
     /// What Pods may request in all.
     pub allocatable: Resources,
-    /// Whole devices, numbered from 0.
+    /// Other devices that Pods may request, by name.
+    pub devices: Devices,
+    /// Whole GPUs, numbered from 0.
     pub gpus: u16,
-    /// The model of all its devices; empty without.
+    /// The model of all its GPUs; empty without.
     pub model: String,
     /// Why no new replica may start there, for people; none: it may.
     pub closed: Option<String>,
@@ -127,6 +129,8 @@ pub fn machine(node: &Node) -> Machine {
     let drained: Option<Word> = word(DRAINED);
     let cordoned = cordoned.then(|| word(CORDONED).or_else(|| drained.clone()).unwrap_or_default());
     let topology = labels.into_iter().flatten().filter(|(key, _)| says_where(key));
+    let devices = allocatable.iter().filter(|(name, _)| is_device_name(name));
+    let devices = devices.map(|(name, count)| (name.clone(), units(count))).filter(|(_, count)| *count > 0);
     Machine {
         name: node.metadata.name.clone().unwrap_or_default(),
         allocatable: Resources {
@@ -134,6 +138,7 @@ pub fn machine(node: &Node) -> Machine {
             memory_bytes: amount(allocatable, "memory", units),
             gpu_millis: i64::from(gpus) * 1000,
         },
+        devices: Devices(devices.collect()),
         gpus,
         model: if gpus == 0 { String::new() } else { model.unwrap_or_else(|| UNKNOWN_MODEL.to_owned()) },
         closed: closed(node, ready, cordoned.as_ref(), drained.as_ref()),
@@ -169,48 +174,54 @@ fn closed(node: &Node, ready: bool, cordoned: Option<&Word>, drained: Option<&Wo
     Some(format!("the node has the taint {}:{}", taint.key, taint.effect))
 }
 
-/// What a Pod takes of its node while it is neither finished nor unassigned.
-pub fn occupied(pod: &Pod) -> Option<(String, Resources)> {
+/// What a Pod takes of its node while it is neither finished nor unassigned, with devices by name.
+pub fn occupied(pod: &Pod) -> Option<(String, Resources, Devices)> {
     let spec = pod.spec.as_ref()?;
     let node = spec.node_name.clone().filter(|n| !n.is_empty())?;
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
     if phase == "Succeeded" || phase == "Failed" {
         return None;
     }
-    Some((node, requests(spec)))
+    let took = Resources {
+        cpu_millis: requested(spec, "cpu", millis),
+        memory_bytes: requested(spec, "memory", units),
+        gpu_millis: requested(spec, GPU_RESOURCE, units).saturating_mul(1000),
+    };
+    let named = devices_named(spec).into_iter().map(|name| (name.to_owned(), requested(spec, name, units)));
+    Some((node, took, Devices(named.filter(|(_, count)| *count > 0).collect())))
+}
+
+fn devices_named(spec: &PodSpec) -> BTreeSet<&str> {
+    let inits = spec.init_containers.iter().flatten();
+    let all = inits.chain(&spec.containers).filter_map(|container| container.resources.as_ref());
+    let maps = all.flat_map(|of| [of.requests.as_ref(), of.limits.as_ref()]).flatten();
+    maps.flat_map(BTreeMap::keys).map(String::as_str).filter(|name| is_device_name(name)).collect()
 }
 
 /// As kube-scheduler counts: all containers together, or the largest init container if that is more; sidecars run beside both.
-fn requests(spec: &PodSpec) -> Resources {
-    let sum = |name: &str, read: fn(&Quantity) -> i64| {
-        let of = |r: Option<&k8s_openapi::api::core::v1::ResourceRequirements>| {
-            let r = r?;
-            let asked = r.requests.as_ref().and_then(|r| r.get(name));
-            asked.or_else(|| r.limits.as_ref()?.get(name)).map(read)
-        };
-        let mut beside = 0i64;
-        let mut first = 0i64;
-        for init in spec.init_containers.iter().flatten() {
-            let each = of(init.resources.as_ref()).unwrap_or(0);
-            if init.restart_policy.as_deref() == Some("Always") {
-                beside = beside.saturating_add(each);
-                first = first.max(beside);
-            } else {
-                first = first.max(beside.saturating_add(each));
-            }
-        }
-        let run = spec
-            .containers
-            .iter()
-            .fold(beside, |sum, c| sum.saturating_add(of(c.resources.as_ref()).unwrap_or(0)));
-        let overhead = spec.overhead.as_ref().and_then(|o| o.get(name)).map_or(0, read);
-        run.max(first).saturating_add(overhead)
+fn requested(spec: &PodSpec, name: &str, read: fn(&Quantity) -> i64) -> i64 {
+    let of = |r: Option<&ResourceRequirements>| {
+        let r = r?;
+        let asked = r.requests.as_ref().and_then(|r| r.get(name));
+        asked.or_else(|| r.limits.as_ref()?.get(name)).map(read)
     };
-    Resources {
-        cpu_millis: sum("cpu", millis),
-        memory_bytes: sum("memory", units),
-        gpu_millis: sum(GPU_RESOURCE, units).saturating_mul(1000),
+    let mut beside = 0i64;
+    let mut first = 0i64;
+    for init in spec.init_containers.iter().flatten() {
+        let each = of(init.resources.as_ref()).unwrap_or(0);
+        if init.restart_policy.as_deref() == Some("Always") {
+            beside = beside.saturating_add(each);
+            first = first.max(beside);
+        } else {
+            first = first.max(beside.saturating_add(each));
+        }
     }
+    let run = spec
+        .containers
+        .iter()
+        .fold(beside, |sum, c| sum.saturating_add(of(c.resources.as_ref()).unwrap_or(0)));
+    let overhead = spec.overhead.as_ref().and_then(|o| o.get(name)).map_or(0, read);
+    run.max(first).saturating_add(overhead)
 }
 
 fn amount(of: &BTreeMap<String, Quantity>, name: &str, read: fn(&Quantity) -> i64) -> i64 {
@@ -241,6 +252,16 @@ mod tests {
         assert!(machine(&node("True", "mine", false)).closed.is_some_and(|why| why.contains("mine")));
         let lost = machine(&node("Unknown", GPU_RESOURCE, false));
         assert!(lost.lost && lost.closed.is_some());
+    }
+
+    #[test]
+    fn a_node_offers_devices_by_name_beside_what_has_its_own_words() {
+        let mut node = node("True", GPU_RESOURCE, false);
+        let allocatable = json!({"cpu": "8", "memory": "16Gi", "pods": "110", "ephemeral-storage": "1Ti",
+            "hugepages-2Mi": "0", "attachable-volumes-csi-x": "9", "nvidia.com/gpu": "4", "rdma/hca": "1k",
+            "nvidia.com/mig-1g.5gb": "7", "example.com/gone": "0"});
+        node.status.get_or_insert_default().allocatable = serde_json::from_value(allocatable).unwrap();
+        assert_eq!(machine(&node).devices, [("nvidia.com/mig-1g.5gb", 7), ("rdma/hca", 1000)].into());
     }
 
     #[test]
@@ -288,10 +309,11 @@ mod tests {
             "spec": {"nodeName": "n",
                 "initContainers": [{"name": "i", "resources": {"requests": {"cpu": "3"}}}],
                 "containers": [{"name": "a", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}},
-                    {"name": "b", "resources": {"limits": {"nvidia.com/gpu": "2"}}}]},
+                    {"name": "b", "resources": {"limits": {"nvidia.com/gpu": "2", "rdma/hca": "3"}}}]},
         }))
         .unwrap();
-        let (node, took) = occupied(&pod).unwrap();
+        let (node, took, devices) = occupied(&pod).unwrap();
+        assert_eq!(devices, [("rdma/hca", 3)].into());
         assert_eq!((node.as_str(), took.cpu_millis, took.gpu_millis), ("n", 3000, 2000));
         pod.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
         assert_eq!(occupied(&pod), None);

@@ -19,6 +19,7 @@ async fn new_job(db: &Db, id: &str) -> JobUid {
         replicas: 1,
         min_replicas: 1,
         resources: Resources::default(),
+        devices: Default::default(),
         gpu_models: vec![],
         image: String::new(),
         command: vec![],

@@ -63,7 +63,7 @@ async fn a_dry_run_submits_nothing_and_tells_what_would_come_of_it() {
     let asked = &state.simulations[0];
     assert_eq!((&*asked.parent, asked.with_remedies), ("accounts/lab", true));
     let roles = &asked.job.as_ref().unwrap().roles;
-    assert_eq!(roles[0].resources.unwrap().gpu_millis, 2000, "as the server read it");
+    assert_eq!(roles[0].resources.as_ref().unwrap().gpu_millis, 2000, "as the server read it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crater_domain::{
-    Error, FieldViolation, JobSpec, Place, Resources, Result, Role, format_bytes, format_millis,
+    Devices, Error, FieldViolation, JobSpec, Place, Resources, Result, Role, format_bytes, format_millis,
 };
 use crater_k8s::node::machine;
 use crater_service::Condition;
@@ -21,13 +21,16 @@ struct Shape {
     gpu_millis: i64,
     cpu_millis: i64,
     memory_bytes: i64,
+    devices: Devices,
 }
 
 impl Shape {
     fn of(node: &Node) -> Seen {
         let machine = machine(node);
         let Resources { cpu_millis, memory_bytes, gpu_millis } = machine.allocatable;
-        (Self { model: machine.model, gpu_millis, cpu_millis, memory_bytes }, machine.labels)
+        let shape =
+            Self { model: machine.model, gpu_millis, cpu_millis, memory_bytes, devices: machine.devices };
+        (shape, machine.labels)
     }
 }
 
@@ -143,11 +146,37 @@ fn check_role(role: &Role, at: &str, shapes: &BTreeSet<Shape>, wrong: &mut Vec<F
             refuse(format!("{at}.resources.{field}"), text);
         }
     }
+    for (name, ask) in &role.devices.0 {
+        let has = fitting.iter().map(|s| s.devices.of(name)).max().unwrap_or(0);
+        if *ask > has {
+            each_fits = false;
+            let text = match has {
+                0 => format!("no node{of} offers {name}{}", offered(shapes)),
+                _ => format!("{ask} {name} a replica are more than any node{of} has: {has}"),
+            };
+            refuse(format!("{at}.resources.devices[{name}]"), text);
+        }
+    }
     let whole = |s: &&Shape| {
-        s.gpu_millis >= r.gpu_millis && s.cpu_millis >= r.cpu_millis && s.memory_bytes >= r.memory_bytes
+        s.gpu_millis >= r.gpu_millis
+            && s.cpu_millis >= r.cpu_millis
+            && s.memory_bytes >= r.memory_bytes
+            && role.devices.0.iter().all(|(name, ask)| s.devices.of(name) >= *ask)
     };
     if each_fits && !fitting.iter().any(whole) {
-        refuse(format!("{at}.resources"), format!("no node{of} has so much CPU, memory and GPUs together"));
+        let what =
+            if role.devices.is_empty() { "CPU, memory and GPUs" } else { "CPU, memory, GPUs and devices" };
+        refuse(format!("{at}.resources"), format!("no node{of} has so much {what} together"));
+    }
+}
+
+/// Some devices by name that there are.
+fn offered(shapes: &BTreeSet<Shape>) -> String {
+    let names: BTreeSet<&str> = shapes.iter().flat_map(|s| s.devices.0.keys()).map(String::as_str).collect();
+    let some: Vec<&str> = names.iter().copied().take(5).collect();
+    match names.len() {
+        0 => String::new(),
+        n => format!(": there are {}{}", some.join(", "), if n > some.len() { "..." } else { "" }),
     }
 }
 
@@ -195,6 +224,7 @@ mod tests {
             gpu_millis: gpus * 1000,
             cpu_millis: cores * 1000,
             memory_bytes: 1 << 40,
+            devices: Devices::default(),
         };
         let labels = |i: usize| BTreeMap::from([("rack".to_owned(), format!("r{i}"))]);
         let all = shapes.iter().enumerate();
@@ -209,6 +239,7 @@ mod tests {
             replicas: 1,
             min_replicas: 1,
             resources: Resources { cpu_millis: cores * 1000, memory_bytes: 1, gpu_millis: gpus * 1000 },
+            devices: Devices::default(),
             gpu_models: models.iter().map(ToString::to_string).collect(),
             image: "i".into(),
             command: vec![],
@@ -245,6 +276,43 @@ mod tests {
             assert_eq!(field(&spec), Err(expected.to_owned()), "{spec:?}");
         }
         assert_eq!(nodes(&[]).check(&asking(9, 9, &["H100"])).map_err(drop), Ok(()));
+    }
+
+    #[test]
+    fn devices_that_no_node_offers_are_refused_by_their_name() {
+        let with = |cores: i64, devices: Devices| {
+            let shape = Shape {
+                model: String::new(),
+                gpu_millis: 0,
+                cpu_millis: cores * 1000,
+                memory_bytes: 1 << 40,
+                devices,
+            };
+            (format!("n{cores}"), (shape, Arc::default()))
+        };
+        let nodes = Nodes::default();
+        nodes.publish(&BTreeMap::from([with(4, [("rdma/hca", 8)].into()), with(64, Devices::default())]));
+        let told = |cores: i64, devices: Devices| {
+            let mut spec = asking(0, cores, &[]);
+            spec.roles[0].devices = devices;
+            nodes
+                .check(&spec)
+                .map_err(|e| format!("{}: {}", e.violations[0].field, e.violations[0].description))
+        };
+        let field = "job.spec.roles[0].resources";
+        assert_eq!(told(4, [("rdma/hca", 8)].into()), Ok(()));
+        assert_eq!(
+            told(4, [("rdma/hca", 9)].into()),
+            Err(format!("{field}.devices[rdma/hca]: 9 rdma/hca a replica are more than any node has: 8"))
+        );
+        assert_eq!(
+            told(4, [("a/b", 1)].into()),
+            Err(format!("{field}.devices[a/b]: no node offers a/b: there are rdma/hca"))
+        );
+        assert_eq!(
+            told(5, [("rdma/hca", 1)].into()),
+            Err(format!("{field}: no node has so much CPU, memory, GPUs and devices together"))
+        );
     }
 
     #[test]

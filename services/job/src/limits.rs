@@ -1,7 +1,7 @@
 //! The limits as the quota service last streamed them. They outlive the stream: what was heard last stays in force. Before anything was heard,
 //! nothing is refused: the scheduler says what binds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -102,6 +102,8 @@ pub fn gang_within(
         kinds.push(ResourceKind::GpuModel(model.to_owned()));
     }
     kinds.dedup();
+    let devices: BTreeSet<&String> = spec.roles.iter().flat_map(|role| role.devices.0.keys()).collect();
+    kinds.extend(devices.into_iter().map(|name| ResourceKind::Device(name.clone())));
     let own = lineage.first().map(|account| (account, Some(creator)));
     let subjects = own.into_iter().chain(lineage.iter().map(|account| (account, None)));
     let mut refused: Option<Error> = None;
@@ -151,6 +153,7 @@ fn asks(role: &Role, kind: &ResourceKind) -> i64 {
         ResourceKind::Memory => role.resources.memory_bytes,
         ResourceKind::Gpu => role.resources.gpu_millis,
         ResourceKind::GpuModel(model) if only_model(role) == Some(model) => role.resources.gpu_millis,
+        ResourceKind::Device(name) => role.devices.of(name),
         ResourceKind::GpuModel(_) | ResourceKind::JobsWaiting | ResourceKind::JobsRunning => 0,
     };
     each.saturating_mul(i64::from(role.min_replicas))
@@ -159,7 +162,7 @@ fn asks(role: &Role, kind: &ResourceKind) -> i64 {
 fn amount(kind: &ResourceKind, value: i64) -> String {
     match kind {
         ResourceKind::Memory => format_bytes(value),
-        ResourceKind::JobsWaiting | ResourceKind::JobsRunning => value.to_string(),
+        ResourceKind::Device(_) | ResourceKind::JobsWaiting | ResourceKind::JobsRunning => value.to_string(),
         ResourceKind::Cpu | ResourceKind::Gpu | ResourceKind::GpuModel(_) => format_millis(value),
     }
 }

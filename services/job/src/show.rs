@@ -61,6 +61,7 @@ pub fn span(s: &UsageSpan) -> pb::UsageSpan {
         cpu_millis: s.cpu_millis,
         memory_bytes: s.memory_bytes,
         gpu_millis: s.gpu_millis,
+        ..Default::default()
     };
     pb::UsageSpan {
         attempt: i32::try_from(s.attempt).unwrap_or(i32::MAX),

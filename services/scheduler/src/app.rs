@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crater_auth::{Caller, Principal, Role};
-use crater_domain::{AccountId, Error, JobName, Parent, ResourceKind, Resources, Result};
+use crater_domain::{AccountId, Devices, Error, JobName, Parent, ResourceKind, Resources, Result};
 use crater_engine::JobIx;
 use crater_engine::forecast::Forecast;
 use crater_k8s::allocation::Placement;
@@ -41,6 +41,8 @@ pub struct Waiting {
     pub priority: i32,
     /// What all its replicas ask for.
     pub requested: Resources,
+    /// The devices by name that they ask for.
+    pub devices: Devices,
     /// Since when it waits, in milliseconds since 1970.
     pub queued_ms: i64,
     /// The first thing in its way.
@@ -181,7 +183,7 @@ impl App {
         let Some(decided) = decided else { return Ok(None) };
         let shared = self.shared.clone();
         let told = tokio::task::spawn_blocking(move || {
-            let at = decided.frame.jobs.iter().position(|job| *job == key)?;
+            let at = decided.frame.jobs.iter().position(|job| **job == key)?;
             let order = foresight::order(&decided.plan);
             let job = JobIx::of(at);
             if !order.contains(&job) {
@@ -228,13 +230,14 @@ impl App {
 fn waiting(told: &Told, entry: &JobEntry, rank: usize) -> Waiting {
     let spec = &entry.object.spec;
     let queued = entry.object.status.as_ref().and_then(|s| s.queued_millis);
-    let requested = entry.wanted.as_ref().ok().and_then(|wanted| wanted.spec.total_resources());
+    let wanted = entry.wanted.as_ref().ok().map(|wanted| &wanted.spec);
     Waiting {
         name: format!("accounts/{}/jobs/{}", told.account, told.key.name),
         rank,
         position: told.position,
         priority: spec.priority,
-        requested: requested.unwrap_or_default(),
+        requested: wanted.and_then(|spec| spec.total_resources()).unwrap_or_default(),
+        devices: wanted.map(|spec| spec.total_devices()).unwrap_or_default(),
         queued_ms: queued.unwrap_or(spec.submitted_millis),
         blocker: told.blockers.first().cloned(),
     }
@@ -242,7 +245,7 @@ fn waiting(told: &Told, entry: &JobEntry, rank: usize) -> Waiting {
 
 fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, name: &JobName) -> Explained {
     let mut placements = Vec::new();
-    for (_, given) in cache.given().filter(|(_, given)| given.job == *key) {
+    for (_, given) in cache.given_of(key) {
         placements.extend(given.held.iter().map(|held| Placement {
             node: held.node.clone(),
             role: held.role.clone(),

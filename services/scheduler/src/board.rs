@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crater_auth::Caller;
-use crater_domain::{AccountId, JobName, Resources};
+use crater_domain::{AccountId, Devices, JobName, Resources};
 use crater_k8s::node::Machine;
 
 use crate::cache::{Cache, Key};
@@ -32,6 +32,10 @@ pub struct NodeView {
     pub held: Resources,
     /// By Pods of others.
     pub others: Resources,
+    /// The devices by name that jobs of Crater hold.
+    pub held_devices: Devices,
+    /// The same of others.
+    pub others_devices: Devices,
     /// How many replicas of jobs hold something.
     pub replicas: usize,
     /// The jobs that hold something, those without GPUs included.
@@ -48,6 +52,8 @@ impl NodeView {
             machine,
             held: Resources::ZERO,
             others: Resources::ZERO,
+            held_devices: Devices::default(),
+            others_devices: Devices::default(),
             replicas: 0,
             jobs: BTreeSet::new(),
         }
@@ -80,6 +86,7 @@ impl Board {
         for (_, other) in cache.others.iter() {
             if let Some(node) = nodes.get_mut(other.node.as_str()) {
                 node.others = sum(node.others, other.requests);
+                node.others_devices.add(&other.devices, 1);
             }
         }
         let mut running: BTreeSet<&Key> = BTreeSet::new();
@@ -90,6 +97,9 @@ impl Board {
             for held in &given.held {
                 let Some(node) = nodes.get_mut(held.node.as_str()) else { continue };
                 node.held = sum(node.held, usage::of(entry, held));
+                if let Some(devices) = usage::devices_of(entry, held) {
+                    node.held_devices.add(devices, 1);
+                }
                 node.replicas += 1;
                 node.jobs.extend(name.clone());
                 for device in &held.gpus {

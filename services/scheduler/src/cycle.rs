@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crater_engine::{Plan, Snapshot, decide};
+use crater_engine::{Engine, Plan, Snapshot};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
@@ -28,6 +28,7 @@ struct Memory {
     cycle: u64,
     /// The epoch, and the request for the list with which it began.
     term: Option<(i64, u64)>,
+    engine: Option<Engine>,
 }
 
 /// Runs until it is dropped.
@@ -39,7 +40,7 @@ pub async fn run(
     let mut changes = shared.changes();
     let mut accounts = shared.directory.changes();
     let mut terms = shared.leader.changes();
-    let mut memory = Memory { cycle: 0, term: None };
+    let mut memory = Memory { cycle: 0, term: None, engine: None };
     let mut pause = FIRST_PAUSE;
     let mut next = Instant::now();
     loop {
@@ -90,14 +91,15 @@ async fn once(
     }
     memory.cycle += 1;
     let frame = shared.frame(memory.cycle, None);
-    let recorder = recorder.clone();
+    let (mut engine, recorder) = (memory.engine.take(), recorder.clone());
     let decided = tokio::task::spawn_blocking(move || {
-        let plan = decide(&frame.snapshot).map_err(|error| format!("deciding on a snapshot: {error}"))?;
+        let plan = decide(&mut engine, &frame.snapshot)?;
         record(&recorder, &frame.snapshot, &plan);
         let verdicts = verdicts(&frame, &plan);
-        Ok::<_, String>((frame, plan, verdicts))
+        Ok::<_, String>((engine, frame, plan, verdicts))
     });
-    let (frame, plan, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
+    let (engine, frame, plan, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
+    memory.engine = engine;
     shared.promise(frame.keep(&plan));
     if !plan.borrowed.is_empty() {
         let snapshot = &frame.snapshot;
@@ -108,6 +110,22 @@ async fn once(
     let well = writer.carry_out(shared, &decided.frame, &decided.plan, term.epoch).await;
     shared.leave(decided);
     Ok(well)
+}
+
+/// Decides as [`crater_engine::decide`] does; an engine that knows the last snapshot looks only at what is new.
+pub fn decide(engine: &mut Option<Engine>, snapshot: &Snapshot) -> Result<Plan, String> {
+    let followed = match engine.as_mut() {
+        Some(engine) => engine.follow(snapshot),
+        None => Engine::new(snapshot.clone()).map(|new| *engine = Some(new)),
+    };
+    if let (Ok(()), Some(engine)) = (followed, engine.as_mut()) {
+        let mut plan = engine.decide();
+        plan.verdicts = engine.verdicts();
+        return Ok(plan);
+    }
+    // what is held twice for some reason is not to hold everybody up
+    *engine = None;
+    crater_engine::decide(snapshot).map_err(|error| format!("deciding on a snapshot: {error}"))
 }
 
 /// Adds to the recording, if there is one. Scheduling does not depend on it: what cannot be written ends it.

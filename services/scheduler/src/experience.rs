@@ -103,7 +103,7 @@ fn unpack(text: &str) -> Result<Experience, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::Models;
+    use crate::words::Models;
 
     #[test]
     fn what_is_packed_comes_out_and_what_is_broken_is_refused() {

@@ -4,7 +4,7 @@ mod simulate;
 
 use std::collections::BTreeMap;
 
-use crater_api::convert::{parse_page_size, resources, timestamp};
+use crater_api::convert::{parse_page_size, timestamp, with_devices};
 use crater_api::scheduling::v1 as pb;
 use crater_api::scheduling::v1::scheduling_service_server::SchedulingService;
 use crater_api::scheduling::v1::watch_cluster_response::{self as watch, Event as Said};
@@ -238,9 +238,9 @@ fn node(view: &NodeView, sees: impl Fn(&JobName) -> bool) -> pb::Node {
         name: machine.name.clone(),
         schedulable: machine.closed.is_none(),
         message: machine.closed.clone().unwrap_or_default(),
-        allocatable: Some(resources(machine.allocatable)),
-        held: Some(resources(view.held)),
-        others: Some(resources(view.others)),
+        allocatable: Some(with_devices(machine.allocatable, &machine.devices)),
+        held: Some(with_devices(view.held, &view.held_devices)),
+        others: Some(with_devices(view.others, &view.others_devices)),
         gpu_model: machine.model.clone(),
         gpus: view.gpus.iter().enumerate().map(gpu).collect(),
         cordoned: machine.cordoned.is_some(),
@@ -259,7 +259,7 @@ fn entry(waiting: Waiting) -> pb::QueueEntry {
         job: waiting.name,
         position: waiting.position,
         priority: waiting.priority,
-        requested: Some(resources(waiting.requested)),
+        requested: Some(with_devices(waiting.requested, &waiting.devices)),
         queue_time: Some(timestamp(waiting.queued_ms)),
         blocker: waiting.blocker.map(blocker),
     }

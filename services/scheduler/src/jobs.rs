@@ -1,91 +1,15 @@
 //! An AIJob as the engine needs it, read once when it changes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crater_domain::{AccountId, JobSpec, JobState, UserId};
-use crater_engine::{KeyIx, ModelIx, Request, Role, Shape, Topology, ValueIx};
+use crater_domain::{AccountId, JobSpec, JobState, MAX_DEVICES, UserId};
+use crater_engine::{Extended, Request, Role, Shape, Topology};
 use crater_k8s::AIJob;
 use crater_k8s::aijob::Suspension;
 use kube::ResourceExt;
 
-/// GPU models by number; a number once given stays, so that requests can be shared between snapshots.
-#[derive(Clone, Debug, Default)]
-pub struct Models(Arc<Mutex<Vec<String>>>);
-
-impl Models {
-    /// The number of a model. There are few: they are looked through.
-    pub fn intern(&self, model: &str) -> ModelIx {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = names.iter().position(|name| name == model).unwrap_or_else(|| {
-            names.push(model.to_owned());
-            names.len() - 1
-        });
-        ModelIx::of(at)
-    }
-
-    /// All names, by number.
-    pub fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// Labels of nodes that jobs ask for, by number; a number once given stays.
-#[derive(Clone, Debug, Default)]
-pub struct Labels(Arc<Mutex<Interned>>);
-
-#[derive(Debug, Default)]
-struct Interned {
-    keys: Vec<String>,
-    values: BTreeMap<String, ValueIx>,
-}
-
-impl Labels {
-    /// The number of a key. There are few: they are looked through.
-    fn key(&self, key: &str) -> KeyIx {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = all.keys.iter().position(|known| known == key).unwrap_or_else(|| {
-            all.keys.push(key.to_owned());
-            all.keys.len() - 1
-        });
-        KeyIx::of(at)
-    }
-
-    /// The number of a value.
-    fn value(&self, value: &str) -> ValueIx {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = ValueIx::of(all.values.len());
-        *all.values.entry(value.to_owned()).or_insert(next)
-    }
-
-    /// All keys, by number.
-    pub fn keys(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.clone()
-    }
-
-    /// All values, by number.
-    pub fn values(&self) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut values: Vec<(&ValueIx, &String)> = all.values.iter().map(|(value, ix)| (ix, value)).collect();
-        values.sort_unstable();
-        values.into_iter().map(|(_, value)| value.clone()).collect()
-    }
-
-    /// Those labels of a node that some job asks for.
-    pub fn of(&self, keys: &[String], labels: &BTreeMap<String, String>) -> Vec<(KeyIx, ValueIx)> {
-        let asked = keys.iter().enumerate().filter_map(|(at, key)| Some((at, labels.get(key)?)));
-        asked.map(|(at, value)| (KeyIx::of(at), self.value(value))).collect()
-    }
-}
-
-/// Names by number.
-#[derive(Clone, Debug, Default)]
-pub struct Words {
-    /// GPU models.
-    pub models: Models,
-    /// Labels.
-    pub labels: Labels,
-}
+use crate::words::Words;
 
 /// What the engine needs of a job that it can judge.
 #[derive(Clone, Debug)]
@@ -176,6 +100,9 @@ fn read(object: &AIJob, words: &Words) -> Result<Wanted, String> {
     Ok(Wanted { account, creator, spec: Arc::new(spec), request: Arc::new(request) })
 }
 
+// a spec that is sound names no more devices than the engine can count
+const _: () = assert!(MAX_DEVICES <= Extended::MOST);
+
 /// The engine knows one choice of models a job: what all roles with GPUs agree on.
 fn request(spec: &JobSpec, words: &Words) -> Result<Request, String> {
     let mut agreed: Option<Vec<String>> = None;
@@ -196,7 +123,7 @@ fn request(spec: &JobSpec, words: &Words) -> Result<Request, String> {
             cpu: role.resources.cpu_millis,
             memory: role.resources.memory_bytes,
             gpu: role.resources.gpu_millis,
-            ..Shape::default()
+            extended: Extended::new(words.devices.counts(&role.devices)).unwrap_or_default(),
         },
         replicas: count(role.replicas),
         min: count(role.min_replicas),

@@ -24,6 +24,8 @@ mod past;
 mod reasons;
 mod record;
 mod remedies;
+#[cfg(test)]
+mod scale;
 mod service;
 mod setbacks;
 mod shared;
@@ -33,6 +35,7 @@ mod stream;
 mod usage;
 mod watches;
 mod whatif;
+mod words;
 mod writer;
 
 pub use config::Config;

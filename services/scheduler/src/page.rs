@@ -55,6 +55,7 @@ mod tests {
             position: 1,
             priority: 0,
             requested: Resources::ZERO,
+            devices: Default::default(),
             queued_ms: 0,
             blocker: None,
         };

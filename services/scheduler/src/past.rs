@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crater_engine::usage::{Borrowed, Usage};
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::Models;
+use crate::words::Models;
 
 /// Averages at one moment, and what was borrowed from then on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

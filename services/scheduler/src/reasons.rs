@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crater_domain::{AccountId, format_millis};
-use crater_engine::{Plan, Reason, Resource, Verdict};
+use crater_engine::{Names, Plan, Reason, Resource, Verdict};
 use crater_k8s::aijob::SUSPENDED;
 use k8s_openapi::jiff::Timestamp;
 
@@ -75,7 +75,7 @@ pub fn verdicts(frame: &Frame, plan: &Plan) -> Verdicts {
         let position = next(&mut positions, &wanted.account);
         order.push(told(frame, verdict, entry, &wanted.account, position));
     }
-    for (entry, reason, why) in &frame.aside {
+    for (entry, reason, why) in &frame.rest.aside {
         let Some(account) = account(entry) else { continue };
         let position = next(&mut positions, &account);
         order.push(plain(entry, account, position, (reason, why)));
@@ -84,7 +84,7 @@ pub fn verdicts(frame: &Frame, plan: &Plan) -> Verdicts {
         let why = entry.suspended()?.words();
         Some((Key::of(&*entry.object), plain(entry, account(entry)?, 0, (SUSPENDED, &why))))
     };
-    let suspended = frame.suspended.iter().filter_map(aside).collect();
+    let suspended = frame.rest.suspended.iter().filter_map(aside).collect();
     let by_key = order.iter().enumerate().map(|(at, told)| (told.key.clone(), at)).collect();
     Verdicts { order, by_key, suspended, cycle: plan.cycle }
 }
@@ -182,6 +182,10 @@ fn blocker(frame: &Frame, verdict: &Verdict, reason: &Reason) -> Blocker {
     {
         let _ = write!(message, "; at least {} must come free", more_gpus(*missing));
     }
+    if let Reason::NoRoom { short: Resource::Extended(device), .. } = reason {
+        let each = job.request.roles.iter().map(|role| role.each.extended.of(*device)).max().unwrap_or(0);
+        let _ = write!(message, "; a replica needs {each} {}", names.extended(*device));
+    }
     if let Reason::Limit { used, wanted, limit, resource: Resource::Gpu | Resource::GpuModel(_), .. } = reason
     {
         if wanted > limit {
@@ -212,6 +216,7 @@ fn code(reason: &Reason) -> &'static str {
         Reason::MayNotBorrow { .. } => "MayNotBorrow",
         Reason::NoRoom { short: Resource::Cpu, .. } => "NotEnoughCpu",
         Reason::NoRoom { short: Resource::Memory, .. } => "NotEnoughMemory",
+        Reason::NoRoom { short: Resource::Extended(_), .. } => "NotEnoughDevices",
         Reason::NoRoom { .. } => "NotEnoughGpus",
         Reason::KeptForOthers { .. } => "KeptForOthers",
         Reason::RoomIsComing { .. } => "RoomIsComing",

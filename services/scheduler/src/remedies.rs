@@ -68,8 +68,13 @@ fn words(frame: &Frame, entry: &JobEntry, amendment: &Amendment) -> Option<(Vec<
                     ("memory_bytes", format!("{} of memory", format_bytes(*to)), format_bytes(*from))
                 }
                 Resource::Gpu | Resource::GpuModel(_) => ("gpu_millis", gpus(*to), format_millis(*from)),
-                // no job asks for devices by name yet
-                Resource::Extended(_) | Resource::Jobs => return None,
+                Resource::Extended(device) => {
+                    let device = names.extended(*device);
+                    let field = format!("spec.roles[{ix}].resources.devices[{device}]");
+                    let word = format!("with {to} {device} instead of {from} for each {}", role(*ix)?);
+                    return Some((of_job(field, to.to_string()), word));
+                }
+                Resource::Jobs => return None,
             };
             let field = format!("spec.roles[{ix}].resources.{field}");
             (of_job(field, to.to_string()), format!("with {wanted} instead of {had} for each {}", role(*ix)?))
@@ -120,8 +125,10 @@ fn words(frame: &Frame, entry: &JobEntry, amendment: &Amendment) -> Option<(Vec<
                         let model = names.model(*model);
                         (format!("gpu/{model}"), format!("{} {model}", format_millis(*to)))
                     }
-                    // nor is there a quota of them
-                    Resource::Extended(_) => return None,
+                    Resource::Extended(device) => {
+                        let device = names.extended(*device);
+                        (device.to_owned(), format!("{to} {device}"))
+                    }
                     Resource::Jobs => ("jobs.running".to_owned(), format!("{to} running jobs")),
                 };
                 let (target, whose) = match holder {

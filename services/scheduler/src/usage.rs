@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crater_domain::{AccountId, ResourceKind, Resources, ServiceClass, UserId};
+use crater_domain::{AccountId, Devices, ResourceKind, Resources, ServiceClass, UserId};
 use crater_k8s::allocation::Granted;
 
 use crate::cache::{Cache, Key};
@@ -27,6 +27,13 @@ pub fn of(entry: Option<&JobEntry>, held: &Granted) -> Resources {
         memory_bytes: shape.memory,
         gpu_millis: held.gpu_millis.saturating_mul(devices),
     }
+}
+
+/// The devices by name that one replica holds.
+pub fn devices_of<'a>(entry: Option<&'a JobEntry>, held: &Granted) -> Option<&'a Devices> {
+    let wanted = entry?.wanted.as_ref().ok()?;
+    let role = wanted.spec.roles.iter().find(|role| role.name.as_str() == held.role)?;
+    Some(&role.devices)
 }
 
 /// Whose usage is asked: an account with all below it, or one user in the account itself.
@@ -97,6 +104,10 @@ fn by_owner(cache: &Cache) -> BTreeMap<(&AccountId, &UserId), Sums> {
                 let Some(kind) = kind else { continue };
                 let sum = amounts.entry(kind).or_default();
                 *sum = sum.saturating_add(amount);
+            }
+            for (name, count) in devices_of(Some(entry), held).into_iter().flat_map(|devices| &devices.0) {
+                let sum = amounts.entry(ResourceKind::Device(name.clone())).or_default();
+                *sum = sum.saturating_add(*count);
             }
         }
         match runs {

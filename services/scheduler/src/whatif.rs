@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crater_auth::Caller;
 use crater_domain::{
-    AccountId, Error, JobName, JobSpec, JobUid, Limits, QuotaSubject, Resources, Result, UserId,
+    AccountId, Devices, Error, JobName, JobSpec, JobUid, Limits, QuotaSubject, Resources, Result, UserId,
 };
 use crater_engine::forecast::Forecast;
 use crater_engine::whatif::{Fate, Scope, WhatIf};
@@ -20,11 +20,12 @@ use crater_k8s::{AIJob, AIJobSpec};
 use crate::board::Sight;
 use crate::cache::Key;
 use crate::frame::Frame;
-use crate::jobs::{JobEntry, Models, Words};
+use crate::jobs::JobEntry;
 use crate::reasons::{Blocker, blockers, sentence};
 use crate::remedies::{Remedy, remedy};
 use crate::shared::Shared;
 use crate::snapshot::{BARS, set_amount};
+use crate::words::Words;
 
 /// How long remedies are looked for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,7 +53,7 @@ pub struct NodeGroup {
     /// Like which, by name.
     pub like: Option<String>,
     /// What each has, where not like that one.
-    pub allocatable: Option<Resources>,
+    pub allocatable: Option<(Resources, Devices)>,
     /// The model of its GPUs, where not like that one.
     pub model: Option<String>,
 }
@@ -124,7 +125,7 @@ pub async fn remedies(shared: &Arc<Shared>, job: &JobName) -> Result<Vec<Remedy>
     let of = shared.clone();
     let found = tokio::task::spawn_blocking(move || {
         let frame = of.frame(0, None);
-        let Some(at) = frame.jobs.iter().position(|job| *job == key) else { return Ok(Vec::new()) };
+        let Some(at) = frame.jobs.iter().position(|job| **job == key) else { return Ok(Vec::new()) };
         let Some(entry) = frame.entries[at].clone() else { return Ok(Vec::new()) };
         let mut what = WhatIf::new(frame.snapshot.clone()).map_err(unsound)?;
         Ok(look(&frame, &entry, &mut what, JobIx::of(at)))
@@ -146,7 +147,6 @@ fn look(frame: &Frame, entry: &JobEntry, what: &mut WhatIf, job: JobIx) -> Vec<R
 
 fn answer(shared: &Shared, sight: &Sight, question: &Question) -> Result<Answer> {
     let words = shared.cache().words.clone();
-    let models = &words.models;
     let thought = question.job.as_ref().map(|job| entry(job, shared.now_ms(), &words)).transpose()?;
     let mut frame = shared.frame(0, thought.as_ref());
     if thought.is_some() && frame.jobs.last().is_none_or(|last| last.name != NAME) {
@@ -155,9 +155,9 @@ fn answer(shared: &Shared, sight: &Sight, question: &Question) -> Result<Answer>
     let mut what = without(&frame, thought.is_some())?;
     let before = what.plan().clone();
     if !question.nodes.is_empty() || !question.quotas.is_empty() {
-        add_nodes(&mut frame, &question.nodes, models)?;
+        add_nodes(&mut frame, &question.nodes, &words)?;
         for (subject, limits) in &question.quotas {
-            set_quota(&mut frame, subject, limits, models)?;
+            set_quota(&mut frame, subject, limits, &words)?;
         }
         what = without(&frame, thought.is_some())?;
     }
@@ -278,7 +278,7 @@ fn placed(frame: &Frame, entry: &JobEntry, all: &[Placement]) -> Vec<crater_k8s:
     crate::app::runs(all.iter().filter_map(single).collect())
 }
 
-fn add_nodes(frame: &mut Frame, groups: &[NodeGroup], models: &Models) -> Result<()> {
+fn add_nodes(frame: &mut Frame, groups: &[NodeGroup], words: &Words) -> Result<()> {
     for (at, group) in groups.iter().enumerate() {
         let mut node = match &group.like {
             Some(name) => {
@@ -293,13 +293,15 @@ fn add_nodes(frame: &mut Frame, groups: &[NodeGroup], models: &Models) -> Result
         (node.open, node.lost) = (true, false);
         (node.others_cpu, node.others_memory) = (0, 0);
         node.others_gpus.clear();
+        node.others_extended.clear();
         node.bad_gpus.clear();
-        if let Some(has) = group.allocatable {
+        if let Some((has, devices)) = &group.allocatable {
+            node.extended = words.devices.counts(devices);
             (node.cpu, node.memory) = (has.cpu_millis, has.memory_bytes);
             node.gpus = u16::try_from(has.gpu_millis / WHOLE_GPU).unwrap_or(u16::MAX);
         }
         if let Some(model) = &group.model {
-            node.model = Some(models.intern(model));
+            node.model = Some(words.models.intern(model));
         }
         if node.gpus == 0 {
             node.model = None;
@@ -311,8 +313,7 @@ fn add_nodes(frame: &mut Frame, groups: &[NodeGroup], models: &Models) -> Result
             frame.snapshot.nodes.push(node.clone());
         }
     }
-    frame.models = models.names();
-    frame.snapshot.models = u32::try_from(frame.models.len()).unwrap_or(u32::MAX);
+    frame.name(words);
     Ok(())
 }
 
@@ -323,7 +324,7 @@ fn labels(snapshot: &Snapshot) -> Vec<(KeyIx, ValueIx)> {
     bars.into_iter().collect()
 }
 
-fn set_quota(frame: &mut Frame, subject: &QuotaSubject, limits: &Limits, models: &Models) -> Result<()> {
+fn set_quota(frame: &mut Frame, subject: &QuotaSubject, limits: &Limits, words: &Words) -> Result<()> {
     let account = frame.accounts.iter().position(|account| *account == subject.account.to_string());
     let account = account.ok_or_else(|| Error::not_found("account", &subject.account))?;
     let ix = AccountIx::of(account);
@@ -341,12 +342,11 @@ fn set_quota(frame: &mut Frame, subject: &QuotaSubject, limits: &Limits, models:
     for (kind, of) in limits {
         for (amounts, value) in [(&mut *guaranteed, of.guaranteed), (&mut *limit, of.limit)] {
             if value.is_some() {
-                set_amount(models, amounts, kind, value);
+                set_amount(words, amounts, kind, value);
             }
         }
     }
-    frame.models = models.names();
-    frame.snapshot.models = u32::try_from(frame.models.len()).unwrap_or(u32::MAX);
+    frame.name(words);
     Ok(())
 }
 

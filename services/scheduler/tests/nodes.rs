@@ -29,7 +29,7 @@ async fn a_watcher_hears_the_whole_then_only_what_changed() {
     assert!(seen.iter().all(|node| node.name == seen[0].name), "only one node changed: {seen:?}");
     let held = seen.last().unwrap();
     assert_eq!((holders(held), counts.running_jobs), (vec!["accounts/lab/jobs/a"], 1));
-    assert_eq!(held.held.unwrap().gpu_millis, 2000);
+    assert_eq!(held.held.as_ref().unwrap().gpu_millis, 2000);
     // what waits is counted, though no node changes
     house.submit(&job("wide").gpus(4000)).await;
     loop {

@@ -17,7 +17,12 @@ fn spec(replicas: i32, gpu_millis: i64) -> JobSpec {
     JobSpec {
         roles: vec![Role {
             replicas,
-            resources: Some(Resources { cpu_millis: 100, memory_bytes: 1 << 20, gpu_millis }),
+            resources: Some(Resources {
+                cpu_millis: 100,
+                memory_bytes: 1 << 20,
+                gpu_millis,
+                ..Default::default()
+            }),
             image: "none".into(),
             ..Role::default()
         }],
@@ -146,8 +151,12 @@ async fn nodes_that_are_thought_of_start_those_that_wait() {
     assert_eq!((answer.starting_jobs, answer.starting), (2, vec!["accounts/lab/jobs/mine".to_owned()]));
     assert!(answer.job.is_none());
     let mut other = more(1, "");
-    other.nodes[0].allocatable =
-        Some(Resources { cpu_millis: 64_000, memory_bytes: 1 << 40, gpu_millis: 16_000 });
+    other.nodes[0].allocatable = Some(Resources {
+        cpu_millis: 64_000,
+        memory_bytes: 1 << 40,
+        gpu_millis: 16_000,
+        ..Default::default()
+    });
     other.nodes[0].gpu_model = "H100".into();
     assert_eq!(house.simulate("ann", other).await.unwrap().starting_jobs, 2);
 }

@@ -116,7 +116,12 @@ fn job(id: &str, lasting: &str) -> CreateJobRequest {
     let role = Role {
         name: "worker".into(),
         replicas: 1,
-        resources: Some(Resources { cpu_millis: 100, memory_bytes: 1 << 20, gpu_millis: 1000 }),
+        resources: Some(Resources {
+            cpu_millis: 100,
+            memory_bytes: 1 << 20,
+            gpu_millis: 1000,
+            ..Default::default()
+        }),
         command: vec!["true".into()],
         ..Default::default()
     };

@@ -45,6 +45,7 @@ impl Row {
             name: self.name,
             gpus: self.gpus,
             gpu_model: self.gpu_model,
+            devices: Default::default(),
             labels: Default::default(),
         })
     }

@@ -8,7 +8,12 @@ pub fn small_job(cpu_millis: i64, seconds: i64) -> CreateJobRequest {
     let role = Role {
         name: "worker".to_owned(),
         replicas: 1,
-        resources: Some(Resources { cpu_millis, memory_bytes: 64 << 20, gpu_millis: 0 }),
+        resources: Some(Resources {
+            cpu_millis,
+            memory_bytes: 64 << 20,
+            gpu_millis: 0,
+            ..Default::default()
+        }),
         image: "registry.example/task:1".to_owned(),
         command: vec!["task".to_owned()],
         ..Role::default()

@@ -132,7 +132,12 @@ pub fn simple_job(id: &str) -> CreateJobRequest {
     let role = Role {
         name: "worker".into(),
         replicas: 1,
-        resources: Some(Resources { cpu_millis: 100, memory_bytes: 64 << 20, gpu_millis: 0 }),
+        resources: Some(Resources {
+            cpu_millis: 100,
+            memory_bytes: 64 << 20,
+            gpu_millis: 0,
+            ..Default::default()
+        }),
         command: vec!["true".into()],
         ..Default::default()
     };

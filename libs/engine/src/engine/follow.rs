@@ -6,11 +6,15 @@ use super::{Change, Engine};
 use crate::check::SnapshotError;
 use crate::model::{Holding, JobIx, Snapshot};
 
+/// Of more changes than this and more than a quarter of the jobs, to begin anew is quicker.
+const MANY: usize = 64;
+
 impl Engine {
     /// The next decision is made on this snapshot. Ordinals are to mean what they meant in the last one; that of a job that is gone may stand
     /// for another, and that of nobody's ([`crate::Job::nobody`]) for none.
     ///
-    /// The comparison takes a step for each job, node and replica that is held. Other nodes, accounts, users or settings mean to begin anew.
+    /// The comparison takes a step for each job, node and replica that is held. Other nodes, accounts, users or settings, or
+    /// other jobs by the quarter, mean to begin anew.
     ///
     /// # Errors
     /// When the snapshot is not sound, or a replica is held twice. The engine is then to be shown another before it decides.
@@ -22,8 +26,12 @@ impl Engine {
             && s.accounts == snapshot.accounts
             && s.users == snapshot.users
             && s.jobs.len() <= snapshot.jobs.len();
+        let most = snapshot.jobs.len() / 4;
+        let changes = step_by_step
+            .then(|| self.differences(snapshot))
+            .filter(|changes| changes.len() <= MANY.max(most));
         // what makes no sense as a change may do so as a beginning, or is told for what it is
-        if !step_by_step || self.apply(self.differences(snapshot)).is_err() {
+        if changes.is_none_or(|changes| self.apply(changes).is_err()) {
             *self = Self::new(snapshot.clone())?;
         }
         Ok(())

@@ -31,6 +31,20 @@ pub struct Settings {
     pub half_life_ms: Millis,
 }
 
+impl Settings {
+    /// Does a decision look at [`Job::predicted_ms`](super::Job::predicted_ms)?
+    #[must_use]
+    pub fn asks_for_predictions(&self) -> bool {
+        self.order == Queueing::Sjf || self.backfill == Backfill::Conservative
+    }
+
+    /// Does a decision, or the prediction that it asks for, look at [`Job::served`](super::Job::served)?
+    #[must_use]
+    pub fn asks_what_was_served(&self) -> bool {
+        self.order == Queueing::Las || self.asks_for_predictions()
+    }
+}
+
 /// Who may pass a job that waits for room. A job runs as long as its owner said ([`Job::expected_ms`]).
 ///
 /// [`Job::expected_ms`]: super::Job::expected_ms

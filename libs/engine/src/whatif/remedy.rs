@@ -51,7 +51,7 @@ pub enum Amendment {
     Each {
         /// Index into the request's roles.
         role: u16,
-        /// Of what: cpu, memory or GPU.
+        /// Of what: cpu, memory, GPU or a device by name.
         resource: Resource,
         /// How much it asks for.
         from: i64,
@@ -256,7 +256,8 @@ impl Search<'_> {
                 (Resource::Memory, each.memory, MEMORY_STEP),
                 (Resource::Gpu, each.gpu, if whole { WHOLE_GPU } else { SHARE_STEP }),
             ];
-            for (resource, from, step) in kinds {
+            let named = each.extended.iter().map(|(name, count)| (Resource::Extended(name), count, 1));
+            for (resource, from, step) in kinds.into_iter().chain(named) {
                 // below one step nothing is told
                 let most = (from - 1).div_euclid(step);
                 let change = |job: &mut Job, steps: i64| {

@@ -285,7 +285,8 @@ fn guarantees_are_left_alone(s: &Snapshot, plan: &Plan) {
         let foreign = matches!(revocation.cause, RevokeCause::Reclaimed | RevokeCause::FairShare);
         let job = &s.jobs[revocation.job.at()];
         let beneficiary = revocation.beneficiary.map(|b| s.jobs[b.at()].account);
-        let gpus = job.request.roles.iter().all(|role| role.each.gpu > 0);
+        // a guarantee covers nobody who asks for a device that it does not name
+        let gpus = job.request.roles.iter().all(|role| role.each.gpu > 0 && role.each.extended.is_empty());
         let promised = s.accounts[job.account.at()].guaranteed.gpu.unwrap_or(0);
         // a child's promise binds what its parent runs in its own queue
         let child = beneficiary.is_some_and(|b| under(s, b, job.account));

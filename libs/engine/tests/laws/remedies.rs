@@ -28,6 +28,10 @@ fn make(s: &mut Snapshot, ix: JobIx, amendment: &Amendment) {
             match resource {
                 Resource::Cpu => each.cpu = *to,
                 Resource::Memory => each.memory = *to,
+                Resource::Extended(name) => {
+                    each.extended = each.extended.without(*name);
+                    each.extended.add(*name, u32::try_from(*to).unwrap());
+                }
                 _ => each.gpu = *to,
             }
         }

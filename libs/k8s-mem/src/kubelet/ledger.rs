@@ -1,6 +1,6 @@
 //! What a node has given to which Pod: the admission of a kubelet and its device plugin.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,6 +33,7 @@ struct Holding {
     cpu: i128,
     memory: i128,
     shares: Vec<Share>,
+    named: BTreeMap<String, i128>,
 }
 
 /// The books of one node.
@@ -42,6 +43,8 @@ pub(crate) struct Ledger {
     memory: i128,
     /// Thousandths given away, by device.
     devices: Vec<u32>,
+    /// What plugins offer by name.
+    named: BTreeMap<String, i128>,
     held: HashMap<String, Holding>,
 }
 
@@ -51,6 +54,7 @@ impl Ledger {
             cpu: i128::from(node.cpu_millis),
             memory: i128::from(node.memory_bytes),
             devices: vec![0; usize::try_from(node.gpus).unwrap_or(0)],
+            named: node.devices.iter().map(|(name, count)| (name.clone(), i128::from(*count))).collect(),
             held: HashMap::new(),
         }
     }
@@ -73,6 +77,14 @@ impl Ledger {
                 return Err(out_of(name, wanted, used, capacity));
             }
         }
+        let named = requested_by_name(pod);
+        for (name, wanted) in &named {
+            let used = self.held.values().filter_map(|held| held.named.get(name)).sum();
+            let capacity = self.named.get(name).copied().unwrap_or(0);
+            if used + wanted > capacity {
+                return Err(out_of(name, *wanted, used, capacity));
+            }
+        }
         // a device of which a share is given away is no whole device any more
         let taken = self.devices.iter().filter(|milli| **milli > 0).count() as i128;
         let capacity = self.devices.len() as i128;
@@ -86,7 +98,7 @@ impl Ledger {
         for share in &shares {
             self.devices[share.index] += share.milli;
         }
-        self.held.insert(uid.to_owned(), Holding { cpu, memory, shares: shares.clone() });
+        self.held.insert(uid.to_owned(), Holding { cpu, memory, shares: shares.clone(), named });
         Ok(shares)
     }
 
@@ -165,6 +177,18 @@ fn unexpected(why: String) -> Refusal {
     }
 }
 
+/// What a Pod requests of extended resources other than GPUs, in whole numbers.
+fn requested_by_name(pod: &Value) -> BTreeMap<String, i128> {
+    let containers = ["containers", "initContainers"].into_iter().flat_map(|kind| list(pod, &["spec", kind]));
+    let lists = ["requests", "limits"];
+    let maps = containers
+        .flat_map(|of| lists.into_iter().filter_map(|list| at(of, &["resources", list])?.as_object()));
+    let names: BTreeSet<&String> =
+        maps.flat_map(|map| map.keys()).filter(|name| name.contains('/') && *name != GPU).collect();
+    let wanted = names.into_iter().map(|name| (name.clone(), requested(pod, name).div_euclid(1000)));
+    wanted.filter(|(_, wanted)| *wanted > 0).collect()
+}
+
 /// What a Pod requests of a resource, in thousandths: its containers together, an init container if that is more.
 fn requested(pod: &Value, resource: &str) -> i128 {
     let of = |container: &Value| {
@@ -230,6 +254,20 @@ mod tests {
             assert_eq!(refusal.reason, "UnexpectedAdmissionError", "{choice}");
         }
         assert!(node.admit("y", &pod(2, None)).is_ok());
+    }
+
+    #[test]
+    fn devices_by_name_are_given_as_far_as_they_go() {
+        let mut spec = NodeSpec::gpu_server("a", 0, "");
+        spec.devices = BTreeMap::from([("rdma/hca".to_owned(), 3)]);
+        let mut node = Ledger::new(&spec);
+        let wants = |name: &str, count: &str| json!({"spec": {"containers": [{"resources": {"limits": {name: count}}}]}});
+        assert!(node.admit("a", &wants("rdma/hca", "2")).is_ok());
+        assert_eq!(node.admit("b", &wants("rdma/hca", "2")).unwrap_err().reason, "OutOfrdma/hca");
+        assert_eq!(node.admit("b", &wants("rdma/other", "1")).unwrap_err().reason, "OutOfrdma/other");
+        assert!(node.admit("b", &wants("rdma/hca", "1")).is_ok());
+        node.release("a");
+        assert!(node.admit("c", &wants("rdma/hca", "2")).is_ok());
     }
 
     #[test]

@@ -86,13 +86,8 @@ pub fn pod(of: &PodOf<'_>) -> Pod {
             enable_service_links: Some(false),
             hostname: several.then_some(name),
             subdomain: several.then(|| job_name.clone()),
-            tolerations: (of.granted.gpu_millis > 0).then(|| {
-                vec![Toleration {
-                    key: Some(names::GPU_RESOURCE.to_owned()),
-                    operator: Some("Exists".to_owned()),
-                    ..Default::default()
-                }]
-            }),
+            tolerations: (of.granted.gpu_millis > 0 || !of.role.resources.devices.is_empty())
+                .then(|| vec![gpu_toleration()]),
             security_context: Some(PodSecurityContext {
                 seccomp_profile: Some(SeccompProfile {
                     type_: "RuntimeDefault".to_owned(),
@@ -104,6 +99,15 @@ pub fn pod(of: &PodOf<'_>) -> Pod {
             volumes: (!of.role.mounts.is_empty()).then(|| volumes(&of.role.mounts)),
             ..Default::default()
         }),
+        ..Default::default()
+    }
+}
+
+/// Nodes that offer parts of GPUs by name have the taint of GPU nodes, too.
+fn gpu_toleration() -> Toleration {
+    Toleration {
+        key: Some(names::GPU_RESOURCE.to_owned()),
+        operator: Some("Exists".to_owned()),
         ..Default::default()
     }
 }
@@ -181,8 +185,9 @@ fn literal(text: &str) -> String {
 
 /// What is asked of the kubelet. A share of a GPU is no amount of the extended resource: the annotation says it.
 fn resources(of: &PodOf<'_>) -> ResourceRequirements {
-    let r = of.role.resources;
-    let mut amounts = BTreeMap::new();
+    let r = &of.role.resources;
+    let devices = r.devices.iter().map(|(name, count)| (name.clone(), Quantity(count.to_string())));
+    let mut amounts: BTreeMap<String, Quantity> = devices.collect();
     if r.cpu_millis > 0 {
         amounts.insert("cpu".to_owned(), Quantity(format!("{}m", r.cpu_millis)));
     }

@@ -99,6 +99,18 @@ fn a_share_of_a_gpu_is_said_by_the_annotation_and_requests_no_extended_resource(
 }
 
 #[test]
+fn devices_by_name_are_asked_of_the_kubelet_in_whole_and_as_limits() {
+    let devices = json!({"nvidia.com/mig-1g.5gb": 2, "rdma/hca": 1});
+    let pod = made(&job(json!({"resources": {"cpuMillis": 100, "devices": devices}})), &[], 0);
+    let resources = &pod["spec"]["containers"][0]["resources"];
+    assert_eq!(resources["limits"], json!({"cpu": "100m", "nvidia.com/mig-1g.5gb": "2", "rdma/hca": "1"}));
+    assert_eq!(resources["limits"], resources["requests"]);
+    // the plugin chooses which, and such nodes have the taint of GPU nodes
+    assert_eq!(pod["metadata"]["annotations"][names::GPUS], "[]");
+    assert_eq!(pod["spec"]["tolerations"], json!([{"key": names::GPU_RESOURCE, "operator": "Exists"}]));
+}
+
+#[test]
 fn a_claim_is_one_volume_however_often_it_is_mounted_and_however_long_its_name() {
     let long = "c".repeat(63);
     let mounts = json!([

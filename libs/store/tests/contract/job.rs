@@ -20,6 +20,7 @@ fn new_job(id: &str) -> NewJob {
         replicas: 1,
         min_replicas: 1,
         resources: Resources::default(),
+        devices: Default::default(),
         gpu_models: Vec::new(),
         image: "busybox".into(),
         command: vec!["true".into()],

@@ -61,7 +61,12 @@ pub fn job(name: &str, replicas: i32, min: i32) -> AIJob {
         name: "worker".into(),
         replicas,
         min_replicas: min,
-        resources: AIJobResources { cpu_millis: 1000, memory_bytes: 1 << 30, gpu_millis: 1000 },
+        resources: AIJobResources {
+            cpu_millis: 1000,
+            memory_bytes: 1 << 30,
+            gpu_millis: 1000,
+            ..Default::default()
+        },
         gpu_models: vec![],
         image: String::new(),
         command: vec!["train".into()],

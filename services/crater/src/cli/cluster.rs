@@ -107,7 +107,7 @@ pub struct Queue {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub struct WhatIf {
-    /// More nodes: COUNT:NODE for nodes like one that is there, or COUNT:gpu=8,gpu-model=H100,cpu=128,memory=1Ti; may be repeated
+    /// More nodes: COUNT:NODE for nodes like one that is there, or COUNT:gpu=8,gpu-model=H100,cpu=128,memory=1Ti,rdma/hca=8; may be repeated
     #[arg(long, value_name = "COUNT:NODE", group = "change")]
     pub nodes: Vec<String>,
     /// A limit as it would be: gpu=16, gpu/A100=8, cpu=64, memory=1Ti, jobs.running=10; may be repeated

@@ -42,6 +42,9 @@ pub struct Submit {
     /// A GPU model that will do; may be repeated [default: any]
     #[arg(long, value_name = "MODEL")]
     pub gpu_model: Vec<String>,
+    /// Other devices of each replica, by the name by which nodes offer them: nvidia.com/mig-1g.5gb=1, rdma/hca=2; may be repeated
+    #[arg(long, value_name = "NAME=COUNT")]
+    pub device: Vec<String>,
     /// CPU of each replica: 2, 0.5, 500m [default: 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub cpu: Option<String>,

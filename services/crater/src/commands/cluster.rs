@@ -45,7 +45,10 @@ pub fn totals(running: i32, waiting: i32) -> String {
 /// The columns of nodes.
 pub fn headers(format: Format) -> &'static [&'static str] {
     if format == Format::Wide {
-        &["NAME", "STATUS", "MODEL", "GPUS", "USE", "CPU", "MEMORY", "OTHERS", "PLACE", "JOBS", "MESSAGE"]
+        &[
+            "NAME", "STATUS", "MODEL", "GPUS", "USE", "CPU", "MEMORY", "DEVICES", "OTHERS", "PLACE", "JOBS",
+            "MESSAGE",
+        ]
     } else {
         &["NAME", "STATUS", "MODEL", "GPUS", "USE", "CPU", "MEMORY"]
     }
@@ -53,11 +56,11 @@ pub fn headers(format: Format) -> &'static [&'static str] {
 
 /// A node's cells.
 pub fn row(format: Format, node: &Node) -> Vec<String> {
-    let allocatable = node.allocatable.unwrap_or_default();
-    let held = node.held.unwrap_or_default();
-    let others = node.others.unwrap_or_default();
+    let nothing = Resources::default();
+    let [allocatable, held, others] =
+        [&node.allocatable, &node.held, &node.others].map(|of| of.as_ref().unwrap_or(&nothing));
     let of = |held: String, all: String| format!("{held}/{all}");
-    let used = |get: fn(&Resources) -> i64| get(&held).saturating_add(get(&others));
+    let used = |get: fn(&Resources) -> i64| get(held).saturating_add(get(others));
     let mut cells = vec![
         node.name.clone(),
         status(node),
@@ -75,7 +78,13 @@ pub fn row(format: Format, node: &Node) -> Vec<String> {
             node.topology.iter().map(|(key, value)| (short(key), value.as_str())).collect();
         places.sort_unstable();
         let places: Vec<String> = places.into_iter().map(|(kind, name)| format!("{kind}={name}")).collect();
-        cells.push(super::describe::amounts(Some(&others), &[]));
+        let held = |name: &String| {
+            let of = |r: &Resources| r.devices.get(name).copied().unwrap_or(0);
+            of(held).saturating_add(of(others))
+        };
+        let devices = allocatable.devices.iter().map(|(name, all)| format!("{name}:{}/{all}", held(name)));
+        cells.push(devices.collect::<Vec<_>>().join(","));
+        cells.push(super::describe::amounts(Some(others), &[]));
         cells.push(places.join(","));
         cells.push(jobs.join(","));
         cells.push(node.message.clone());
@@ -139,8 +148,9 @@ pub async fn queue(context: &Context, args: Queue) -> Result<(), Error> {
 fn queue_table(entries: &[QueueEntry], now: i64, colours: bool) -> String {
     let headers = ["POSITION", "ACCOUNT", "JOB", "PRIORITY", "GPUS", "CPU", "MEMORY", "WAITING", "BLOCKER"];
     let mut table = Table::new(&headers, colours);
+    let nothing = Resources::default();
     for e in entries {
-        let r = e.requested.unwrap_or_default();
+        let r = e.requested.as_ref().unwrap_or(&nothing);
         table.row([
             e.position.to_string(),
             account_of(&e.job).to_owned(),
@@ -174,8 +184,14 @@ mod tests {
                         cpu_millis: 64_000,
                         memory_bytes: 64 << 30,
                         gpu_millis: 4000,
+                        devices: [("rdma/hca".to_owned(), 8)].into(),
                     }),
-                    held: Some(Resources { cpu_millis: 1500, memory_bytes: 1 << 30, gpu_millis: 1500 }),
+                    held: Some(Resources {
+                        cpu_millis: 1500,
+                        memory_bytes: 1 << 30,
+                        gpu_millis: 1500,
+                        devices: [("rdma/hca".to_owned(), 2)].into(),
+                    }),
                     gpu_model: "A100".into(),
                     gpus: vec![gpu(1000), gpu(500), gpu(0), gpu(0)],
                     ..Default::default()
@@ -192,7 +208,8 @@ mod tests {
              cpu-1  NotReady  -      0/0    -     0/0     0/0\n\
              1 job running, 2 waiting\n"
         );
-        assert!(node_table(&cluster, Format::Wide, false).contains("cordoned"));
+        let wide = node_table(&cluster, Format::Wide, false);
+        assert!(wide.contains("cordoned") && wide.contains(" rdma/hca:2/8 "), "{wide}");
     }
 
     #[test]
@@ -208,7 +225,12 @@ mod tests {
             job: "accounts/lab/jobs/train".into(),
             position: 1,
             priority: 5,
-            requested: Some(Resources { cpu_millis: 2000, memory_bytes: 1 << 30, gpu_millis: 8000 }),
+            requested: Some(Resources {
+                cpu_millis: 2000,
+                memory_bytes: 1 << 30,
+                gpu_millis: 8000,
+                ..Default::default()
+            }),
             queue_time: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
             blocker: Some(Blocker { reason: "AccountLimit".into(), message: "8 GPUs at most".into() }),
         };

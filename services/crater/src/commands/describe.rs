@@ -1,5 +1,7 @@
 //! A job in words: one line, one row, or one page.
 
+use std::collections::BTreeMap;
+
 use crater_api::common::v1::Resources;
 use crater_api::convert::unix_millis;
 use crater_api::job::v1::{Job, JobEvent, Role, ServiceClass};
@@ -190,12 +192,13 @@ fn total(job: &Job) -> Resources {
             cpu_millis: add(sum.cpu_millis, r.cpu_millis),
             memory_bytes: add(sum.memory_bytes, r.memory_bytes),
             gpu_millis: add(sum.gpu_millis, r.gpu_millis),
+            devices: BTreeMap::new(),
         };
     }
     sum
 }
 
-/// `1 GPU (A100), 2 CPU, 4Gi`.
+/// `1 GPU (A100), 2 CPU, 4Gi memory, 2 rdma/hca`.
 pub fn amounts(resources: Option<&Resources>, models: &[String]) -> String {
     let Some(r) = resources else { return String::new() };
     let mut parts = Vec::new();
@@ -209,6 +212,8 @@ pub fn amounts(resources: Option<&Resources>, models: &[String]) -> String {
     if r.memory_bytes != 0 {
         parts.push(format!("{} memory", format_bytes(r.memory_bytes)));
     }
+    let named = r.devices.iter().filter(|(_, count)| **count != 0);
+    parts.extend(named.map(|(name, count)| format!("{count} {name}")));
     parts.join(", ")
 }
 

@@ -20,7 +20,12 @@ fn job() -> Job {
                 name: "worker".into(),
                 replicas: 4,
                 min_replicas: 2,
-                resources: Some(Resources { cpu_millis: 1500, memory_bytes: 2 << 30, gpu_millis: 2000 }),
+                resources: Some(Resources {
+                    cpu_millis: 1500,
+                    memory_bytes: 2 << 30,
+                    gpu_millis: 2000,
+                    devices: [("rdma/hca".to_owned(), 1)].into(),
+                }),
                 gpu_models: vec!["A100".into(), "H100".into()],
                 command: vec!["sh".into(), "-c".into(), "echo 'hi'".into()],
                 env: vec![EnvVar { name: "A".into(), value: "1".into() }],
@@ -77,7 +82,7 @@ Started      1970-01-12T13:45:40Z (1m ago)
 
 Role worker
   Replicas   4 (at least 2 at once): 1 starting, 3 running
-  Each       2 GPU (A100 or H100), 1.5 CPU, 2Gi memory
+  Each       2 GPU (A100 or H100), 1.5 CPU, 2Gi memory, 1 rdma/hca
   Command    sh -c 'echo '\\''hi'\\'''
   Env        A=1
 
@@ -100,6 +105,6 @@ fn a_cancel_under_way_is_shown_until_the_end() {
 fn a_dry_run_tells_what_would_be_accepted() {
     assert_eq!(
         in_a_line(&job()),
-        "train in account lab, guaranteed: worker 4 × 2 GPU (A100 or H100), 1.5 CPU, 2Gi memory"
+        "train in account lab, guaranteed: worker 4 × 2 GPU (A100 or H100), 1.5 CPU, 2Gi memory, 1 rdma/hca"
     );
 }

@@ -6,7 +6,9 @@ use crater_api::quota::v1::{
     GetQuotaRequest, ListQuotasRequest, ListQuotasResponse, Quota as Limits, ResourceQuota,
     UpdateQuotaRequest,
 };
-use crater_domain::{ResourceKind, format_bytes, format_millis, parse_bytes, parse_cpu, parse_gpu};
+use crater_domain::{
+    ResourceKind, format_bytes, format_millis, is_device_name, parse_bytes, parse_cpu, parse_gpu,
+};
 
 use super::{Context, session};
 use crate::cli::{Quota, QuotaCommand, QuotaSet, Subject};
@@ -156,6 +158,7 @@ fn format_amount(resource: &str, n: i64) -> String {
     match resource {
         "memory" => format_bytes(n),
         "jobs.waiting" | "jobs.running" => n.to_string(),
+        device if is_device_name(device) => n.to_string(),
         _ => format_millis(n),
     }
 }
@@ -220,6 +223,10 @@ pub fn amounts(flag: &str, texts: &[String]) -> Result<Amounts, Error> {
             ResourceKind::Cpu => parse_cpu(amount).map_err(|e| e.to_string()),
             ResourceKind::Memory => parse_bytes(amount).map_err(|e| e.to_string()),
             ResourceKind::Gpu | ResourceKind::GpuModel(_) => parse_gpu(amount).map_err(|e| e.to_string()),
+            ResourceKind::Device(_) => amount
+                .parse::<u32>()
+                .map(i64::from)
+                .map_err(|_| format!("{amount:?} is no number of devices")),
             ResourceKind::JobsWaiting | ResourceKind::JobsRunning => {
                 amount.parse::<u32>().map(i64::from).map_err(|_| format!("{amount:?} is no number of jobs"))
             }
@@ -352,9 +359,10 @@ mod tests {
             ("gpu", "--limit: \"gpu\" must be RESOURCE=AMOUNT, for example gpu=4"),
             (
                 "gpus=1",
-                "--limit: \"gpus\" must be cpu, memory, gpu, gpu/{model}, jobs.waiting or jobs.running",
+                "--limit: \"gpus\" must be cpu, memory, gpu, gpu/{model}, the name of a device, jobs.waiting or jobs.running",
             ),
             ("gpu=-1", "--limit: \"-1\" is negative"),
+            ("rdma/hca=0.5", "--limit: \"0.5\" is no number of devices"),
             ("jobs.waiting=x", "--limit: \"x\" is no number of jobs"),
         ] {
             assert_eq!(amounts("--limit", &[text.into()]).unwrap_err().to_string(), told);

@@ -46,7 +46,7 @@ pub async fn usage(context: &Context, args: OneJob) -> Result<(), Error> {
 }
 
 fn row(span: &UsageSpan, now: i64) -> Vec<String> {
-    let held = span.resources.unwrap_or_default();
+    let held = span.resources.clone().unwrap_or_default();
     let millis = |t: Option<&prost_types::Timestamp>| t.and_then(unix_millis);
     let from = millis(span.start_time.as_ref()).unwrap_or(now);
     let until = millis(span.end_time.as_ref()).unwrap_or(now);

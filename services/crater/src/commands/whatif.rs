@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crater_api::common::v1::Resources;
 use crater_api::quota::v1::{Quota, ResourceQuota};
 use crater_api::scheduling::v1::{NodeGroup, SimulateRequest, SimulateResponse};
-use crater_domain::{parse_bytes, parse_cpu, parse_gpu};
+use crater_domain::{is_device_name, parse_bytes, parse_cpu, parse_gpu};
 
 use super::why::{expected, likely, places, remedies};
 use super::{Context, quota};
@@ -72,7 +72,15 @@ fn nodes(text: &str) -> Result<NodeGroup, Error> {
                 has.memory_bytes = parse_bytes(value).map_err(|error| wrong(format!("memory: {error}")))?
             }
             "gpu-model" => value.clone_into(&mut group.gpu_model),
-            _ => return Err(wrong(format!("has the key {key}; there are gpu, gpu-model, cpu and memory"))),
+            device if is_device_name(device) => {
+                let count =
+                    value.parse::<u32>().map_err(|_| wrong(format!("{device}: {value:?} is no count")))?;
+                has.devices.insert(device.to_owned(), i64::from(count));
+            }
+            _ => {
+                let keys = "there are gpu, gpu-model, cpu, memory and the names of devices";
+                return Err(wrong(format!("has the key {key}; {keys}")));
+            }
         }
     }
     group.allocatable = Some(has);
@@ -132,12 +140,16 @@ mod tests {
         let like = nodes("2:gpu-7").unwrap();
         assert_eq!((like.count, &*like.like), (2, "gpu-7"));
         let made = nodes("1:gpu=8,gpu-model=H100,cpu=96,memory=1Ti").unwrap();
-        let has = Resources { cpu_millis: 96_000, memory_bytes: 1 << 40, gpu_millis: 8000 };
+        let has =
+            Resources { cpu_millis: 96_000, memory_bytes: 1 << 40, gpu_millis: 8000, ..Default::default() };
         assert_eq!((made.allocatable, &*made.gpu_model), (Some(has), "H100"));
+        let hca = nodes("1:cpu=8,rdma/hca=4").unwrap().allocatable.unwrap().devices;
+        assert_eq!(hca, [("rdma/hca".to_owned(), 4)].into());
         for (text, why) in [
             ("gpu-7", "must be COUNT:NODE"),
             ("x:gpu-7", "must begin with how many"),
             ("1:gpu=8,disk=3", "has the key disk"),
+            ("1:cpu=8,rdma/hca=x", "rdma/hca: \"x\" is no count"),
             ("1:gpu=-1", "gpu: "),
             ("1:gpu=8,cpu", "where KEY=VALUE must be"),
         ] {

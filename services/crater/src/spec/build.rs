@@ -110,6 +110,7 @@ fn roles(flags: &Submit, file: &JobFile) -> Result<Vec<RoleFile>, Error> {
         min_replicas: file.min_replicas,
         gpu: file.gpu.clone(),
         gpu_model: file.gpu_model.clone(),
+        devices: file.devices.clone(),
         cpu: file.cpu.clone(),
         memory: file.memory.clone(),
         image: file.image.clone(),
@@ -126,6 +127,7 @@ fn roles(flags: &Submit, file: &JobFile) -> Result<Vec<RoleFile>, Error> {
             ("--min-replicas", flags.min_replicas.is_some()),
             ("--gpu", flags.gpu.is_some()),
             ("--gpu-model", !flags.gpu_model.is_empty()),
+            ("--device", !flags.device.is_empty()),
             ("--cpu", flags.cpu.is_some()),
             ("--memory", flags.memory.is_some()),
             ("COMMAND", !flags.command.is_empty()),
@@ -141,6 +143,7 @@ fn roles(flags: &Submit, file: &JobFile) -> Result<Vec<RoleFile>, Error> {
         min_replicas: role.min_replicas.or(common.min_replicas),
         gpu: role.gpu.clone().or_else(|| common.gpu.clone()),
         gpu_model: role.gpu_model.clone().or_else(|| common.gpu_model.clone()),
+        devices: role.devices.clone().or_else(|| common.devices.clone()),
         cpu: role.cpu.clone().or_else(|| common.cpu.clone()),
         memory: role.memory.clone().or_else(|| common.memory.clone()),
         image: role.image.clone().or_else(|| common.image.clone()),
@@ -165,6 +168,7 @@ fn build_role(flags: &Submit, role: &RoleFile, at: impl Fn(&str, bool) -> String
         other => Ok(other.unwrap_or_default()),
     };
     let resources = Resources {
+        devices: devices(flags, role, &at)?,
         cpu_millis: quantity("cpu", &flags.cpu, &role.cpu, "1", |t| parse_cpu(t).map_err(text))?,
         memory_bytes: quantity("memory", &flags.memory, &role.memory, "1Gi", |t| {
             parse_bytes(t).map_err(text)
@@ -194,6 +198,29 @@ fn build_role(flags: &Submit, role: &RoleFile, at: impl Fn(&str, bool) -> String
         working_dir: flags.workdir.clone().or_else(|| role.workdir.clone()).unwrap_or_default(),
         mounts: role.mounts.iter().flatten().cloned().map(mount).collect(),
     })
+}
+
+/// Devices by name: those of the file, and over them those of the flags.
+fn devices(
+    flags: &Submit,
+    role: &RoleFile,
+    at: impl Fn(&str, bool) -> String,
+) -> Result<BTreeMap<String, i64>, Error> {
+    let mut devices = role.devices.clone().unwrap_or_default();
+    if let Some((name, count)) = devices.iter().find(|(_, count)| **count < 1) {
+        return Err(Error::flag(at("devices", false), format!("{name}: must be at least 1, not {count}")));
+    }
+    for (name, count) in pairs("--device", &flags.device)? {
+        let count = count.parse().ok().filter(|count| *count >= 1);
+        let count = count.ok_or_else(|| {
+            Error::flag(
+                "--device",
+                format!("{name}: must be a whole number, at least 1, for example {name}=1"),
+            )
+        })?;
+        devices.insert(name, count);
+    }
+    Ok(devices)
 }
 
 type Reader = fn(&str) -> Result<i64, String>;

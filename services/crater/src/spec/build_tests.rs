@@ -28,7 +28,7 @@ fn roles(draft: &Draft) -> &[Role] {
 fn defaults_are_one_core_and_one_gibibyte() {
     let draft = of(&["--", "true"], "").unwrap();
     let role = &roles(&draft)[0];
-    let expected = Resources { cpu_millis: 1000, memory_bytes: 1 << 30, gpu_millis: 0 };
+    let expected = Resources { cpu_millis: 1000, memory_bytes: 1 << 30, gpu_millis: 0, ..Default::default() };
     assert_eq!(role.resources, Some(expected));
     assert_eq!(role.command, ["true"]);
     assert_eq!(draft.id, "");
@@ -90,7 +90,8 @@ fn every_flag_reaches_the_request() {
     assert_eq!(draft.job.labels["k"], "v");
     let role = &roles(&draft)[0];
     assert_eq!((role.replicas, role.min_replicas), (4, 2));
-    let expected = Resources { cpu_millis: 500, memory_bytes: 2 << 30, gpu_millis: 500 };
+    let expected =
+        Resources { cpu_millis: 500, memory_bytes: 2 << 30, gpu_millis: 500, ..Default::default() };
     assert_eq!(role.resources, Some(expected));
     assert_eq!(role.gpu_models, ["A100", "H100"]);
     assert_eq!((role.image.as_str(), role.working_dir.as_str()), ("img", "/w"));
@@ -128,6 +129,26 @@ fn roles_take_what_stands_beside_them() {
     assert_eq!(worker.env.len(), 2);
     let error = of(&["--gpu", "2"], yaml).unwrap_err().to_string();
     assert_eq!(error, "--gpu: the file has 2 roles: say it there");
+}
+
+#[test]
+fn devices_of_flags_go_over_those_of_the_file() {
+    let yaml = "command: [run]\ndevices: {rdma/hca: 1, nvidia.com/mig-1g.5gb: 2}\n";
+    let draft = of(&["--device", "rdma/hca=3"], yaml).unwrap();
+    let devices = &roles(&draft)[0].resources.as_ref().unwrap().devices;
+    assert_eq!(devices, &[("nvidia.com/mig-1g.5gb".to_owned(), 2), ("rdma/hca".to_owned(), 3)].into());
+    let roles = "roles:\n- {name: ps, devices: {}}\n- {name: worker}\n";
+    let draft = of(&[], &format!("{yaml}{roles}")).unwrap();
+    let counts = self::roles(&draft).iter().map(|role| role.resources.as_ref().unwrap().devices.len());
+    assert_eq!(counts.collect::<Vec<_>>(), [0, 2]);
+    let flag = |text: &str| of(&["--device", text], "").unwrap_err().to_string();
+    assert_eq!(flag("rdma/hca"), "--device: \"rdma/hca\" must be KEY=VALUE");
+    for count in ["0", "-1", "half", ""] {
+        let told = "--device: rdma/hca: must be a whole number, at least 1, for example rdma/hca=1";
+        assert_eq!(flag(&format!("rdma/hca={count}")), told);
+    }
+    let file = of(&[], "devices: {rdma/hca: 0}\n").unwrap_err().to_string();
+    assert_eq!(file, "job.yaml: devices: rdma/hca: must be at least 1, not 0");
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub struct JobFile {
     pub gpu: Option<String>,
     #[serde(alias = "gpu_model")]
     pub gpu_model: Option<Words>,
+    #[serde(alias = "device")]
+    pub devices: Option<BTreeMap<String, i64>>,
     pub cpu: Option<String>,
     pub memory: Option<String>,
     pub image: Option<String>,
@@ -67,6 +69,8 @@ pub struct RoleFile {
     pub gpu: Option<String>,
     #[serde(alias = "gpu_model")]
     pub gpu_model: Option<Words>,
+    #[serde(alias = "device")]
+    pub devices: Option<BTreeMap<String, i64>>,
     pub cpu: Option<String>,
     pub memory: Option<String>,
     pub image: Option<String>,

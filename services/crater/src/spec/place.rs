@@ -24,10 +24,11 @@ const FLAGS: [(&str, &str); 11] = [
     ("job.spec.roles", "roles"),
 ];
 
-const ROLE_FLAGS: [(&str, &str); 13] = [
+const ROLE_FLAGS: [(&str, &str); 14] = [
     ("resources.gpu_millis", "--gpu"),
     ("resources.cpu_millis", "--cpu"),
     ("resources.memory_bytes", "--memory"),
+    ("resources.devices", "--device"),
     ("resources", "--cpu, --memory, --gpu"),
     ("min_replicas", "--min-replicas"),
     ("replicas", "--replicas"),
@@ -74,6 +75,7 @@ mod tests {
         for (path, flag) in [
             ("job.spec.roles[0].resources.gpu_millis", "--gpu"),
             ("job.spec.roles[0].resources", "--cpu, --memory, --gpu"),
+            ("job.spec.roles[0].resources.devices[rdma/hca]", "--device"),
             ("job.spec.roles[0].min_replicas", "--min-replicas"),
             ("job.spec.roles[0].env[3].name", "--env"),
             ("job.spec.roles[0].gpu_models[0]", "--gpu-model"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use crater_domain::{parse_bytes, parse_cpu};
+use crater_domain::{is_device_name, parse_bytes, parse_cpu};
 use crater_k8s_mem::{NodeSpec, this_machine};
 use serde::Deserialize;
 
@@ -22,6 +22,8 @@ struct Row {
     gpus: u32,
     #[serde(default)]
     gpu_model: String,
+    #[serde(default)]
+    devices: BTreeMap<String, u32>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
@@ -114,12 +116,18 @@ fn from_file(path: &Path) -> Result<Vec<NodeSpec>> {
     }
     let node = |(i, row): (usize, Row)| -> Result<NodeSpec> {
         let at = |field: &str| format!("node {i} ({}): {field}", row.name);
+        if let Some(name) = row.devices.keys().find(|name| !is_device_name(name)) {
+            let why =
+                "must be the name of an extended resource, for example nvidia.com/mig-1g.5gb or rdma/hca";
+            bail!("{} {why}", at(&format!("devices: {name:?}")));
+        }
         Ok(NodeSpec {
             cpu_millis: parse_cpu(&row.cpu.to_string()).with_context(|| at("cpu"))?.unsigned_abs(),
             memory_bytes: parse_bytes(&row.memory.to_string()).with_context(|| at("memory"))?.unsigned_abs(),
             name: row.name.clone(),
             gpus: row.gpus,
             gpu_model: row.gpu_model.clone(),
+            devices: row.devices.clone(),
             labels: row.labels.clone(),
         })
     };
@@ -156,5 +164,13 @@ mod tests {
         assert!(error.contains("node 0 (n0): memory"), "{error}");
         std::fs::write(&path, "- {name: n0, cpu: 64, memory: 1Gi, gpu: 8}\n").unwrap();
         assert!(format!("{:#}", parse(path.to_str(), false).unwrap_err()).contains("gpu"));
+        let with = |devices: &str| {
+            std::fs::write(&path, format!("- {{name: n0, cpu: 4, memory: 1Gi, devices: {devices}}}\n"))
+                .unwrap();
+            parse(path.to_str(), false)
+        };
+        assert_eq!(with("{rdma/hca: 8}").unwrap()[0].devices["rdma/hca"], 8);
+        let error = format!("{:#}", with("{nvidia.com/gpu: 8}").unwrap_err());
+        assert!(error.contains("node 0 (n0): devices: \"nvidia.com/gpu\" must be"), "{error}");
     }
 }

@@ -4,17 +4,17 @@ import { CreateJobRequestSchema } from "./gen/crater/job/v1/job_service_pb.js";
 import { ServiceClass } from "./gen/crater/job/v1/resources_pb.js";
 
 export const CONTROLS = [
-  "account", "name", "command", "image", "replicas", "gpus", "model", "cpu", "memory", "class", "priority", "duration",
+  "account", "name", "command", "image", "replicas", "gpus", "model", "cpu", "memory", "devices", "class", "priority", "duration",
   "env",
 ] as const;
 export type Control = (typeof CONTROLS)[number];
 export type Draft = Record<Control, string>;
 
 /** Why a text cannot be sent at all; the dictionaries say it in words. */
-export type Flaw = "notANumber" | "tooFine" | "notWhole" | "none" | "notADuration" | "notEnv" | "missing";
+export type Flaw = "notANumber" | "tooFine" | "notWhole" | "none" | "notADuration" | "notEnv" | "notDevices" | "missing";
 
 export const EMPTY: Draft = {
-  account: "", name: "", command: "", image: "", replicas: "1", gpus: "1", model: "", cpu: "1", memory: "1",
+  account: "", name: "", command: "", image: "", replicas: "1", gpus: "1", model: "", cpu: "1", memory: "1", devices: "",
   class: "guaranteed", priority: "0", duration: "", env: "",
 };
 
@@ -41,6 +41,8 @@ export function request(draft: Draft): { init: MessageInitShape<typeof CreateJob
   if (seconds === null) flaws.set("duration", "notADuration");
   const env = envOf(draft.env);
   if (env === null) flaws.set("env", "notEnv");
+  const devices = devicesOf(draft.devices);
+  if (devices === null) flaws.set("devices", "notDevices");
   for (const control of ["account", "command"] as const) {
     if (draft[control].trim() === "") flaws.set(control, "missing");
   }
@@ -66,7 +68,12 @@ export function request(draft: Draft): { init: MessageInitShape<typeof CreateJob
             {
               name: "worker",
               replicas,
-              resources: { cpuMillis: BigInt(cpuMillis), memoryBytes: BigInt(memoryBytes), gpuMillis: BigInt(gpuMillis) },
+              resources: {
+                cpuMillis: BigInt(cpuMillis),
+                memoryBytes: BigInt(memoryBytes),
+                gpuMillis: BigInt(gpuMillis),
+                devices: devices ?? {},
+              },
               gpuModels: draft.model ? [draft.model] : [],
               image: draft.image.trim(),
               command: ["/bin/sh", "-c", draft.command],
@@ -108,6 +115,17 @@ export function envOf(text: string): { name: string; value: string }[] | null {
   return out;
 }
 
+/** "rdma/hca=1 nvidia.com/mig-1g.5gb=2", apart by blanks, commas or lines. Null: not understood. */
+export function devicesOf(text: string): Record<string, bigint> | null {
+  const out: Record<string, bigint> = {};
+  for (const pair of text.split(/[\s,]+/).filter(Boolean)) {
+    const [, name, count] = /^([^=]+)=(\d{1,9})$/.exec(pair) ?? [];
+    if (!name || !count || Number(count) === 0 || name in out) return null;
+    out[name] = BigInt(count);
+  }
+  return out;
+}
+
 const PATHS: [RegExp, Control][] = [
   [/^parent$/, "account"],
   [/^job_id$/, "name"],
@@ -118,6 +136,7 @@ const PATHS: [RegExp, Control][] = [
   [/\.roles\[\d+\]\.gpu_models\b/, "model"],
   [/\.roles\[\d+\]\.resources\.cpu_millis\b/, "cpu"],
   [/\.roles\[\d+\]\.resources\.memory_bytes\b/, "memory"],
+  [/\.roles\[\d+\]\.resources\.devices\b/, "devices"],
   [/\.roles\[\d+\]\.env\b/, "env"],
   [/\.service_class\b/, "class"],
   [/\.priority\b/, "priority"],

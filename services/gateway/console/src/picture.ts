@@ -62,3 +62,10 @@ export function totals(nodes: Iterable<Node>): ModelTotal[] {
   }
   return [...byModel.values()].sort((a, b) => b.total - a.total || a.model.localeCompare(b.model));
 }
+
+/** The names under which nodes offer devices other than GPUs. */
+export function deviceNames(nodes: Iterable<Node>): string[] {
+  const names = new Set<string>();
+  for (const node of nodes) for (const name of Object.keys(node.allocatable?.devices ?? {})) names.add(name);
+  return [...names].sort((a, b) => a.localeCompare(b));
+}

@@ -5,8 +5,11 @@ import type { Quota } from "./gen/crater/quota/v1/quota_service_pb.js";
 const GIB = 1024 ** 3;
 export const JOBS = ["jobs.running", "jobs.waiting"];
 
+/** Whether it is a device by the name by which nodes offer it, "rdma/hca". */
+export const isDevice = (resource: string) => resource.includes("/") && !resource.startsWith("gpu/");
+
 /** How many of the wire's units one of the unit that people write is. */
-const scale = (resource: string) => (resource === "memory" ? GIB : resource.startsWith("jobs.") ? 1 : 1000);
+const scale = (resource: string) => (resource === "memory" ? GIB : resource.startsWith("jobs.") || isDevice(resource) ? 1 : 1000);
 
 /** An amount with its unit, where it needs one: "1.5", "64 GiB". */
 export const say = (resource: string, amount: bigint | number): string =>
@@ -41,9 +44,9 @@ export interface Measure {
 }
 
 const RANK = ["gpu", "cpu", "memory", "jobs.running", "jobs.waiting"];
-const rank = (resource: string) => (resource.startsWith("gpu/") ? -1 : RANK.indexOf(resource));
+const rank = (resource: string) => (resource.startsWith("gpu/") ? -1 : isDevice(resource) ? RANK.indexOf("gpu") : RANK.indexOf(resource));
 
-/** A bar a resource that has a limit, a guarantee or a use: GPUs first. */
+/** A bar a resource that has a limit, a guarantee or a use: GPUs and devices first. */
 export function measures(quota: Quota): Measure[] {
   const limits = new Map(quota.resources.map((row) => [row.resource, row]));
   const used = new Map(quota.usage.map((row) => [row.resource, row]));

@@ -254,8 +254,12 @@ pub fn name(id: &str) -> String {
 
 /// A small sound job in lab.
 pub fn job(id: &str) -> pb::CreateJobRequest {
-    let resources =
-        crater_api::common::v1::Resources { cpu_millis: 100, memory_bytes: 1 << 20, gpu_millis: 1000 };
+    let resources = crater_api::common::v1::Resources {
+        cpu_millis: 100,
+        memory_bytes: 1 << 20,
+        gpu_millis: 1000,
+        ..Default::default()
+    };
     let role =
         pb::Role { command: vec!["/bin/train.sh".into()], resources: Some(resources), ..Default::default() };
     let spec = pb::JobSpec { roles: vec![role], ..Default::default() };

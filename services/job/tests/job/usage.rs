@@ -47,7 +47,10 @@ async fn spans_are_recorded_as_the_cluster_tells_them_and_none_stays_open_after_
     assert_eq!((last.attempt, last.replicas, last.outcome.as_str()), (2, 2, "Failed"));
     assert_eq!(last.end_time.map(|t| t.seconds), Some(25));
     assert_eq!(last.nodes, ["a", "b"]);
-    assert_eq!(last.resources, Some(Resources { cpu_millis: 4000, memory_bytes: 1 << 30, gpu_millis: 2000 }));
+    assert_eq!(
+        last.resources,
+        Some(Resources { cpu_millis: 4000, memory_bytes: 1 << 30, gpu_millis: 2000, ..Default::default() })
+    );
 
     let request = pb::ListJobUsageRequest { parent: name("a"), ..Default::default() };
     let foreign = house.client().list_job_usage(house.signed("bob", request)).await.unwrap_err();

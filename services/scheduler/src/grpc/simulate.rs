@@ -1,11 +1,11 @@
 //! What would come of something: the question read, the answer put into messages.
 
-use crater_api::convert::{parse_job_spec, parse_limits, parse_resources, timestamp};
+use crater_api::convert::{parse_devices, parse_job_spec, parse_limits, parse_resources, timestamp};
 use crater_api::quota::v1::Quota;
 use crater_api::scheduling::v1 as pb;
 use crater_api::scheduling::v1::remedy::Change;
 use crater_auth::Caller;
-use crater_domain::{AccountId, Error, Resources, Result};
+use crater_domain::{AccountId, Error, Resources, Result, is_device_name};
 
 use super::{blocker, count, forecast, placement, wrong};
 use crate::remedies::Remedy;
@@ -53,11 +53,22 @@ fn nodes(at: usize, group: &pb::NodeGroup) -> Result<NodeGroup> {
     let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let count = u32::try_from(group.count).ok().filter(|count| (1..=10_000).contains(count));
     let count = count.ok_or_else(|| Error::field(field("count"), "must be from 1 to 10,000"))?;
-    let allocatable = group.allocatable.as_ref().map(|of| parse_resources(Some(of)));
+    let has = group.allocatable.as_ref();
+    let allocatable = has.map(|_| (parse_resources(has), parse_devices(has)));
     if group.like.is_empty() && allocatable.is_none() {
         return Err(Error::field(field("allocatable"), "must be set, or like"));
     }
-    if let Some(Resources { cpu_millis, memory_bytes, gpu_millis }) = allocatable {
+    if let Some((Resources { cpu_millis, memory_bytes, gpu_millis }, devices)) = &allocatable {
+        let (cpu_millis, memory_bytes, gpu_millis) = (*cpu_millis, *memory_bytes, *gpu_millis);
+        for (name, count) in &devices.0 {
+            let at = || field(&format!("allocatable.devices[{name}]"));
+            if !is_device_name(name) {
+                return Err(Error::field(at(), "must be the name of a device, for example rdma/hca"));
+            }
+            if *count < 0 {
+                return Err(Error::field(at(), "must not be negative"));
+            }
+        }
         let amounts =
             [("cpu_millis", cpu_millis), ("memory_bytes", memory_bytes), ("gpu_millis", gpu_millis)];
         if let Some((name, _)) = amounts.into_iter().find(|(_, amount)| *amount < 0) {

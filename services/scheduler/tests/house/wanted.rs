@@ -15,6 +15,7 @@ pub struct Job {
     priority: i32,
     replicas: i32,
     gpu_millis: i64,
+    devices: BTreeMap<String, i64>,
     models: Vec<String>,
     selector: BTreeMap<String, String>,
     topology: Option<AIJobTopology>,
@@ -30,6 +31,7 @@ pub fn job(name: &str) -> Job {
         priority: 0,
         replicas: 1,
         gpu_millis: 0,
+        devices: BTreeMap::new(),
         models: Vec::new(),
         selector: BTreeMap::new(),
         topology: None,
@@ -60,6 +62,11 @@ impl Job {
 
     pub fn gpus(mut self, millis: i64) -> Self {
         self.gpu_millis = millis;
+        self
+    }
+
+    pub fn devices(mut self, name: &str, count: i64) -> Self {
+        self.devices.insert(name.into(), count);
         self
     }
 
@@ -99,6 +106,7 @@ impl Job {
                     cpu_millis: 100,
                     memory_bytes: 1 << 20,
                     gpu_millis: self.gpu_millis,
+                    devices: self.devices.clone(),
                 },
                 gpu_models: self.models.clone(),
                 image: "none".into(),

@@ -132,6 +132,7 @@ fn new(i: usize) -> Result<NewJob, Error> {
         replicas: 1,
         min_replicas: 1,
         resources: Resources { cpu_millis: 4000, memory_bytes: 16 << 30, gpu_millis: 1000 },
+        devices: Default::default(),
         gpu_models: vec!["A100".to_owned()],
         image: "registry.example/team/train:2026-11".to_owned(),
         command: vec!["python".to_owned(), "train.py".to_owned()],

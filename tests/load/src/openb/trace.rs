@@ -200,6 +200,7 @@ impl Task {
                 cpu_millis: self.cpu_millis,
                 memory_bytes: self.memory_bytes,
                 gpu_millis: self.gpu_millis,
+                ..Default::default()
             }),
             gpu_models: self.models.clone(),
             image: "registry.example/task:1".to_owned(),

@@ -105,6 +105,9 @@ export const en = {
     free: (free: string, total: string) => `${free} of ${total} free`,
     cpu: "CPU cores",
     memory: "Memory (GiB)",
+    devices: "Other devices",
+    devicesHint: (names: string[]) =>
+      names.length === 0 ? "NAME=count; no node offers any." : `NAME=count. There are: ${names.join(", ")}.`,
     class: "Service class",
     classHint: "Best effort uses what is idle and may be preempted.",
     priority: "Priority",
@@ -128,6 +131,7 @@ export const en = {
     notWhole: "This must be a whole number.",
     notADuration: "Write it like 90m, 1h 30m or 2d.",
     notEnv: "Each line must be NAME=value.",
+    notDevices: "This must be NAME=count, each name once: rdma/hca=1.",
     missing: "This must be filled in.",
   },
   job: {

@@ -105,6 +105,9 @@ export const zh: Texts = {
     free: (free, total) => `空闲 ${free} / 共 ${total}`,
     cpu: "CPU 核数",
     memory: "内存（GiB）",
+    devices: "其他设备",
+    devicesHint: (names) =>
+      names.length === 0 ? "格式为 NAME=数量；目前没有节点提供。" : `格式为 NAME=数量。可用：${names.join("、")}。`,
     class: "服务等级",
     classHint: "“尽力而为”使用空闲资源，可能被抢占。",
     priority: "优先级",
@@ -128,6 +131,7 @@ export const zh: Texts = {
     notWhole: "必须是整数。",
     notADuration: "请写成 90m、1h 30m 或 2d 的形式。",
     notEnv: "每行必须是 NAME=value。",
+    notDevices: "必须是 NAME=数量，每个名称只出现一次：rdma/hca=1。",
     missing: "此项必填。",
   },
   job: {

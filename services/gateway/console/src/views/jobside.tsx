@@ -106,6 +106,7 @@ export function Facts({ job }: { job: Job }) {
       words.gpu(thousandths(need?.gpuMillis ?? 0n), role.gpuModels.join("/")),
       words.cores(thousandths(need?.cpuMillis ?? 0n)),
       bytes(need?.memoryBytes ?? 0n),
+      ...Object.entries(need?.devices ?? {}).map(([name, count]) => `${count} ${name}`),
     ];
     rows.push([words.each, each.join(", ")]);
     if (role.image) rows.push([words.image, role.image]);

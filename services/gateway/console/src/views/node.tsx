@@ -5,6 +5,7 @@ import { bytes, thousandths } from "../format.js";
 import type { Node } from "../gen/crater/scheduling/v1/scheduling_service_pb.js";
 import { t } from "../i18n/index.js";
 import { condition, holder, type Eye } from "../map.js";
+import { deviceNames } from "../picture.js";
 import { problem, type Problem } from "../problem.js";
 import { accountOf, idOf, jobPath } from "../route.js";
 import { isAdmin, scheduling } from "../session.js";
@@ -86,6 +87,14 @@ function Amounts({ node }: { node: Node }) {
             <td class="figure">{say(node.held?.[key] ?? 0n)}</td>
             <td class="figure quiet">{say(node.others?.[key] ?? 0n)}</td>
             <td class="figure">{say(node.allocatable?.[key] ?? 0n)}</td>
+          </tr>
+        ))}
+        {deviceNames([node]).map((name) => (
+          <tr key={name}>
+            <th scope="row">{name}</th>
+            <td class="figure">{String(node.held?.devices[name] ?? 0n)}</td>
+            <td class="figure quiet">{String(node.others?.devices[name] ?? 0n)}</td>
+            <td class="figure">{String(node.allocatable?.devices[name] ?? 0n)}</td>
           </tr>
         ))}
       </tbody>

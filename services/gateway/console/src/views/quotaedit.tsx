@@ -3,7 +3,7 @@ import { useRef, useState } from "preact/hooks";
 import { useCluster } from "../cluster.js";
 import type { Quota } from "../gen/crater/quota/v1/quota_service_pb.js";
 import { t } from "../i18n/index.js";
-import { totals } from "../picture.js";
+import { deviceNames, totals } from "../picture.js";
 import { amount, JOBS, modelOf, ownerOf, typed } from "../quota.js";
 import { quotas } from "../session.js";
 import { resourceName } from "./bars.js";
@@ -35,8 +35,9 @@ export function QuotaEditor({ quota, close, saved }: { quota: Quota; close: () =
   });
   const cluster = useCluster();
   const models = cluster ? totals(cluster.nodes.values()).map(({ model }) => `gpu/${model}`) : [];
+  const devices = cluster ? deviceNames(cluster.nodes.values()) : [];
   const there = quota.resources.map((row) => row.resource).filter((each) => !PLAIN.includes(each));
-  const all = [...new Set([...models.filter(modelOf), ...there, ...PLAIN])];
+  const all = [...new Set([...models.filter(modelOf), ...devices, ...there, ...PLAIN])];
   const resourceOf = (row: number) => form.values[`${row}.resource`] ?? "";
   const taken = rows.map(resourceOf);
 

@@ -6,7 +6,7 @@ import { useCluster } from "../cluster.js";
 import { CONTROLS, controlOf, EMPTY, request, type Control, type Draft } from "../draft.js";
 import { thousandths } from "../format.js";
 import { t } from "../i18n/index.js";
-import { totals } from "../picture.js";
+import { deviceNames, totals } from "../picture.js";
 import { problem, unclear, type Problem } from "../problem.js";
 import { accountOf, go, jobPath } from "../route.js";
 import { uuid } from "../rpc.js";
@@ -41,6 +41,7 @@ export function SubmitView() {
   const accounts = me.value?.memberships.map((membership) => accountOf(membership.account)) ?? [];
   const cluster = useCluster();
   const models = cluster ? totals(cluster.nodes.values()) : [];
+  const offered = cluster ? deviceNames(cluster.nodes.values()) : [];
   const typed = draft.value;
   // What was never typed follows what is there: the first account, and no GPUs where there are none.
   const values: Draft = {
@@ -189,6 +190,13 @@ export function SubmitView() {
         )}
         {field("cpu", words.cpu, undefined, <input {...bind("cpu")} {...figure} />)}
         {field("memory", words.memory, undefined, <input {...bind("memory")} {...figure} />)}
+        {field(
+          "devices",
+          words.devices,
+          words.devicesHint(offered),
+          <input {...bind("devices")} class="code" autocomplete="off" spellcheck={false} />,
+          true,
+        )}
         <Sum values={values} />
       </fieldset>
       <fieldset>

@@ -12,6 +12,9 @@ test("amounts are typed in cores, GiB, GPUs and jobs, and sent in the wire's uni
   assert.equal(amount("gpu/A100", " 8 "), 8000n);
   assert.equal(amount("memory", "0.5"), 536_870_912n);
   assert.equal(amount("jobs.running", "20"), 20n);
+  assert.equal(amount("rdma/hca", "7"), 7n);
+  assert.equal(amount("rdma/hca", "0.5"), null);
+  assert.equal(say("nvidia.com/mig-1g.5gb", 14n), "14");
   assert.equal(amount("cpu", ""), undefined);
   for (const bad of ["x", "1.0001", "1e30", "NaN"]) assert.equal(amount("cpu", bad), null, bad);
   assert.equal(amount("jobs.waiting", "1.5"), null);

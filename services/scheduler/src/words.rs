@@ -1,0 +1,122 @@
+//! What has a name in the cluster and a number in the engine. A number once given stays, so that requests can be shared between snapshots.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crater_domain::Devices;
+use crater_engine::{ExtendedIx, KeyIx, ModelIx, ValueIx};
+
+/// Names in the order in which they were first heard. There are few: they are looked through.
+#[derive(Clone, Debug, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    fn intern(&self, name: &str) -> usize {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// GPU models by number.
+#[derive(Clone, Debug, Default)]
+pub struct Models(Heard);
+
+impl Models {
+    /// The number of a model.
+    pub fn intern(&self, model: &str) -> ModelIx {
+        ModelIx::of(self.0.intern(model))
+    }
+
+    /// All names, by number.
+    pub fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+}
+
+/// Devices that are asked for by name, by number.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceNames(Heard);
+
+impl DeviceNames {
+    /// The number of a name.
+    pub fn intern(&self, name: &str) -> ExtendedIx {
+        ExtendedIx::of(self.0.intern(name))
+    }
+
+    /// All names, by number.
+    pub fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
+    /// Counts by number; a count that the engine cannot hold is the most that it can.
+    pub fn counts(&self, devices: &Devices) -> Vec<(ExtendedIx, u32)> {
+        let count = |count: i64| u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+        devices.0.iter().map(|(name, n)| (self.intern(name), count(*n))).filter(|(_, n)| *n > 0).collect()
+    }
+}
+
+/// Labels of nodes that jobs ask for, by number; a number once given stays.
+#[derive(Clone, Debug, Default)]
+pub struct Labels(Arc<Mutex<Interned>>);
+
+#[derive(Debug, Default)]
+struct Interned {
+    keys: Vec<String>,
+    values: BTreeMap<String, ValueIx>,
+}
+
+impl Labels {
+    /// The number of a key. There are few: they are looked through.
+    pub fn key(&self, key: &str) -> KeyIx {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = all.keys.iter().position(|known| known == key).unwrap_or_else(|| {
+            all.keys.push(key.to_owned());
+            all.keys.len() - 1
+        });
+        KeyIx::of(at)
+    }
+
+    /// The number of a value.
+    pub fn value(&self, value: &str) -> ValueIx {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = ValueIx::of(all.values.len());
+        *all.values.entry(value.to_owned()).or_insert(next)
+    }
+
+    /// All keys, by number.
+    pub fn keys(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.clone()
+    }
+
+    /// All values, by number.
+    pub fn values(&self) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values: Vec<(&ValueIx, &String)> = all.values.iter().map(|(value, ix)| (ix, value)).collect();
+        values.sort_unstable();
+        values.into_iter().map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Those labels of a node that some job asks for.
+    pub fn of(&self, keys: &[String], labels: &BTreeMap<String, String>) -> Vec<(KeyIx, ValueIx)> {
+        let asked = keys.iter().enumerate().filter_map(|(at, key)| Some((at, labels.get(key)?)));
+        asked.map(|(at, value)| (KeyIx::of(at), self.value(value))).collect()
+    }
+}
+
+/// Names by number.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    /// GPU models.
+    pub models: Models,
+    /// Devices that are asked for by name.
+    pub devices: DeviceNames,
+    /// Labels.
+    pub labels: Labels,
+}
