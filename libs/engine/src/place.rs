@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 use crate::model::{NodeIx, Placement, Shape, ValueIx};
 use crate::pool::{Choice, Pool};
-use crate::room::{Rooms, View};
+use crate::room::{Room, Rooms, View};
 
 /// Replicas to place together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -231,10 +231,26 @@ fn room_in(rooms: &Rooms, part: &Part, how: Try<'_>, domain: Option<ValueIx>) ->
     capable.iter().map(|(capacity, _, _)| capacity.0).fold(0, u32::saturating_add).min(all)
 }
 
-/// The fewest nodes: one that holds all that remains, the tightest of those; else the one that holds most. Answers how many replicas
-/// find room, at most all.
+/// Places as many replicas as find room, as [`imagine`] says, and charges them. Answers how many do, at most all.
 fn fill(
     rooms: &mut Rooms,
+    part: &Part,
+    how: Try<'_>,
+    domain: Option<ValueIx>,
+    placed: &mut Vec<Placement>,
+) -> u32 {
+    let before = placed.len();
+    let fit = imagine(rooms, part, how, domain, placed);
+    for place in &placed[before..] {
+        rooms.take(how.view, place.node, &part.each, &place.gpus);
+    }
+    fit
+}
+
+/// The fewest nodes: one that holds all that remains, the tightest of those; else the one that holds most. Nothing is charged. Answers how
+/// many replicas find room, at most all.
+pub(crate) fn imagine(
+    rooms: &Rooms,
     part: &Part,
     how: Try<'_>,
     domain: Option<ValueIx>,
@@ -243,7 +259,7 @@ fn fill(
     let mut left = part.replicas.as_slice();
     let all = u32::try_from(left.len()).unwrap_or(u32::MAX);
     if let Some(node) = tightest(rooms, &part.each, all, how, domain) {
-        put(rooms, part, how.view, node, &mut left, u32::MAX, placed);
+        put((rooms.room(how.view, node), node), part, &mut left, u32::MAX, placed);
         return all;
     }
     if all == 1 {
@@ -265,7 +281,7 @@ fn fill(
         } else {
             capable[from].2
         };
-        put(rooms, part, how.view, at, &mut left, capable[from].0.0, placed);
+        put((rooms.room(how.view, at), at), part, &mut left, capable[from].0.0, placed);
         if left.is_empty() {
             break;
         }
@@ -273,20 +289,21 @@ fn fill(
     fit
 }
 
-/// Puts up to `most` of the replicas that are left on a node.
+/// Finds devices for up to `most` of the replicas that are left on a node with so much room.
 fn put(
-    rooms: &mut Rooms,
+    (room, node): (&Room, NodeIx),
     part: &Part,
-    view: View,
-    node: NodeIx,
     left: &mut &[u32],
     most: u32,
     placed: &mut Vec<Placement>,
 ) {
+    let mut after: Option<Room> = None;
     for _ in 0..most {
         let Some((replica, rest)) = left.split_first() else { return };
-        let Some(gpus) = rooms.devices(view, node, &part.each) else { return };
-        rooms.take(view, node, &part.each, &gpus);
+        let Some(gpus) = after.as_ref().unwrap_or(room).devices(&part.each) else { return };
+        if most > 1 && !rest.is_empty() {
+            after.get_or_insert_with(|| room.clone()).take(&part.each, &gpus);
+        }
         placed.push(Placement { role: part.role, replica: *replica, node, gpus });
         *left = rest;
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::model::{Millis, ModelIx, NodeIx, Placement, Shape, Snapshot, ValueIx, WHOLE_GPU};
-use crate::place::{Try, Want, by_size, capable, place_some, redo, undo};
+use crate::place::{Try, Want, by_size, capable, imagine, place_some, redo, undo};
 use crate::pool::Pool;
 use crate::room::{Room, Rooms, View};
 use crate::work::{PieceIx, Work};
@@ -178,11 +178,10 @@ fn could_hold(
 
 impl Site<'_> {
     /// Where the replicas of one role are soonest: those that have room now first.
-    fn alone(&mut self, want: &Want, how: Try<'_>, domain: Option<ValueIx>, asked: Millis) -> Prospect {
-        let placed = place_some(self.rooms, want, how, domain);
-        undo(self.rooms, want, how.view, &placed);
-        let mut prospect = Prospect { when: (self.snapshot.now, 0), placed, later: Vec::new() };
+    fn alone(&self, want: &Want, how: Try<'_>, domain: Option<ValueIx>, asked: Millis) -> Prospect {
+        let mut prospect = Prospect { when: (self.snapshot.now, 0), placed: Vec::new(), later: Vec::new() };
         for part in &want.parts {
+            imagine(self.rooms, part, how, domain, &mut prospect.placed);
             let mut given: BTreeMap<NodeIx, Vec<Shape>> = BTreeMap::new();
             for place in &prospect.placed {
                 given.entry(place.node).or_default().push(part.each);

@@ -33,10 +33,13 @@ pub(crate) struct Sums {
     sites: Arc<Sites>,
     tally: Tally,
     demand: Demand,
-    /// By shape of a job, each role with GPUs: what one replica asks for, how many there are, and where they count in `demand`.
-    roles: Vec<Option<Vec<(Ask, i64, Option<usize>)>>>,
+    /// By shape of a job, its roles with GPUs, once they were asked for.
+    roles: Vec<Option<Vec<Counted>>>,
     rests: OnceLock<Rests>,
 }
+
+/// A role: what one replica asks for, how many there are, and where they count in [`Sums::demand`].
+type Counted = (Ask, i64, Option<usize>);
 
 impl Mix {
     fn new(placing: Placing, sites: Sites) -> Option<Self> {
