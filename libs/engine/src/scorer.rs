@@ -20,7 +20,7 @@ pub(crate) use sites::Sites;
 const MOST_SHARES: u32 = 64;
 
 /// Less is better; between equals the smaller node ordinal.
-pub(crate) type Cost = (i64, i64, i64);
+pub(crate) type Cost = (i64, i64, i64, i64);
 
 /// How nodes are told apart. Found when that is first asked in a cycle.
 #[derive(Clone, Debug)]
@@ -85,9 +85,9 @@ impl Scorer {
             } else {
                 loss(room, &ask_of(each, times))
             };
-            // the tightest of equals, for work without GPUs
-            let cpu = if each.gpu == 0 { room.cpu } else { 0 };
-            return (scarcity.cost(site.kind(), lost, &Ask::default()), astray, cpu);
+            // the tightest of those that cost the same
+            let tight = if each.gpu == 0 { (room.cpu, 0) } else { room.score(each) };
+            return (scarcity.cost(site.kind(), lost, &Ask::default()), astray, tight.0, tight.1);
         }
         let after = if ask_of(each, 1).is_share() {
             self.one_by_one(node, room, each, times, |_, _| 0).0
@@ -96,16 +96,18 @@ impl Scorer {
         };
         let spare = site.spare(&after);
         match &self.rule {
-            Rule::BestFit(span) => (astray, left_over(&spare, *span), 0),
+            Rule::BestFit(span) => (astray, left_over(&spare, *span), 0, 0),
             Rule::Fragmentation(expected) => {
                 let more = expected.wasted(&spare) - expected.wasted(&site.spare(room));
                 let tight = room.score(each);
-                (more, tight.0, tight.1)
+                (more, tight.0, tight.1, 0)
             }
-            Rule::Spread | Rule::Crater(..) if each.gpu == 0 => (astray, -millionths(after.cpu, site.cpu), 0),
+            Rule::Spread | Rule::Crater(..) if each.gpu == 0 => {
+                (astray, -millionths(after.cpu, site.cpu), 0, 0)
+            }
             Rule::Spread | Rule::Crater(..) => {
                 let all = i64::try_from(after.gpus.len()).unwrap_or(i64::MAX / WHOLE_GPU) * WHOLE_GPU;
-                (-millionths(after.milli(), all), -millionths(after.cpu, site.cpu), 0)
+                (-millionths(after.milli(), all), -millionths(after.cpu, site.cpu), 0, 0)
             }
         }
     }
@@ -128,13 +130,14 @@ impl Scorer {
         (after, sum)
     }
 
-    /// How much more others need a model than there is of it, for who would take any: the dearer one is tried later. Thousandths of a GPU.
-    pub fn dearness(&self, pool: &Pool, choice: Choice, each: &Shape) -> (bool, i64) {
-        let Rule::Crater(_, scarcity) = &self.rule else { return (false, 0) };
+    /// How much others need a model, for who would take any: the dearer one is tried later. Whether it is none by itself, what a GPU of it is worth
+    /// more than of others (thousandths), and what is wanted of it.
+    pub fn dearness(&self, pool: &Pool, choice: Choice, each: &Shape) -> (bool, i64, i64) {
+        let Rule::Crater(_, scarcity) = &self.rule else { return (false, 0, 0) };
         let groups = pool.list(each, choice).groups.iter();
         let kinds = groups.flat_map(|group| self.sites.kinds_in(*group));
-        let prices = kinds.map(|kind| scarcity.price(kind));
-        (choice == Choice::Mixed, prices.min().unwrap_or(0))
+        let worth = kinds.map(|kind| (scarcity.price(kind), scarcity.wanted(kind))).min().unwrap_or((0, 0));
+        (choice == Choice::Mixed, worth.0, worth.1)
     }
 
     /// Which devices of a node one replica gets.

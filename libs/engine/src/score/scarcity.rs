@@ -89,6 +89,7 @@ impl Demand {
 pub struct Scarcity {
     classes: Vec<Class>,
     prices: Vec<i64>,
+    wanted: Vec<i64>,
 }
 
 impl Scarcity {
@@ -114,7 +115,14 @@ impl Scarcity {
             kinds: wanted.kinds.clone(),
             weight: wanted.milli + wanted.shares.iter().map(beside).sum::<i128>(),
         });
-        Self { classes: classes.collect(), prices: vec![0; demand.kinds.len()] }
+        let classes: Vec<Class> = classes.collect();
+        let mut wanted = vec![0_i64; demand.kinds.len()];
+        for class in &classes {
+            let each = class.weight / i128::try_from(class.kinds.len().max(1)).unwrap_or(1);
+            let each = i64::try_from(each).unwrap_or(i64::MAX);
+            class.kinds.iter().for_each(|kind| wanted[*kind] = wanted[*kind].saturating_add(each));
+        }
+        Self { classes, prices: vec![0; demand.kinds.len()], wanted }
     }
 
     /// Sets the prices for what is left of each kind that tasks are expected to use, milli-GPU.
@@ -151,6 +159,12 @@ impl Scarcity {
     #[inline]
     pub fn price(&self, kind: usize) -> i64 {
         self.prices.get(kind).copied().unwrap_or(0)
+    }
+
+    /// What is wanted of a kind if each task takes any that it fits on, milli-GPU: tells kinds of one price apart.
+    #[inline]
+    pub fn wanted(&self, kind: usize) -> i64 {
+        self.wanted.get(kind).copied().unwrap_or(0)
     }
 
     /// What the price adds to the loss of placing `ask` on a node of this kind, hundredths of a milli-GPU.
