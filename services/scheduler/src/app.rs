@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crater_auth::{Caller, Principal, Role};
 use crater_domain::{AccountId, Devices, Error, JobName, Parent, ResourceKind, Resources, Result};
-use crater_engine::JobIx;
 use crater_engine::forecast::Forecast;
 use crater_k8s::allocation::Placement;
 use crater_k8s::node::{Turn, Word};
@@ -19,10 +18,11 @@ use crate::cache::{Cache, Key};
 use crate::foresight;
 use crate::jobs::JobEntry;
 use crate::nodes;
-use crate::reasons::{Blocker, Told, Verdicts};
+use crate::reasons::Blocker;
 use crate::remedies::Remedy;
 use crate::shared::Shared;
 use crate::stream::{self, Event};
+use crate::told::{Told, Verdicts};
 use crate::usage::{self, Held, Subject};
 use crate::whatif::{self, Answer, Question};
 
@@ -136,17 +136,21 @@ impl App {
         let cache = self.shared.cache();
         let mut visible: BTreeMap<AccountId, bool> = BTreeMap::new();
         let mut out = Vec::new();
-        for (rank, told) in verdicts.order.iter().enumerate() {
+        for (rank, then) in verdicts.order() {
+            let Some(of) = then.account() else { continue };
             let mine = match parent {
-                Parent::Account(account) => told.account == *account,
-                Parent::All => *visible
-                    .entry(told.account.clone())
-                    .or_insert_with(|| caller.may(&told.account, Role::Member)),
+                Parent::Account(account) => of == *account,
+                Parent::All => *visible.entry(of).or_insert_with_key(|of| caller.may(of, Role::Member)),
             };
             // gone since the last cycle: it does not wait any more
-            let entry = cache.jobs.get(&told.key).filter(|e| mine && !e.over());
-            let Some(entry) = entry.filter(|e| e.object.spec.job_uid == told.uid) else { continue };
-            out.push(waiting(told, entry, rank));
+            let uid = &then.object.spec.job_uid;
+            let now = || cache.jobs.get(&Key::of(&*then.object));
+            let Some(entry) = Some(mine).filter(|mine| *mine).and_then(|_| now()) else { continue };
+            let Some(told) = verdicts.at(rank).filter(|_| !entry.over() && entry.object.spec.job_uid == *uid)
+            else {
+                continue;
+            };
+            out.push(waiting(&told, entry, rank));
         }
         Ok(out)
     }
@@ -183,9 +187,8 @@ impl App {
         let Some(decided) = decided else { return Ok(None) };
         let shared = self.shared.clone();
         let told = tokio::task::spawn_blocking(move || {
-            let at = decided.frame.jobs.iter().position(|job| *job == key)?;
+            let job = decided.frame.find((&key.namespace, &key.name))?;
             let order = foresight::order(&decided.plan);
-            let job = JobIx::of(at);
             if !order.contains(&job) {
                 return None;
             }
@@ -245,7 +248,7 @@ fn waiting(told: &Told, entry: &JobEntry, rank: usize) -> Waiting {
 
 fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, name: &JobName) -> Explained {
     let mut placements = Vec::new();
-    for (_, given) in cache.given().filter(|(_, given)| given.job == *key) {
+    for (_, given) in cache.given_of(key) {
         placements.extend(given.held.iter().map(|held| Placement {
             node: held.node.clone(),
             role: held.role.clone(),
@@ -257,7 +260,7 @@ fn explained(cache: &Cache, verdicts: &Verdicts, key: &Key, entry: &JobEntry, na
     }
     let placements = runs(placements);
     let state = entry.state();
-    let told = verdicts.get(entry).filter(|_| !entry.over()).cloned();
+    let told = verdicts.get(entry).filter(|_| !entry.over());
     let replicas: i32 = placements.iter().map(|p| p.count).sum();
     let nodes = placements.iter().map(|p| p.node.as_str()).collect::<std::collections::BTreeSet<_>>().len();
     let many = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };

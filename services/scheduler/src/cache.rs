@@ -4,6 +4,7 @@
 //! shows it or a list that began after the write does not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crater_domain::{Devices, Limits, QuotaSubject, Resources, Weight};
@@ -86,7 +87,7 @@ pub struct Quota {
 pub type Quotas = BTreeMap<QuotaSubject, Quota>;
 
 /// A Pod that is not ours and holds something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Other {
     /// Its node.
     pub node: String,
@@ -94,6 +95,12 @@ pub struct Other {
     pub requests: Resources,
     /// The devices that it requests by name.
     pub devices: Devices,
+}
+
+fn other(pod: &Pod) -> Option<Other> {
+    let ours = pod.labels().contains_key(names::JOB_UID);
+    let (node, requests, devices) = occupied(pod).filter(|_| !ours)?;
+    Some(Other { node, requests, devices })
 }
 
 /// Objects of one kind, as the watch last said.
@@ -149,6 +156,16 @@ impl<T> Store<T> {
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
         self.items.iter()
     }
+
+    /// Those from this one on, or all, in order.
+    pub fn from(&self, first: Option<&Key>) -> impl Iterator<Item = (&Key, &T)> {
+        self.items.range((first.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded))
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
 }
 
 /// A write that the watch has not shown yet.
@@ -163,6 +180,26 @@ struct Assumed<T> {
 
 /// So many ends are remembered for those who learn from them; a standby hears of no cycle and learns nothing.
 const UNHEARD: usize = 10_000;
+
+/// What is new since somebody last asked: of whom another look is due.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Of everything: something was listed.
+    pub all: bool,
+    /// Of nodes, or of what Pods of others take.
+    pub nodes: bool,
+    /// Of limits or weights.
+    pub quotas: bool,
+    /// Of these jobs, or of what they were given.
+    pub jobs: BTreeSet<Key>,
+}
+
+impl News {
+    /// Nothing is known yet.
+    pub fn all() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+}
 
 /// Everything that is known.
 #[derive(Debug, Default)]
@@ -182,9 +219,34 @@ pub struct Cache {
     /// The uids of those that were deleted.
     gone: Vec<String>,
     quotas: Option<Quotas>,
+    /// Allocations by job; some may be gone.
+    of_job: BTreeMap<Key, BTreeSet<Key>>,
+    news: News,
 }
 
 impl Cache {
+    /// What is new since the last call.
+    pub fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Something is new of an Allocation: of one that is there, or that was a moment ago.
+    fn note(&mut self, allocation: &Key) {
+        let Some(given) = self.given_one(allocation) else { return };
+        let job = given.job.clone();
+        self.of_job.entry(job.clone()).or_default().insert(allocation.clone());
+        self.news.jobs.insert(job);
+    }
+
+    /// Forgets Allocations that are gone.
+    fn clean(&mut self, job: &Key) {
+        let Some(mut of) = self.of_job.remove(job) else { return };
+        of.retain(|key| self.given_one(key).is_some_and(|given| given.job == *job));
+        if !of.is_empty() {
+            self.of_job.insert(job.clone(), of);
+        }
+    }
+
     /// An event of the watch of AIJobs. Answers whether it matters to a decision: what we say of a job does not.
     pub fn job(&mut self, event: Event<AIJob>) -> bool {
         if let Event::Apply(object) | Event::Delete(object) = &event {
@@ -196,6 +258,13 @@ impl Cache {
             }
             _ => true,
         };
+        match &event {
+            Event::Apply(object) | Event::Delete(object) => {
+                self.news.jobs.insert(Key::of(object));
+            }
+            Event::InitDone => self.news.all = true,
+            Event::Init | Event::InitApply(_) => {}
+        }
         let words = &self.words;
         self.jobs.apply(event, |object| Some(JobEntry::new(object, words)));
         matters
@@ -220,6 +289,11 @@ impl Cache {
 
     /// An event of the watch of Allocations.
     pub fn allocation(&mut self, event: Event<Allocation>, now_ms: i64) {
+        let (key, listed) = match &event {
+            Event::Apply(object) | Event::Delete(object) => (Some(Key::of(object)), false),
+            event => (None, matches!(event, Event::InitDone)),
+        };
+        let before = key.as_ref().and_then(|key| self.given_one(key)).map(|given| given.job.clone());
         match &event {
             Event::Init => {
                 self.assumed.values_mut().for_each(|a| a.covered = a.answered);
@@ -236,6 +310,20 @@ impl Cache {
             }
         }
         self.allocations.apply(event, |object| Some(Given::new(object)));
+        if let Some(key) = key {
+            self.note(&key);
+        }
+        if let Some(job) = before {
+            self.clean(&job);
+            self.news.jobs.insert(job);
+        }
+        if listed {
+            let mut of_job: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
+            for (key, given) in self.given() {
+                of_job.entry(given.job.clone()).or_default().insert(key.clone());
+            }
+            (self.of_job, self.news.all) = (of_job, true);
+        }
     }
 
     fn seen(&mut self, object: &Allocation) {
@@ -271,6 +359,14 @@ impl Cache {
                 self.bars.lift(&key.name);
             }
         }
+        // what a node says of itself again and again is no news
+        self.news.nodes |= match &event {
+            Event::Apply(node) => {
+                self.nodes.get(&Key::of(node)).is_none_or(|before| *before != machine(node))
+            }
+            Event::Delete(_) | Event::InitDone => true,
+            Event::Init | Event::InitApply(_) => false,
+        };
         let models = &self.words.models;
         self.nodes.apply(event, |node| {
             let machine = machine(&node);
@@ -281,11 +377,13 @@ impl Cache {
 
     /// An event of the watch of Pods that are not ours.
     pub fn pod(&mut self, event: Event<Pod>) {
-        self.others.apply(event, |pod| {
-            let ours = pod.labels().contains_key(names::JOB_UID);
-            let (node, requests, devices) = occupied(&pod).filter(|_| !ours)?;
-            Some(Other { node, requests, devices })
-        });
+        self.news.nodes |= match &event {
+            Event::Apply(pod) => other(pod) != self.others.get(&Key::of(pod)).cloned(),
+            Event::Delete(pod) => self.others.get(&Key::of(pod)).is_some(),
+            Event::InitDone => true,
+            Event::Init | Event::InitApply(_) => false,
+        };
+        self.others.apply(event, |pod| other(&pod));
     }
 
     /// Which kinds have not been listed yet.
@@ -317,30 +415,37 @@ impl Cache {
     /// Replaces all of them.
     pub fn set_quotas(&mut self, quotas: Quotas) {
         self.quotas = Some(quotas);
+        self.news.quotas = true;
     }
 
     /// Replaces those of one subject.
     pub fn set_quota(&mut self, subject: QuotaSubject, quota: Quota) {
         self.quotas.get_or_insert_default().insert(subject, quota);
+        self.news.quotas = true;
     }
 
     /// Counts an Allocation that is about to be created.
     pub fn assume(&mut self, allocation: Allocation) {
         let what = Given::new(allocation);
-        self.assumed.insert(Key::of(&*what.object), Assumed { what, answered: false, covered: false });
+        let key = Key::of(&*what.object);
+        self.assumed.insert(key.clone(), Assumed { what, answered: false, covered: false });
+        self.note(&key);
     }
 
     /// It was created as this object.
     pub fn created(&mut self, allocation: Allocation) {
-        if let Some(assumed) = self.assumed.get_mut(&Key::of(&allocation)) {
+        let key = Key::of(&allocation);
+        if let Some(assumed) = self.assumed.get_mut(&key) {
             assumed.what = Given::new(allocation);
             assumed.answered = true;
         }
+        self.note(&key);
     }
 
     /// Counts replicas of an Allocation that are about to be revoked.
     pub fn assume_revoked(&mut self, key: &Key, replicas: BTreeSet<Replica>) {
         self.revoking.insert(key.clone(), Assumed { what: replicas, answered: false, covered: false });
+        self.note(key);
     }
 
     /// The revocation was written; the watch may have been faster.
@@ -356,17 +461,24 @@ impl Cache {
         if let Some(assumed) = self.assumed.get_mut(&key) {
             assumed.what = Given::new(allocation.clone());
         }
+        self.note(&key);
     }
 
     /// A write did certainly not happen, or what it was about is gone.
     pub fn forget(&mut self, key: &Key) {
+        self.note(key);
+        let job = self.given_one(key).map(|given| given.job.clone());
         self.assumed.remove(key);
         self.revoking.remove(key);
+        if let Some(job) = job {
+            self.clean(&job);
+        }
     }
 
     /// A revocation did certainly not happen.
     pub fn unrevoke(&mut self, key: &Key) {
         self.revoking.remove(key);
+        self.note(key);
     }
 
     /// A write may have happened or not: the next list tells.
@@ -394,6 +506,15 @@ impl Cache {
     /// Whether a replica is taken back, or is about to be.
     pub fn is_revoked(&self, key: &Key, given: &Given, replica: &Replica) -> bool {
         given.revoked.contains(replica) || self.revoking.get(key).is_some_and(|r| r.what.contains(replica))
+    }
+
+    /// What a job was given, the assumed included, in order.
+    pub fn given_of(&self, job: &Key) -> Vec<(&Key, &Given)> {
+        let given = self.of_job.get(job).into_iter().flatten();
+        given
+            .filter_map(|key| Some((key, self.given_one(key)?)))
+            .filter(|(_, given)| given.job == *job)
+            .collect()
     }
 
     /// Everything by job, in order.

@@ -9,11 +9,10 @@ use tokio::time::Instant;
 use crate::cache::Cache;
 use crate::foresight::Decided;
 use crate::frame::Promised;
-use crate::numbers::Numbers;
 use crate::past::Past;
-use crate::reasons::verdicts;
 use crate::record::Recorder;
 use crate::shared::Shared;
+use crate::told::Verdicts;
 use crate::writer::Writer;
 
 /// What comes within this time is decided on together.
@@ -29,7 +28,6 @@ struct Memory {
     cycle: u64,
     /// The epoch, and the request for the list with which it began.
     term: Option<(i64, u64)>,
-    numbers: Numbers,
     engine: Option<Engine>,
 }
 
@@ -42,7 +40,7 @@ pub async fn run(
     let mut changes = shared.changes();
     let mut accounts = shared.directory.changes();
     let mut terms = shared.leader.changes();
-    let mut memory = Memory { cycle: 0, term: None, numbers: Numbers::default(), engine: None };
+    let mut memory = Memory { cycle: 0, term: None, engine: None };
     let mut pause = FIRST_PAUSE;
     let mut next = Instant::now();
     loop {
@@ -92,25 +90,25 @@ async fn once(
         return Ok(true);
     }
     memory.cycle += 1;
-    let mut frame = shared.frame(memory.cycle, None);
-    memory.numbers.keep(&mut frame);
+    let frame = shared.frame(memory.cycle, None);
     let (mut engine, recorder) = (memory.engine.take(), recorder.clone());
     let decided = tokio::task::spawn_blocking(move || {
         let plan = decide(&mut engine, &frame.snapshot)?;
         record(&recorder, &frame.snapshot, &plan);
-        let verdicts = verdicts(&frame, &plan);
-        Ok::<_, String>((engine, frame, plan, verdicts))
+        let decided = Arc::new(Decided { frame, plan });
+        let verdicts = Verdicts::new(decided.clone());
+        Ok::<_, String>((engine, decided, verdicts))
     });
-    let (engine, frame, plan, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
+    let (engine, decided, verdicts) = decided.await.map_err(|error| format!("deciding: {error}"))??;
     memory.engine = engine;
-    shared.promise(frame.keep(&plan));
+    let Decided { frame, plan } = &*decided;
+    shared.promise(frame.keep(plan));
     if !plan.borrowed.is_empty() {
         let snapshot = &frame.snapshot;
         *shared.past() = Past::follow(&frame.accounts, snapshot.now, &snapshot.lately, &plan.borrowed);
     }
     shared.say(verdicts);
-    let decided = Arc::new(Decided { frame, plan });
-    let well = writer.carry_out(shared, &decided.frame, &decided.plan, term.epoch).await;
+    let well = writer.carry_out(shared, frame, plan, term.epoch).await;
     shared.leave(decided);
     Ok(well)
 }

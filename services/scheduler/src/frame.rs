@@ -1,10 +1,11 @@
 //! What one cycle decides on, with the names of everything: ordinals change from one snapshot to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crater_engine::{
-    AccountIx, ExtendedIx, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reservation, Snapshot,
-    UserIx, ValueIx,
+    AccountIx, ExtendedIx, Holding, Job, JobIx, KeyIx, ModelIx, Names, NodeIx, Placement, Plan, Reservation,
+    Snapshot, UserIx, ValueIx,
 };
 
 use crate::cache::{Key, Replica};
@@ -38,8 +39,10 @@ pub struct Promise {
 pub struct Frame {
     /// For the engine.
     pub snapshot: Snapshot,
-    /// By ordinal.
-    pub jobs: Vec<Key>,
+    /// By ordinal; those of nobody have no name.
+    pub jobs: Vec<Arc<Key>>,
+    /// The ordinals of all, in order of name.
+    pub by_name: Vec<JobIx>,
     /// The AIJob of each; none where only its Allocations are left.
     pub entries: Vec<Option<JobEntry>>,
     /// By ordinal.
@@ -56,17 +59,40 @@ pub struct Frame {
     pub keys: Vec<String>,
     /// By ordinal.
     pub values: Vec<String>,
+    /// Nodes that turned such a job's replicas away, in words.
+    pub barred: BTreeMap<usize, String>,
+    /// What is not for the engine.
+    pub rest: Rest,
+}
+
+/// What there is to do and to say of jobs beside deciding.
+#[derive(Clone, Debug, Default)]
+pub struct Rest {
     /// Jobs that wait for something that is not the engine's business: code and words.
     pub aside: Vec<(JobEntry, &'static str, String)>,
     /// Jobs that stand aside, whether they still hold something or not.
     pub suspended: Vec<JobEntry>,
-    /// Nodes that turned such a job's replicas away, in words.
-    pub barred: BTreeMap<usize, String>,
     /// Allocations of which nothing is left to be known.
     pub spent: Vec<(Key, String)>,
     /// What is to be taken back, in these words: what jobs that went back to the queue still hold of earlier Allocations, all that jobs
     /// hold that stand aside, and all that jobs hold that are on a node that is drained.
     pub taken_back: Vec<(Key, BTreeSet<Replica>, (&'static str, String))>,
+}
+
+impl Rest {
+    /// Is there nothing?
+    pub fn is_nothing(&self) -> bool {
+        let Self { aside, suspended, spent, taken_back } = self;
+        aside.is_empty() && suspended.is_empty() && spent.is_empty() && taken_back.is_empty()
+    }
+
+    /// Adds that of another job.
+    pub fn add(&mut self, other: &Self) {
+        self.aside.extend_from_slice(&other.aside);
+        self.suspended.extend_from_slice(&other.suspended);
+        self.spent.extend_from_slice(&other.spent);
+        self.taken_back.extend_from_slice(&other.taken_back);
+    }
 }
 
 impl Frame {
@@ -76,7 +102,7 @@ impl Frame {
             let entry = self.entries[job.at()].as_ref()?;
             let places = placements.iter().map(|p| (p.clone(), self.nodes[p.node.at()].clone()));
             Some(Promise {
-                job: self.jobs[job.at()].clone(),
+                job: (*self.jobs[job.at()]).clone(),
                 uid: entry.object.spec.job_uid.clone(),
                 since,
                 places: places.collect(),
@@ -94,6 +120,58 @@ impl Frame {
                 .collect(),
             starts: plan.reservations.iter().filter_map(start).collect(),
         }
+    }
+
+    /// The job of this namespace and name.
+    pub fn find(&self, name: (&str, &str)) -> Option<JobIx> {
+        let of = |ix: &JobIx| (&*self.jobs[ix.at()].namespace, &*self.jobs[ix.at()].name);
+        let at = self.by_name.binary_search_by(|ix| of(ix).cmp(&name)).ok()?;
+        self.by_name.get(at).copied()
+    }
+
+    /// All that is decided on, by name and without order: equal for frames of one moment, whatever the ordinals.
+    pub fn in_words(&self) -> BTreeSet<String> {
+        let s = &self.snapshot;
+        let account = |ix: AccountIx| self.accounts.get(ix.at());
+        let mut words = BTreeSet::new();
+        for ((key, entry), job) in
+            self.jobs.iter().zip(&self.entries).zip(&s.jobs).filter(|((key, _), _)| !key.name.is_empty())
+        {
+            let uid = entry.as_ref().map(|entry| &entry.object.spec.job_uid);
+            let user = job.user.and_then(|user| self.users.get(user.at()));
+            let rest = Job { account: AccountIx(0), user: None, ..job.clone() };
+            words.insert(format!("job {key:?} {uid:?} of {:?}, {user:?}: {rest:?}", account(job.account)));
+        }
+        for held in &s.holdings {
+            let (job, node) = (&self.jobs[held.job.at()], &self.nodes[held.node.at()]);
+            let rest = Holding { job: JobIx(0), node: NodeIx(0), ..held.clone() };
+            words.insert(format!("held by {job:?} on {node}: {rest:?}"));
+        }
+        for hold in &s.holds {
+            words.insert(format!(
+                "hold for {:?}: {} {:?}",
+                self.jobs[hold.job.at()],
+                hold.since,
+                hold.placements
+            ));
+        }
+        for start in &s.reservations {
+            words.insert(format!("start of {:?}: {:?}", self.jobs[start.job.at()], start.placements));
+        }
+        words.extend(self.nodes.iter().zip(&s.nodes).map(|(name, node)| format!("node {name}: {node:?}")));
+        words.extend(self.users.iter().zip(&s.users).map(|(name, user)| {
+            format!("user {name} of {:?}: {:?} {:?}", account(user.account), user.guaranteed, user.limit)
+        }));
+        let Rest { aside, suspended, spent, taken_back } = &self.rest;
+        words.extend(
+            aside
+                .iter()
+                .map(|(entry, code, why)| format!("aside {:?}: {code} {why}", Key::of(&*entry.object))),
+        );
+        words.extend(suspended.iter().map(|entry| format!("suspended {:?}", Key::of(&*entry.object))));
+        words.extend(spent.iter().map(|spent| format!("spent {spent:?}")));
+        words.extend(taken_back.iter().map(|back| format!("back {back:?}")));
+        words
     }
 
     /// Takes in all names that were heard until now.

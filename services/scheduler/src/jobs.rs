@@ -40,6 +40,14 @@ impl JobEntry {
         Self { object: Arc::new(object), wanted }
     }
 
+    /// Whose queue it is in, or would be if it could be judged.
+    pub fn account(&self) -> Option<AccountId> {
+        match &self.wanted {
+            Ok(wanted) => Some(wanted.account.clone()),
+            Err(_) => self.object.spec.account.parse().ok(),
+        }
+    }
+
     /// Whether it wants nothing more: ended, cancelled, or being deleted.
     pub fn over(&self) -> bool {
         self.object.state().is_final()

@@ -1,16 +1,15 @@
 //! Why each job waits, in words that its owner can act on. Jobs of other accounts are never named.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crater_domain::{AccountId, format_millis};
-use crater_engine::{Names, Plan, Reason, Resource, Verdict};
-use crater_k8s::aijob::SUSPENDED;
+use crater_domain::format_millis;
+use crater_engine::{Names, Reason, Resource, Verdict};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::cache::Key;
 use crate::frame::Frame;
-use crate::jobs::JobEntry;
+
+/// Nodes turned it away.
+const NODE_REFUSED: &str = "NodeRefused";
 
 /// One thing in a job's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,102 +20,8 @@ pub struct Blocker {
     pub message: String,
 }
 
-/// Why a job waits.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// The AIJob.
-    pub key: Key,
-    /// Its uid in the database: a later job of the same name is another one.
-    pub uid: String,
-    /// Whose queue.
-    pub account: AccountId,
-    /// Its place in its account's queue, from 1; 0: it is in no line.
-    pub position: i32,
-    /// What is in its way, the first first. Never empty.
-    pub blockers: Vec<Blocker>,
-    /// All of it in one sentence.
-    pub message: String,
-    /// When it is expected to start, in milliseconds since 1970.
-    pub expected_start_ms: Option<i64>,
-}
-
-/// What was said in the last cycle.
-#[derive(Debug, Default)]
-pub struct Verdicts {
-    /// In the order in which jobs go, over all accounts.
-    pub order: Vec<Told>,
-    by_key: BTreeMap<Key, usize>,
-    /// Jobs that stand aside: they are in no line.
-    suspended: BTreeMap<Key, Told>,
-    /// Which cycle.
-    pub cycle: u64,
-}
-
-impl Verdicts {
-    /// Of one job, if it waits.
-    pub fn get(&self, entry: &JobEntry) -> Option<&Told> {
-        let key = Key::of(&*entry.object);
-        let in_line = || self.order.get(*self.by_key.get(&key)?);
-        let told = self.suspended.get(&key).or_else(in_line)?;
-        (told.uid == entry.object.spec.job_uid).then_some(told)
-    }
-}
-
-/// Puts a plan's verdicts into words.
-pub fn verdicts(frame: &Frame, plan: &Plan) -> Verdicts {
-    let mut positions: BTreeMap<AccountId, i32> = BTreeMap::new();
-    let mut order = Vec::new();
-    for verdict in &plan.verdicts {
-        let Some(entry) = frame.entries.get(verdict.job.at()).and_then(Option::as_ref) else { continue };
-        let Ok(wanted) = &entry.wanted else { continue };
-        if entry.suspended().is_some() {
-            continue;
-        }
-        let position = next(&mut positions, &wanted.account);
-        order.push(told(frame, verdict, entry, &wanted.account, position));
-    }
-    for (entry, reason, why) in &frame.aside {
-        let Some(account) = account(entry) else { continue };
-        let position = next(&mut positions, &account);
-        order.push(plain(entry, account, position, (reason, why)));
-    }
-    let aside = |entry: &JobEntry| {
-        let why = entry.suspended()?.words();
-        Some((Key::of(&*entry.object), plain(entry, account(entry)?, 0, (SUSPENDED, &why))))
-    };
-    let suspended = frame.suspended.iter().filter_map(aside).collect();
-    let by_key = order.iter().enumerate().map(|(at, told)| (told.key.clone(), at)).collect();
-    Verdicts { order, by_key, suspended, cycle: plan.cycle }
-}
-
-fn account(entry: &JobEntry) -> Option<AccountId> {
-    match &entry.wanted {
-        Ok(wanted) => Some(wanted.account.clone()),
-        Err(_) => entry.object.spec.account.parse().ok(),
-    }
-}
-
-/// What is not the engine's business, in one reason.
-fn plain(entry: &JobEntry, account: AccountId, position: i32, (reason, why): (&'static str, &str)) -> Told {
-    Told {
-        key: Key::of(&*entry.object),
-        uid: entry.object.spec.job_uid.clone(),
-        account,
-        position,
-        blockers: vec![Blocker { reason, message: why.to_owned() }],
-        message: sentence(why),
-        expected_start_ms: None,
-    }
-}
-
-fn next(positions: &mut BTreeMap<AccountId, i32>, account: &AccountId) -> i32 {
-    let position = positions.entry(account.clone()).or_insert(0);
-    *position = position.saturating_add(1);
-    *position
-}
-
-fn told(frame: &Frame, verdict: &Verdict, entry: &JobEntry, account: &AccountId, position: i32) -> Told {
-    let (blockers, mut message) = blockers(frame, verdict);
+/// All of it, for a job with so many of its account before it.
+pub fn words(mut message: String, position: i32) -> String {
     if position > 1 {
         let before = position - 1;
         let _ = match before {
@@ -124,14 +29,14 @@ fn told(frame: &Frame, verdict: &Verdict, entry: &JobEntry, account: &AccountId,
             _ => write!(message, "; {before} jobs of its account go before it"),
         };
     }
-    Told {
-        key: Key::of(&*entry.object),
-        uid: entry.object.spec.job_uid.clone(),
-        account: account.clone(),
-        position,
-        blockers,
-        message: sentence(&message),
-        expected_start_ms: verdict.expected_start,
+    message
+}
+
+/// The first thing in a job's way, for machines.
+pub fn first_code(frame: &Frame, verdict: &Verdict) -> Option<&'static str> {
+    match verdict.reasons.first()? {
+        Reason::Infeasible(_) if frame.barred.contains_key(&verdict.job.at()) => Some(NODE_REFUSED),
+        reason => Some(code(reason)),
     }
 }
 
@@ -140,7 +45,7 @@ pub fn blockers(frame: &Frame, verdict: &Verdict) -> (Vec<Blocker>, String) {
     let mut blockers: Vec<Blocker> = verdict.reasons.iter().map(|r| blocker(frame, verdict, r)).collect();
     if let Some(barred) = frame.barred.get(&verdict.job.at()) {
         let at = usize::from(!matches!(verdict.reasons.first(), Some(Reason::Infeasible(_))));
-        blockers.insert(at.min(blockers.len()), Blocker { reason: "NodeRefused", message: barred.clone() });
+        blockers.insert(at.min(blockers.len()), Blocker { reason: NODE_REFUSED, message: barred.clone() });
     }
     let mut message = String::new();
     for blocker in &blockers {

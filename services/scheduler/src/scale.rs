@@ -1,5 +1,6 @@
 //! What a cycle of the loop costs on a large cluster: `cargo test --release -p crater-scheduler scale -- --ignored --nocapture`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crater_engine::{Engine, Settings};
@@ -9,12 +10,11 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use crate::cache::{Cache, Quotas};
-use crate::cycle::decide;
+use crate::foresight::Decided;
 use crate::frame::Promised;
-use crate::numbers::Numbers;
-use crate::reasons::verdicts;
 use crate::setbacks::Setbacks;
-use crate::snapshot::{Beside, Tree, frame};
+use crate::snapshot::{Beside, Known, Tree, frame};
+use crate::told::Verdicts;
 
 const ACCOUNTS: usize = 200;
 const SHAPES: usize = 500;
@@ -115,10 +115,10 @@ fn full(nodes: usize, waiting: usize) -> Cache {
 }
 
 /// Which step took how long.
-type Took = [(&'static str, Duration); 4];
+type Took = [(&'static str, Duration); 5];
 
 /// One cycle; who got something, and what it took.
-fn cycle(cache: &Cache, memory: &mut (Numbers, Option<Engine>), number: u64) -> (usize, Took) {
+fn cycle(cache: &mut Cache, memory: &mut (Known, Option<Engine>), number: u64) -> (usize, Took) {
     let tree = Tree::new();
     let (setbacks, promises) = (Setbacks::default(), Promised::default());
     let beside = Beside {
@@ -135,31 +135,39 @@ fn cycle(cache: &Cache, memory: &mut (Numbers, Option<Engine>), number: u64) -> 
         let before = std::mem::replace(&mut last, Instant::now());
         (step, last - before)
     };
-    let mut frame = frame(cache, &beside);
+    let news = cache.take_news();
+    let frame = frame(cache, &beside, &mut memory.0, news);
     let framed = took("frame");
-    memory.0.keep(&mut frame);
-    let numbered = took("numbers");
-    let plan = decide(&mut memory.1, &frame.snapshot).unwrap();
+    match &mut memory.1 {
+        Some(engine) => engine.follow(&frame.snapshot).unwrap(),
+        none => *none = Some(Engine::new(frame.snapshot.clone()).unwrap()),
+    }
+    let followed = took("follow");
+    let engine = memory.1.as_mut().unwrap();
+    let mut plan = engine.decide();
     let decided = took("decision");
-    let told = verdicts(&frame, &plan);
-    let said = took("words");
-    assert_eq!(told.order.len(), plan.verdicts.len());
-    (plan.grants.len(), [framed, numbered, decided, said])
+    plan.verdicts = engine.verdicts();
+    let judged = took("verdicts");
+    let (grants, waiting) = (plan.grants.len(), plan.verdicts.len());
+    let told = Verdicts::new(Arc::new(Decided { frame, plan }));
+    let said = took("order");
+    assert_eq!(told.order().count(), waiting);
+    (grants, [framed, followed, decided, judged, said])
 }
 
 #[test]
 #[ignore = "large"]
 fn a_cycle_that_follows_another_looks_at_what_changed() {
     let mut cache = full(10_000, 100_000);
-    let mut memory = (Numbers::default(), None);
-    let mut decisions = Vec::new();
+    let mut memory = (Known::default(), None);
+    let mut cycles: Vec<Duration> = Vec::new();
     for number in 1..6 {
-        let (grants, took) = cycle(&cache, &mut memory, number);
+        let (grants, took) = cycle(&mut cache, &mut memory, number);
         println!("cycle {number}: {grants} grants, {took:?}");
-        decisions.push(took[2].1);
+        cycles.push(took.iter().map(|(_, took)| *took).sum());
         let over = usize::try_from(number).unwrap();
         cache.allocation(Event::Delete(allocation(over, 0, 0)), 0);
         cache.job(Event::Delete(job(over, "Running")));
     }
-    assert!(decisions[4] * 4 < decisions[0], "{decisions:?}");
+    assert!(cycles[4] * 4 < cycles[0], "{cycles:?}");
 }

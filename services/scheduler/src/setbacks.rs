@@ -40,6 +40,11 @@ impl Setbacks {
         Some(format!("the cluster would not take its allocation ({}); tried again in {left} s", setback.why))
     }
 
+    /// Jobs that are left aside, or were until a moment ago.
+    pub fn jobs(&self) -> impl Iterator<Item = &Key> {
+        self.0.keys()
+    }
+
     /// Forgets jobs that are not there any more.
     pub fn retain(&mut self, keep: impl Fn(&Key) -> bool) {
         self.0.retain(|job, _| keep(job));

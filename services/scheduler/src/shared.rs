@@ -9,21 +9,22 @@ use crater_k8s::lease::Clock;
 use tokio::sync::watch;
 
 use crate::board::Board;
-use crate::cache::Cache;
+use crate::cache::{Cache, News};
 use crate::foresight::{Decided, Foresight};
 use crate::frame::{Frame, Promised};
 use crate::jobs::JobEntry;
 use crate::leader::Leader;
 use crate::past::Past;
-use crate::reasons::Verdicts;
 use crate::setbacks::Setbacks;
-use crate::snapshot::{Beside, frame};
+use crate::snapshot::{Beside, Known, frame};
+use crate::told::Verdicts;
 
-/// Where several locks are needed, setbacks come before the cache and promises after it.
+/// Where several locks are needed: setbacks, the cache, promises, what is known.
 pub struct Shared {
     cache: Mutex<Cache>,
     setbacks: Mutex<Setbacks>,
     promises: Mutex<Promised>,
+    known: Mutex<Known>,
     past: Mutex<Past>,
     settings: Settings,
     decided: watch::Sender<Option<Arc<Decided>>>,
@@ -49,6 +50,7 @@ impl Shared {
             cache: Mutex::default(),
             setbacks: Mutex::default(),
             promises: Mutex::default(),
+            known: Mutex::default(),
             past: Mutex::default(),
             settings,
             decided: watch::Sender::default(),
@@ -78,7 +80,7 @@ impl Shared {
     pub fn frame(&self, cycle: u64, thought: Option<&JobEntry>) -> Frame {
         let tree = self.directory.account_tree();
         let mut setbacks = self.setbacks();
-        let cache = self.cache();
+        let mut cache = self.cache();
         setbacks.retain(|job| cache.jobs.get(job).is_some());
         let promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
         let beside = Beside {
@@ -90,16 +92,23 @@ impl Shared {
             now_ms: self.now_ms(),
             cycle,
         };
-        let mut frame = frame(&cache, &beside);
-        drop((promises, cache, setbacks));
+        let news = cache.take_news();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = frame(&cache, &beside, &mut known, news);
+        debug_assert_eq!(
+            now.in_words(),
+            frame(&cache, &beside, &mut Known::default(), News::all()).in_words(),
+            "what is known is not what there is"
+        );
+        drop((known, promises, cache, setbacks));
         let half_life = self.settings.half_life_ms;
         if half_life > 0 {
-            frame.snapshot.lately = self.past().forward(&frame.accounts, frame.snapshot.now, half_life);
+            now.snapshot.lately = self.past().forward(&now.accounts, now.snapshot.now, half_life);
         }
         if self.settings.asks_for_predictions() {
-            self.foresight().predict(&mut frame);
+            self.foresight().predict(&mut now);
         }
-        frame
+        now
     }
 
     /// A cycle is decided: for those who follow.

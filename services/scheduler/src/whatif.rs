@@ -125,7 +125,7 @@ pub async fn remedies(shared: &Arc<Shared>, job: &JobName) -> Result<Vec<Remedy>
     let of = shared.clone();
     let found = tokio::task::spawn_blocking(move || {
         let frame = of.frame(0, None);
-        let Some(at) = frame.jobs.iter().position(|job| *job == key) else { return Ok(Vec::new()) };
+        let Some(at) = frame.jobs.iter().position(|job| **job == key) else { return Ok(Vec::new()) };
         let Some(entry) = frame.entries[at].clone() else { return Ok(Vec::new()) };
         let mut what = WhatIf::new(frame.snapshot.clone()).map_err(unsound)?;
         Ok(look(&frame, &entry, &mut what, JobIx::of(at)))

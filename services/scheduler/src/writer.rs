@@ -79,7 +79,7 @@ impl Writer {
         for revocation in &plan.revocations {
             writes.extend(revoke(shared, frame, revocation));
         }
-        for (key, rest, words) in &frame.taken_back {
+        for (key, rest, words) in &frame.rest.taken_back {
             writes.extend(take_back(&mut shared.cache(), key, rest, words));
         }
         for grant in &plan.grants {
@@ -87,10 +87,10 @@ impl Writer {
             let placed = self.allocation(frame, grant, epoch, now_ms).filter(|_| !aside);
             if let Some((allocation, span)) = placed {
                 shared.cache().assume(allocation.clone());
-                writes.push(Write::Create(frame.jobs[grant.job.at()].clone(), Box::new(allocation), span));
+                writes.push(Write::Create((*frame.jobs[grant.job.at()]).clone(), Box::new(allocation), span));
             }
         }
-        writes.extend(frame.spent.iter().map(|(key, uid)| Write::Delete(key.clone(), uid.clone())));
+        writes.extend(frame.rest.spent.iter().map(|(key, uid)| Write::Delete(key.clone(), uid.clone())));
         let results = futures::stream::iter(writes)
             .map(|write| async move {
                 let span = write.span();
@@ -278,7 +278,7 @@ fn revoke(shared: &Shared, frame: &Frame, revocation: &Revocation) -> Vec<Write>
     let key = &frame.jobs[revocation.job.at()];
     let mut cache = shared.cache();
     let mut taken: Vec<(Key, BTreeSet<Replica>)> = Vec::new();
-    for (name, given) in cache.given().filter(|(_, given)| given.job == *key) {
+    for (name, given) in cache.given_of(key) {
         let held = given.held.iter().map(|g| (g.role.clone(), g.replica));
         let back: BTreeSet<Replica> =
             held.filter(|r| victims.contains(r) && !cache.is_revoked(name, given, r)).collect();

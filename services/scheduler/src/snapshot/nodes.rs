@@ -5,23 +5,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use crater_engine::{Node, NodeIx};
 use crater_k8s::node::UNKNOWN_MODEL;
 
-use super::Build;
+use crate::cache::{Cache, Given, News};
 
-impl Build<'_> {
-    /// Nodes by name; one that is gone and on which something is held is there as lost.
-    pub(super) fn nodes(&mut self) {
-        let mut ghosts: BTreeMap<&str, i32> = BTreeMap::new();
-        for held in self.by_job.values().flatten().flat_map(|(_, given)| &given.granted) {
-            let most = ghosts.entry(&held.node).or_insert(0);
-            *most = held.gpus.iter().map(|device| device + 1).fold(*most, i32::max);
-        }
-        let words = &self.cache.words;
+/// All nodes.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    /// By ordinal, which is the order of names.
+    pub names: Vec<String>,
+    /// By ordinal.
+    pub all: Vec<Node>,
+    /// Those that are drained, with the words for it.
+    pub drained: BTreeMap<String, String>,
+    ix: BTreeMap<String, NodeIx>,
+    /// Does any of it follow from what jobs hold?
+    leans: bool,
+    /// So many labels were asked for.
+    labels: usize,
+}
+
+impl Nodes {
+    /// A node that is gone and on which something is held is there as lost.
+    pub fn new(cache: &Cache) -> Self {
+        let words = &cache.words;
         let keys = words.labels.keys();
-        let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
-        for (key, machine) in self.cache.nodes.iter() {
-            let model = (machine.gpus > 0).then(|| self.cache.words.models.intern(&machine.model));
-            nodes.insert(
-                key.name.clone(),
+        let mut found: BTreeMap<&str, Node> = BTreeMap::new();
+        let mut nodes = Self { labels: keys.len(), ..Self::default() };
+        for (key, machine) in cache.nodes.iter() {
+            let model = (machine.gpus > 0).then(|| words.models.intern(&machine.model));
+            found.insert(
+                &key.name,
                 Node {
                     cpu: machine.allocatable.cpu_millis,
                     memory: machine.allocatable.memory_bytes,
@@ -34,30 +46,69 @@ impl Build<'_> {
                     ..Node::default()
                 },
             );
+            if let Some(word) = &machine.drained {
+                let why = format!("node {} is drained{}", key.name, word.sentence());
+                nodes.drained.insert(key.name.clone(), why);
+            }
         }
-        for (name, devices) in ghosts {
+        for (name, devices) in named(cache) {
             let devices = u16::try_from(devices).unwrap_or(0);
-            let node = nodes.entry(name.to_owned()).or_insert_with(|| Node { lost: true, ..Node::default() });
+            let node = found.entry(name).or_insert_with(|| Node { lost: true, ..Node::default() });
             if node.gpus < devices {
                 // devices that the node does not report any more: held, and not to be given
                 node.bad_gpus.extend(node.gpus..devices);
                 node.gpus = devices;
-                node.model.get_or_insert_with(|| self.cache.words.models.intern(UNKNOWN_MODEL));
+                node.model.get_or_insert_with(|| words.models.intern(UNKNOWN_MODEL));
             }
         }
-        for (index, (name, node)) in nodes.into_iter().enumerate() {
-            self.node_ix.insert(name.clone(), NodeIx::of(index));
-            self.frame.nodes.push(name);
-            self.frame.snapshot.nodes.push(node);
+        nodes.leans = found.len() > cache.nodes.len() || found.values().any(|node| !node.bad_gpus.is_empty());
+        for (index, (name, node)) in found.into_iter().enumerate() {
+            nodes.ix.insert(name.to_owned(), NodeIx::of(index));
+            nodes.names.push(name.to_owned());
+            nodes.all.push(node);
         }
+        nodes.others(cache);
+        nodes
+    }
+
+    /// Is all of it as it was?
+    pub fn stand(&self, cache: &Cache, news: &News) -> bool {
+        let known = |key| cache.given_of(key).iter().all(|(_, given)| self.know(given));
+        !news.nodes
+            && self.labels == cache.words.labels.keys().len()
+            && (!self.leans || news.jobs.is_empty())
+            && news.jobs.iter().all(known)
+    }
+
+    /// Are all nodes and devices there that were given?
+    fn know(&self, given: &Given) -> bool {
+        given.granted.iter().all(|held| {
+            let node = self.of(&held.node).map(|ix| &self.all[ix.at()]);
+            node.is_some_and(|node| held.gpus.iter().all(|device| *device < i32::from(node.gpus)))
+        })
+    }
+
+    /// Do the ordinals mean the same, and is as much drained?
+    pub fn mean_the_same_as(&self, other: &Self) -> bool {
+        self.names == other.names && self.drained == other.drained
+    }
+
+    pub fn of(&self, name: &str) -> Option<NodeIx> {
+        self.ix.get(name).copied()
+    }
+
+    /// What Pods of others take.
+    fn others(&mut self, cache: &Cache) {
         let mut devices: BTreeMap<NodeIx, i64> = BTreeMap::new();
-        for (_, other) in self.cache.others.iter() {
-            let Some(ix) = self.node_ix.get(&other.node).copied() else { continue };
-            let node = &mut self.frame.snapshot.nodes[ix.at()];
+        for (_, other) in cache.others.iter() {
+            let Some(ix) = self.of(&other.node) else { continue };
+            let node = &mut self.all[ix.at()];
             node.others_cpu = node.others_cpu.saturating_add(other.requests.cpu_millis);
             node.others_memory = node.others_memory.saturating_add(other.requests.memory_bytes);
-            *devices.entry(ix).or_default() += other.requests.gpu_millis;
-            for (name, count) in words.devices.counts(&other.devices) {
+            if other.requests.gpu_millis > 0 {
+                *devices.entry(ix).or_default() += other.requests.gpu_millis;
+            }
+            for (name, count) in cache.words.devices.counts(&other.devices) {
                 let known = node.others_extended.iter_mut().find(|(of, _)| *of == name);
                 match known {
                     Some((_, sum)) => *sum = sum.saturating_add(count),
@@ -65,24 +116,34 @@ impl Build<'_> {
                 }
             }
         }
-        self.others_devices(devices);
+        if !devices.is_empty() {
+            self.leans = true;
+            self.others_devices(cache, devices);
+        }
     }
 
     /// Which devices the Pods of others got is not told: those that we did not give, from the last one down.
-    fn others_devices(&mut self, wanted: BTreeMap<NodeIx, i64>) {
-        if wanted.is_empty() {
-            return;
-        }
+    fn others_devices(&mut self, cache: &Cache, wanted: BTreeMap<NodeIx, i64>) {
         let mut ours: BTreeSet<(&str, i32)> = BTreeSet::new();
-        for held in self.by_job.values().flatten().flat_map(|(_, given)| &given.held) {
+        for held in cache.given().flat_map(|(_, given)| &given.held) {
             ours.extend(held.gpus.iter().map(|device| (held.node.as_str(), *device)));
         }
         for (ix, millis) in wanted {
-            let name = &self.frame.nodes[ix.at()];
-            let node = &mut self.frame.snapshot.nodes[ix.at()];
+            let name = &self.names[ix.at()];
+            let node = &mut self.all[ix.at()];
             let whole = usize::try_from(millis / 1000).unwrap_or(0);
             let free = (0..node.gpus).rev().filter(|d| !ours.contains(&(name.as_str(), i32::from(*d))));
             node.others_gpus = free.take(whole).map(|device| (device, 1000)).collect();
         }
     }
+}
+
+/// The nodes on which anything was given, each with how many devices it has at least.
+fn named(cache: &Cache) -> BTreeMap<&str, i32> {
+    let mut named: BTreeMap<&str, i32> = BTreeMap::new();
+    for held in cache.given().flat_map(|(_, given)| &given.granted) {
+        let most = named.entry(&held.node).or_insert(0);
+        *most = held.gpus.iter().map(|device| device + 1).fold(*most, i32::max);
+    }
+    named
 }
