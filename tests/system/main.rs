@@ -9,6 +9,7 @@ mod harness;
 mod collector;
 mod console;
 mod database;
+mod devices;
 mod door;
 mod drain;
 mod gang;

@@ -12,7 +12,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a person asked for, as the job service writes it. Only `revision`, `cancelled`, `suspended`,
+/// What a person asked for, as the job service writes it. Only `revision`, `cancelled`, `suspended`, `checkpointedMillis`,
 /// `serviceClass`, `priority` and `expectedSeconds` ever change.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -67,6 +67,9 @@ pub struct AIJobSpec {
     /// That it stands aside: it is given nothing and gives back what it holds, until this is taken away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspension>,
+    /// When it last saved its work, in milliseconds since 1970, as its owner reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpointed_millis: Option<i64>,
     /// Grows with each change of what is wanted; a lower one is never written over a higher one.
     pub revision: i64,
 }
@@ -222,6 +225,12 @@ pub struct AIJobStatus {
     /// When it ended, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_millis: Option<i64>,
+    /// When it last saved its work, in milliseconds since 1970: the latest that was reported for a start of it and can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpointed_millis: Option<i64>,
+    /// Why what a Pod says of a checkpoint does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_ignored: Option<String>,
     /// When it last began to wait again, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_millis: Option<i64>,
@@ -407,6 +416,8 @@ pub struct Identity {
     pub cancelled: bool,
     /// That it stands aside.
     pub suspended: Option<Suspension>,
+    /// When it last saved its work, in milliseconds since 1970, as its owner reported.
+    pub checkpointed_millis: Option<i64>,
 }
 
 impl AIJobSpec {
@@ -434,6 +445,7 @@ impl AIJobSpec {
             submitted_millis: id.submitted_millis,
             cancelled: id.cancelled,
             suspended: id.suspended.clone(),
+            checkpointed_millis: id.checkpointed_millis,
             revision: id.revision,
         }
     }

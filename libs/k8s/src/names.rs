@@ -47,6 +47,9 @@ pub const ATTEMPT: &str = "crater.dev/attempt";
 
 /// Annotation on a Pod: the devices that it was given, as JSON `[{"index": 3, "milli": 1000}]`.
 pub const GPUS: &str = "crater.dev/gpus";
+/// Annotation on a Pod of ours: when its job last saved its work (RFC 3339), as the job itself or an operator says. What is stopped loses only
+/// what it did since.
+pub const CHECKPOINTED_AT: &str = "crater.dev/checkpointed-at";
 /// Label on a Node: the model of its GPUs. Where it is absent, `nvidia.com/gpu.product` counts.
 pub const GPU_MODEL: &str = "crater.dev/gpu-model";
 /// Label on a Node: the model of its GPUs, as the vendor's feature discovery writes it.

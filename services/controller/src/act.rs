@@ -174,6 +174,15 @@ impl Actor<'_> {
     }
 
     async fn status(&self, next: &AIJobStatus) -> Result<(), kube::Error> {
+        let known = self.job.status.as_ref().and_then(|status| status.checkpoint_ignored.as_ref());
+        if let Some(why) = next.checkpoint_ignored.as_ref().filter(|why| known != Some(*why)) {
+            tracing::warn!(
+                job = self.key.job,
+                namespace = self.key.namespace,
+                why,
+                "a checkpoint is ignored"
+            );
+        }
         let before = serde_json::to_value(self.job.status.as_ref()).unwrap_or(Value::Null);
         let after = serde_json::to_value(next).unwrap_or(Value::Null);
         let mut change = difference(&before, &after);

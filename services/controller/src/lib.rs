@@ -4,6 +4,7 @@
 //! pure function of what is known of it ([`plan`]); doing it is another matter ([`act`]).
 
 mod act;
+mod checkpoint;
 mod config;
 mod fence;
 mod held;

@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use crate::fence::{Fence, Judgement};
 use crate::held::{Held, Holdings, gone, untouched, whole};
 use crate::pods::{Replica, State};
-use crate::{status, usage};
+use crate::{checkpoint, status, usage};
 
 /// How soon a Lease without a list revision is read again.
 const FENCE_PAUSE: Duration = Duration::from_millis(300);
@@ -363,6 +363,7 @@ fn started(view: &View<'_>, now: AIJobStatus, holdings: &Holdings<'_>) -> Vec<Ac
         started_at(&mut next, view);
         (next.reason, next.message) = (None, None);
     }
+    checkpoint::follow(view, &mut next);
     status::write(&mut actions, &now, next, view.job);
     actions
 }

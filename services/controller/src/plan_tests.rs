@@ -54,6 +54,7 @@ fn running(roles: Vec<AIJobRole>) -> World {
         submitted_millis: 0,
         cancelled: false,
         suspended: None,
+        checkpointed_millis: None,
         revision: 1,
     };
     let mut job = AIJob::new("train", spec);
@@ -71,6 +72,57 @@ fn running(roles: Vec<AIJobRole>) -> World {
     world.give("first", 1, &all);
     world.pods = world.allocations[0].granted().iter().map(|g| pod("first", &g.role, g.replica, 1)).collect();
     world
+}
+
+/// It runs since 1 s, and now is 20 s; what is said of it then.
+fn checkpoint(world: &World) -> (Option<i64>, Option<String>) {
+    let plan = world.plan_at(20_000);
+    let status = plan.actions.iter().find_map(|action| match action {
+        Action::Status(next) => Some((**next).clone()),
+        _ => None,
+    });
+    let status = status.or_else(|| world.job.status.clone()).unwrap();
+    (status.checkpointed_millis, status.checkpoint_ignored)
+}
+
+#[test]
+fn the_latest_checkpoint_of_this_start_that_can_be_counts() {
+    let mut world = running(vec![role("worker", 2, 2)]);
+    world.status().start_millis = Some(1000);
+    assert_eq!(checkpoint(&world), (None, None));
+    let say = |world: &mut World, pod: usize, text: &str| world.pods[pod].checkpointed_at = Some(text.into());
+    say(&mut world, 0, "1970-01-01T00:00:12Z");
+    say(&mut world, 1, "1970-01-01T01:00:09+01:00");
+    assert_eq!(checkpoint(&world), (Some(12_000), None));
+    // what its owner reported counts beside it
+    world.job.spec.checkpointed_millis = Some(15_000);
+    assert_eq!(checkpoint(&world), (Some(15_000), None));
+    // an earlier word takes nothing back
+    world.status().checkpointed_millis = Some(18_000);
+    assert_eq!(checkpoint(&world), (Some(18_000), None));
+    // a clock that is a little ahead means now
+    say(&mut world, 0, "1970-01-01T00:00:24Z");
+    assert_eq!(checkpoint(&world), (Some(20_000), None));
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_is_ignored_and_the_status_says_so() {
+    for (text, why) in [
+        ("1970-01-01T00:00:00Z", "is before the job began to run"),
+        ("1970-01-01T00:01:00Z", "is in the future"),
+        ("yesterday", "is no time as in RFC 3339"),
+    ] {
+        let mut world = running(vec![role("worker", 1, 1)]);
+        world.status().start_millis = Some(1000);
+        world.pods[0].checkpointed_at = Some(text.into());
+        let told = format!("crater.dev/checkpointed-at of Pod train-worker-0: {text:?} {why}");
+        assert_eq!(checkpoint(&world), (None, Some(told)));
+    }
+    // of an earlier start: no word is lost on it
+    let mut world = running(vec![role("worker", 1, 1)]);
+    world.status().start_millis = Some(10_000);
+    world.job.spec.checkpointed_millis = Some(5000);
+    assert_eq!(checkpoint(&world), (None, None));
 }
 
 /// The same before anything was given to it.
@@ -95,6 +147,7 @@ fn pod(allocation: &str, role: &str, replica: i32, attempt: i32) -> Replica {
         going: false,
         started_millis: Some(1000),
         ended_millis: None,
+        checkpointed_at: None,
     }
 }
 
@@ -144,13 +197,17 @@ impl World {
     }
 
     fn plan(&self) -> Plan {
+        self.plan_at(50_000)
+    }
+
+    fn plan_at(&self, now_millis: i64) -> Plan {
         plan(&View {
             job: &self.job,
             allocations: &self.allocations,
             pods: &self.pods,
             fence: self.fence,
             heard: &self.heard,
-            now_millis: 50_000,
+            now_millis,
         })
     }
 

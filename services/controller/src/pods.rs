@@ -59,6 +59,8 @@ pub struct Replica {
     pub started_millis: Option<i64>,
     /// When it ended, in milliseconds since 1970.
     pub ended_millis: Option<i64>,
+    /// What it says of when its job saved its work.
+    pub checkpointed_at: Option<String>,
 }
 
 impl Replica {
@@ -76,6 +78,7 @@ impl Replica {
             state: state(pod),
             going: pod.metadata.deletion_timestamp.is_some(),
             started_millis: started(pod),
+            checkpointed_at: pod.annotations().get(names::CHECKPOINTED_AT).cloned(),
             ended_millis: terminated(pod).and_then(|t| Some(t.finished_at.as_ref()?.0.as_millisecond())),
         })
     }

@@ -496,3 +496,26 @@ async fn an_unknown_finalizer_and_the_schedulers_part_of_the_status_stay_untouch
     let object = house.jobs().get("shared").await.unwrap();
     assert_eq!(object.status.unwrap().scheduling.map(|s| s.position), Some(2));
 }
+
+#[tokio::test]
+async fn a_checkpoint_that_a_pod_tells_of_is_in_the_jobs_status_and_nonsense_is_not() {
+    let house = house().await;
+    house.submit_and_give(&played(job("train", 2, 2), FOREVER, 0)).await;
+    let began = house.until_phase("train", Phase::Running).await.start_millis.unwrap();
+    house.advance(60);
+    let at = began + 40_000;
+    let tell = async |pod: &str, text: String| {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {names::CHECKPOINTED_AT: text}}}));
+        house.pods().patch(pod, &PatchParams::default(), &patch).await.unwrap();
+    };
+    let moment = k8s_openapi::jiff::Timestamp::from_millisecond(at).unwrap();
+    tell("train-worker-1", moment.to_string()).await;
+    let known = house.until_job("train", "the checkpoint", |s| s.checkpointed_millis == Some(at)).await;
+    assert_eq!(known.checkpoint_ignored, None);
+    tell("train-worker-0", "soon".to_owned()).await;
+    let known = house.until_job("train", "why it is ignored", |s| s.checkpoint_ignored.is_some()).await;
+    assert!(known.checkpoint_ignored.unwrap().contains("of Pod train-worker-0: \"soon\" is no time"));
+    assert_eq!(known.checkpointed_millis, Some(at));
+    tell("train-worker-0", moment.to_string()).await;
+    house.until_job("train", "nothing is ignored any more", |s| s.checkpoint_ignored.is_none()).await;
+}

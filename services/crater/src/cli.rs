@@ -14,7 +14,7 @@ use crate::error::{EXIT_CODES, Error};
 use crate::output::Format;
 
 pub use cluster::{Cordon, Node, Nodes, Queue, Quota, QuotaCommand, QuotaSet, Subject, WhatIf};
-pub use jobs::{Class, Jobs, Logs, Ls, OneJob, Prefix, Sort, State, Submit, Update};
+pub use jobs::{Checkpoint, Class, Jobs, Logs, Ls, OneJob, Prefix, Sort, State, Submit, Update};
 pub use people::{Account, AccountCommand, Member, MemberPlace, Passwd, Role, User, UserCreate, UserState};
 
 /// Crater: submit jobs to a shared GPU cluster, and see who gets which GPUs, when, and why.
@@ -76,6 +76,8 @@ pub enum Command {
     Suspend(Jobs),
     /// Put suspended jobs back into the line
     Resume(Jobs),
+    /// Say that a running job has saved its work: stopped, it loses only what it did since
+    Checkpoint(Checkpoint),
     /// Change a job that waits, or the labels of any
     Update(Update),
     /// Delete ended jobs
@@ -130,6 +132,7 @@ impl Command {
             Self::Cancel(_) => "cancel",
             Self::Suspend(_) => "suspend",
             Self::Resume(_) => "resume",
+            Self::Checkpoint(_) => "checkpoint",
             Self::Update(_) => "update",
             Self::Delete(_) => "delete",
             Self::Quota(_) => "quota",

@@ -247,6 +247,7 @@ fn identity(job: &Job) -> Identity {
         revision: job.revision,
         cancelled: job.cancelled,
         suspended: suspension(job),
+        checkpointed_millis: job.status.reported_ms,
     }
 }
 

@@ -159,7 +159,7 @@ pub fn suspension(job: &Job) -> Option<aijob::Suspension> {
     Some(aijob::Suspension { by: suspended.by.clone(), since_millis: suspended.since_ms })
 }
 
-fn put(c: &mut crater_store::Conn, job: &mut Job) -> Result<()> {
+pub fn put(c: &mut crater_store::Conn, job: &mut Job) -> Result<()> {
     job.revision += 1;
     job.dirty = true;
     let labels = job.labels.clone();
@@ -176,7 +176,7 @@ fn waits(job: &Job) -> Result<()> {
     Err(Error::new(Code::FailedPrecondition, "JOB_NOT_QUEUED", message))
 }
 
-fn goes_on(job: &Job) -> Result<()> {
+pub fn goes_on(job: &Job) -> Result<()> {
     if job.state.is_final() {
         let state = job.state.as_str().to_lowercase();
         let message = format!("{} has ended: it is {state}", job.name);

@@ -193,6 +193,22 @@ impl JobService for Grpc {
         Ok(Response::new(pb::SuspendJobResponse { job: Some(show::job(&job)) }))
     }
 
+    async fn report_checkpoint(
+        &self,
+        request: Request<pb::ReportCheckpointRequest>,
+    ) -> Result<Response<pb::ReportCheckpointResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let name = parse::name(&request.name, "name").or_status()?;
+        let at = parse::moment(request.time.as_ref(), "time").or_status()?;
+        let body = pb::ReportCheckpointRequest { validate_only: false, ..request.clone() }.encode_to_vec();
+        let (id, check) = (&request.request_id, request.validate_only);
+        let how = parse::once(caller.principal(), "ReportCheckpoint", id, check, self.0.now_ms(), &body)
+            .or_status()?;
+        let job = self.0.report_checkpoint(&caller, name, at, how).await.or_status()?;
+        Ok(Response::new(pb::ReportCheckpointResponse { job: Some(show::job(&job)) }))
+    }
+
     async fn resume_job(
         &self,
         request: Request<pb::ResumeJobRequest>,

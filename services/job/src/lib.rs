@@ -8,6 +8,7 @@ mod app;
 mod apply;
 mod capture;
 mod change;
+mod checkpoint;
 mod clear;
 mod cluster;
 mod config;

@@ -79,6 +79,12 @@ fn with_labels(mut body: Vec<u8>, labels: BTreeMap<String, String>) -> Vec<u8> {
     body
 }
 
+/// A moment at `field`, in milliseconds since 1970.
+pub fn moment(time: Option<&prost_types::Timestamp>, field: &str) -> Result<Option<i64>> {
+    let read = |time| unix_millis(time).ok_or_else(|| Error::field(field, "is no moment that can be"));
+    time.map(read).transpose()
+}
+
 /// The job that is to be created.
 pub fn draft(request: pb::CreateJobRequest) -> Result<Draft> {
     let mut wrong = Vec::new();

@@ -31,6 +31,7 @@ pub fn job(job: &Job) -> pb::Job {
         revision: job.revision,
         etag: etag(job),
         suspended: job.is_suspended(),
+        checkpoint_time: status.reported_ms.max(status.checkpointed_ms).map(timestamp),
     }
 }
 

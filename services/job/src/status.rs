@@ -38,6 +38,7 @@ pub fn seen(job: &Job, object: &AIJob, now_ms: i64) -> Job {
     new.status.failures = status.failures;
     new.status.preemptions = status.preemptions;
     new.status.started_ms = status.start_millis;
+    new.status.checkpointed_ms = status.checkpointed_millis;
     new.status.queued_ms = status.queued_millis.unwrap_or(job.status.queued_ms);
     new.status.nodes = status.nodes;
     let counts = |r: crater_k8s::aijob::RoleCounts| RoleCounts {

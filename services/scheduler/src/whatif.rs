@@ -220,6 +220,7 @@ fn entry(thought: &Thought, now_ms: i64, words: &Words) -> Result<JobEntry> {
         revision: 0,
         cancelled: false,
         suspended: None,
+        checkpointed_millis: None,
     };
     let mut object = AIJob::new(NAME, AIJobSpec::new(&identity, &thought.spec));
     object.metadata.namespace = Some(thought.account.namespace());

@@ -6,10 +6,12 @@
 mod house;
 
 use crater_engine::{Backfill, Queueing};
+use crater_k8s::aijob::Class;
 use crater_scheduler::Config;
-use house::{House, job, node};
+use house::{House, job, node, row};
 
-const HOUR: i64 = 3_600_000;
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
 
 /// Den had all for ten hours, and asks for it again before lab does: who gets it?
 async fn who_is_next(half_life_hours: u32) -> String {
@@ -32,6 +34,37 @@ async fn who_is_next(half_life_hours: u32) -> String {
 async fn who_borrowed_for_long_goes_later_if_the_past_counts() {
     assert_eq!(who_is_next(0).await, "again");
     assert_eq!(who_is_next(5).await, "fresh");
+}
+
+/// Two run on half of the node each, the second for a minute less; an hour later one is wanted back. Whose?
+async fn taken(saved: Option<&str>) -> String {
+    let house = House::new([node("n0", 8)]).await;
+    house.limit("accounts/lab/quota", vec![row("gpu", Some(4000), None)]);
+    house.kept("\"guaranteed\":4000").await;
+    for name in ["first", "second"] {
+        house.submit(&job(name).class(Class::BestEffort).gpus(4000)).await;
+        house.until("it is allocated", |all| all.iter().any(|a| a.spec.job == name)).await;
+        house.accept(name).await;
+        house.clock.advance(MINUTE);
+    }
+    house.clock.advance(HOUR);
+    if let Some(name) = saved {
+        house.saved(name).await;
+        house.clock.advance(MINUTE);
+    }
+    house.submit(&job("owed").gpus(4000)).await;
+    house.until("something is taken back", |all| all.iter().any(|a| !a.spec.revoked.is_empty())).await;
+    let all = house.allocations().await;
+    let mut taken = all.into_iter().filter(|a| !a.spec.revoked.is_empty());
+    let victim = taken.next().unwrap().spec.job;
+    assert!(taken.next().is_none(), "one is enough");
+    victim
+}
+
+#[tokio::test]
+async fn who_has_just_saved_his_work_is_taken_before_who_has_not() {
+    assert_eq!(taken(None).await, "second");
+    assert_eq!(taken(Some("first")).await, "first");
 }
 
 /// One GPU is free, one is held for an hour. First in line waits for two; the second for two as well; the third wants one, for longer than an hour.

@@ -103,6 +103,10 @@ pub struct Status {
     pub queued_ms: i64,
     /// When it last began to run.
     pub started_ms: Option<i64>,
+    /// When it last saved its work, as its owner reported.
+    pub reported_ms: Option<i64>,
+    /// The same as the cluster says, with what its Pods told.
+    pub checkpointed_ms: Option<i64>,
     /// The resourceVersion of the AIJob that this was read from; 0 for none.
     pub seen_version: u64,
 }

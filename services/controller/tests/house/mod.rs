@@ -91,6 +91,7 @@ pub fn job(name: &str, replicas: i32, min: i32) -> AIJob {
         submitted_millis: 1,
         cancelled: false,
         suspended: None,
+        checkpointed_millis: None,
         revision: 3,
     };
     let mut job = AIJob::new(name, spec);

@@ -185,6 +185,19 @@ pub struct Update {
 }
 
 #[derive(Debug, Args)]
+pub struct Checkpoint {
+    /// The job: ID, ACCOUNT/ID or accounts/ACCOUNT/jobs/ID
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// When: a time ago (10m) or a moment (2026-01-31T12:00:00Z) [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// Check only, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Jobs {
     /// Jobs: ID, ACCOUNT/ID or accounts/ACCOUNT/jobs/ID
     #[arg(required = true, value_name = "JOB")]

@@ -1,17 +1,19 @@
-//! `suspend`, `resume`, `update`.
+//! `suspend`, `resume`, `checkpoint`, `update`.
 
 use std::collections::HashMap;
 
 use crater_api::job::v1::{
-    Job, JobSpec, ResumeJobRequest, ServiceClass, SuspendJobRequest, UpdateJobRequest,
+    Job, JobSpec, ReportCheckpointRequest, ResumeJobRequest, ServiceClass, SuspendJobRequest,
+    UpdateJobRequest,
 };
 
 use super::Context;
 use super::jobs::each;
-use crate::cli::{Class, Jobs, Update, duration};
+use crate::cli::{Checkpoint, Class, Jobs, Update, duration};
 use crate::client::{jobs, request_id};
 use crate::error::Error;
 use crate::names::{JobRef, short};
+use crate::output::time::{exact, now, parse_moment};
 use crate::output::{Format, message, print};
 
 /// Takes jobs off their GPUs, or out of the line. One that cannot be suspended does not keep the others from it.
@@ -37,6 +39,26 @@ pub async fn resume(context: &Context, args: Jobs) -> Result<(), Error> {
         tell(context, &job, &format!("{} is resumed", short(&job.name)))
     })
     .await
+}
+
+/// Says that a job has saved its work.
+pub async fn checkpoint(context: &Context, args: Checkpoint) -> Result<(), Error> {
+    let time = args.at.as_deref().map(|text| parse_moment("--at", text, now())).transpose()?;
+    let name = JobRef::parse(&args.job)?.resolve(&context.api).await?;
+    let (request_id, validate_only) = (request_id(), args.dry_run);
+    let request = ReportCheckpointRequest { name, time, request_id, validate_only };
+    let answer = context
+        .api
+        .call_explained(
+            request,
+            async |channel, r| jobs(channel).report_checkpoint(r).await,
+            |status| Error::refused_at(&status, |path| (path == "time").then(|| "--at".to_owned())),
+        )
+        .await?;
+    let job = answer.job.ok_or(Error::Answer("the job"))?;
+    let does = if args.dry_run { "would lose" } else { "loses" };
+    let since = exact(job.checkpoint_time.as_ref());
+    tell(context, &job, &format!("{} {does} only what it did since {since}", short(&job.name)))
 }
 
 /// Changes a job. Labels are changed one by one: what somebody else does to the others at the same moment is not undone.

@@ -115,6 +115,7 @@ pub fn page(job: &Job, events: &[JobEvent], now: i64) -> String {
     page.line("Labels", &labels.join(", "));
     page.line("Submitted", &when(job.create_time.as_ref(), now));
     page.line("Started", &when(job.start_time.as_ref(), now));
+    page.line("Saved", &when(job.checkpoint_time.as_ref(), now));
     page.line("Ended", &when(job.end_time.as_ref(), now));
     if let (Some(start), Some(end)) = (&job.start_time, &job.end_time)
         && let (Some(start), Some(end)) = (unix_millis(start), unix_millis(end))

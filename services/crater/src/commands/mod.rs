@@ -87,6 +87,7 @@ pub async fn run(command: Command, global: Global) -> Result<u8, Error> {
         Command::Cancel(args) => jobs::cancel(&context, args).await?,
         Command::Suspend(args) => change::suspend(&context, args).await?,
         Command::Resume(args) => change::resume(&context, args).await?,
+        Command::Checkpoint(args) => change::checkpoint(&context, args).await?,
         Command::Update(args) => change::update(&context, args).await?,
         Command::Delete(args) => jobs::delete(&context, args).await?,
         Command::Quota(args) => quota::quota(&context, args).await?,

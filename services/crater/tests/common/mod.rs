@@ -311,6 +311,13 @@ impl JobService for Fake {
         Err(Status::unimplemented("not in this test"))
     }
 
+    async fn report_checkpoint(
+        &self,
+        _: Request<job::ReportCheckpointRequest>,
+    ) -> Result<Response<job::ReportCheckpointResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     async fn suspend_job(
         &self,
         _: Request<job::SuspendJobRequest>,

@@ -262,6 +262,13 @@ impl JobService for Jobs {
         Err(Status::unimplemented("not in this test"))
     }
 
+    async fn report_checkpoint(
+        &self,
+        _: Request<ReportCheckpointRequest>,
+    ) -> Result<Response<ReportCheckpointResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     async fn suspend_job(
         &self,
         _: Request<SuspendJobRequest>,

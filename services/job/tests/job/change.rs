@@ -28,6 +28,23 @@ impl House {
         Ok(self.client().suspend_job(self.signed("amy", request)).await?.into_inner().job.unwrap())
     }
 
+    async fn try_checkpoint(
+        &self,
+        user: &str,
+        id: &str,
+        millis: Option<i64>,
+        request_id: &str,
+    ) -> Result<pb::Job, Status> {
+        let time = millis.map(crater_api::convert::timestamp);
+        let request = pb::ReportCheckpointRequest {
+            name: name(id),
+            time,
+            request_id: request_id.into(),
+            ..Default::default()
+        };
+        Ok(self.client().report_checkpoint(self.signed(user, request)).await?.into_inner().job.unwrap())
+    }
+
     async fn try_resume(&self, id: &str) -> Result<pb::Job, Status> {
         let request = pb::ResumeJobRequest { name: name(id), ..Default::default() };
         Ok(self.client().resume_job(self.signed("ann", request)).await?.into_inner().job.unwrap())
@@ -287,4 +304,49 @@ async fn lists_go_by_filter_and_order_and_their_pages_by_token() {
         ..Default::default()
     };
     assert_eq!(fields(&house.list("ann", other).await.unwrap_err()), ["page_token"]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_reaches_the_cluster_and_one_that_cannot_be_is_refused() {
+    let house = House::new().await;
+    house.create("a").await;
+    let early = house.try_checkpoint("ann", "a", None, "").await.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition, "{early:?}");
+    assert!(early.message().contains("is queued: it has no work to save before it runs"), "{early:?}");
+    let now = || crater_api::convert::to_unix_millis(std::time::SystemTime::now());
+    let began = now() - 3_600_000;
+    house.report("a", json!({"phase": "Running", "startMillis": began})).await;
+    house.in_state("a", pb::JobState::Running).await;
+    for (at, why) in
+        [(began - 1, "is before the job began to run, at "), (now() + 60_000, "is in the future: it is ")]
+    {
+        let refused = house.try_checkpoint("ann", "a", Some(at), "").await.unwrap_err();
+        assert_eq!(fields(&refused), ["time"], "{refused:?}");
+        assert!(format!("{refused:?}").contains(why), "{refused:?}");
+    }
+    let stranger = house.try_checkpoint("bob", "a", None, "").await.unwrap_err();
+    assert_eq!(stranger.code(), Code::NotFound, "{stranger:?}");
+    let at = began + 1000;
+    let told = |job: &pb::Job| job.checkpoint_time.as_ref().and_then(crater_api::convert::unix_millis);
+    assert_eq!(told(&house.try_checkpoint("amy", "a", Some(at), "").await.unwrap()), Some(at));
+    let seen = async || Some(house.applied("a").await).filter(|o| o.spec.checkpointed_millis == Some(at));
+    until("it is in the cluster", seen).await;
+    // an earlier one changes nothing, one without a moment is of now, and a request that is sent again acts once
+    let before = house.try_checkpoint("ann", "a", Some(began), "").await.unwrap();
+    assert_eq!((told(&before), before.revision), (Some(at), 2));
+    let first = house.try_checkpoint("ann", "a", None, REQUEST).await.unwrap();
+    assert!(told(&first).is_some_and(|at| (now() - at).abs() < 20_000), "{first:?}");
+    let again = house.try_checkpoint("ann", "a", None, REQUEST).await.unwrap();
+    assert_eq!((told(&again), again.revision), (told(&first), 3));
+    // what its Pods say comes back from the cluster
+    let later = now() + 1000;
+    house.report("a", json!({"checkpointedMillis": later})).await;
+    until("the cluster's is told", async || {
+        Some(house.get("a").await).filter(|job| told(job) == Some(later))
+    })
+    .await;
+    house.report("a", json!({"phase": "Succeeded"})).await;
+    house.in_state("a", pb::JobState::Succeeded).await;
+    let late = house.try_checkpoint("ann", "a", None, "").await.unwrap_err();
+    assert_eq!(late.code(), Code::FailedPrecondition);
 }

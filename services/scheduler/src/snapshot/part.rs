@@ -170,6 +170,7 @@ impl Reader<'_> {
             queued_since: queued.unwrap_or(spec.submitted_millis),
             expected_ms: wanted.spec.expected_seconds.map(|s| s.saturating_mul(1000)),
             closed,
+            checkpointed: entry.object.status.as_ref().and_then(|status| status.checkpointed_millis),
             request: wanted.request.clone(),
             ..Job::default()
         });

@@ -347,6 +347,12 @@ impl House {
         self.release(job, 0..100).await;
     }
 
+    /// As the controller: it has just saved its work.
+    pub async fn saved(&self, job: &str) {
+        let now = (self.clock.shared())().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        self.say(job, json!({"checkpointedMillis": u64::try_from(now).unwrap()})).await;
+    }
+
     /// As the controller: it waits again.
     pub async fn queue_again(&self, job: &str) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();

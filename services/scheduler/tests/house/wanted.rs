@@ -124,6 +124,7 @@ impl Job {
             submitted_millis: i64::try_from(now).unwrap(),
             cancelled: false,
             suspended: None,
+            checkpointed_millis: None,
             revision: 1,
         }
     }

@@ -121,9 +121,16 @@ pub fn job(job: &AIJob) -> Object {
     let text = |value: &serde_json::Value| value.to_string();
     let whole = serde_json::to_value(spec).unwrap_or_default();
     let mut fixed = whole.clone();
-    for changing in
-        ["revision", "cancelled", "suspended", "suspension", "priority", "serviceClass", "expectedSeconds"]
-    {
+    for changing in [
+        "revision",
+        "cancelled",
+        "suspended",
+        "suspension",
+        "priority",
+        "serviceClass",
+        "expectedSeconds",
+        "checkpointedMillis",
+    ] {
         fixed.as_object_mut().map(|map| map.remove(changing));
     }
     let scheduling = status.scheduling.as_ref().map(|s| (&s.reason, &s.message, s.position));

@@ -145,6 +145,7 @@ export const en = {
     why: "Why it waits",
     position: (position: number) => `Number ${position} in the queue`,
     nodeSelector: "Only nodes with",
+    saved: "Work saved",
     within: "All within one",
     near: "If possible within one",
     likely: (p50: string, p90: string) => `Likely to start in ${p50 || "a moment"} (p50), in ${p90 || "a moment"} (p90).`,

@@ -145,6 +145,7 @@ export const zh: Texts = {
     why: "为什么在等待",
     position: (position) => `队列中第 ${position} 位`,
     nodeSelector: "仅限带有标签的节点",
+    saved: "进度保存于",
     within: "必须位于同一",
     near: "尽量位于同一",
     likely: (p50, p90) => `预计 ${p50 || "片刻"} 后开始（p50），最迟 ${p90 || "片刻"}（p90）。`,

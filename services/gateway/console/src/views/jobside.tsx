@@ -116,6 +116,7 @@ export function Facts({ job }: { job: Job }) {
   if (selector.length > 0) rows.push([words.nodeSelector, selector.join(", ")]);
   if (spec?.topology) rows.push([spec.topology.required ? words.within : words.near, spec.topology.key]);
   if (duration > 0) rows.push([words.expectedDuration, span(0, duration * 1000)]);
+  if (job.checkpointTime) rows.push([words.saved, full(job.checkpointTime, locale.value)]);
   rows.push([words.attempts, String(job.attempts)], [words.preemptions, String(job.preemptions)], [words.uid, job.uid]);
   return (
     <section class="panel">
