@@ -5,7 +5,6 @@ mod ahead;
 mod taking;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use crate::ahead::Ahead;
 use crate::evict::Orders;
@@ -75,7 +74,8 @@ pub(crate) struct Cycle<'a> {
     judge: Judge,
     orders: Orders,
     grants: Vec<Grant>,
-    grant_of: BTreeMap<usize, usize>,
+    /// Where a job is among them, from 1; 0: it got nothing.
+    grant_of: Vec<u32>,
     revoked: BTreeMap<usize, Revocation>,
     kept: Vec<Kept>,
     /// What is booked, where everybody who waits for room has a start.
@@ -113,7 +113,7 @@ impl<'a> Cycle<'a> {
             judge,
             orders: Orders::default(),
             grants: Vec::new(),
-            grant_of: BTreeMap::new(),
+            grant_of: vec![0; s.jobs.len()],
             revoked: BTreeMap::new(),
             kept: Vec::new(),
             ahead: (s.settings.backfill == Backfill::Conservative).then(Ahead::default),
@@ -229,12 +229,12 @@ impl Cycle<'_> {
     }
 
     fn grant(&mut self, job: usize, placements: Vec<Placement>) {
-        match self.grant_of.entry(job) {
-            Entry::Occupied(at) => self.grants[*at.get()].placements.extend(placements),
-            Entry::Vacant(none) => {
-                none.insert(self.grants.len());
-                self.grants.push(Grant { job: JobIx::of(job), placements });
-            }
+        let at = self.grant_of[job] as usize;
+        if at > 0 {
+            self.grants[at - 1].placements.extend(placements);
+        } else {
+            self.grants.push(Grant { job: JobIx::of(job), placements });
+            self.grant_of[job] = u32::try_from(self.grants.len()).unwrap_or(u32::MAX);
         }
     }
 

@@ -7,7 +7,6 @@ mod promise;
 mod wants;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use crate::model::{Class, Holding, Millis, ModelIx, NodeIx, Placement, Preemptible, Shape, Snapshot};
 use crate::room::{Rooms, View};
@@ -86,7 +85,9 @@ struct Before {
     running: u32,
     /// Base pieces that were touched.
     touched: Vec<PieceIx>,
-    jobs: BTreeMap<usize, Option<Box<Has>>>,
+    jobs: Vec<(usize, Option<Box<Has>>)>,
+    /// Where a job is among them, from 1; 0: it was not touched.
+    known: Vec<u32>,
 }
 
 impl Work {
@@ -271,7 +272,7 @@ impl Work {
 
     /// Had a job nothing at all when the cycle began?
     pub fn was_new(&self, job: usize) -> bool {
-        match self.before.jobs.get(&job) {
+        match self.before.of(job) {
             Some(before) => before.as_ref().is_none_or(|has| has.is_nothing()),
             None => self.is_new(job),
         }
@@ -279,7 +280,7 @@ impl Work {
 
     /// Had a job nothing that stays when the cycle began?
     pub fn was_idle(&self, job: usize) -> bool {
-        match self.before.jobs.get(&job) {
+        match self.before.of(job) {
             Some(before) => before.as_ref().is_none_or(|has| !has.runs()),
             None => !self.has(job).runs(),
         }
@@ -287,7 +288,7 @@ impl Work {
 
     fn has_mut(&mut self, job: usize) -> &mut Has {
         if self.before.kept {
-            self.before.jobs.entry(job).or_insert_with(|| self.has[job].clone());
+            self.before.note(job, &self.has[job]);
         }
         self.has[job].get_or_insert_default()
     }

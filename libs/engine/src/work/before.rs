@@ -1,18 +1,40 @@
 //! What was before a cycle touched it, so that everything can be put back.
 
-use super::{Before, Work, nodes_of};
+use super::{Before, Has, Work, nodes_of};
 use crate::model::Snapshot;
+
+impl Before {
+    /// What a job had before it was touched; `None`: it was not.
+    pub(super) fn of(&self, job: usize) -> Option<&Option<Box<Has>>> {
+        let at = self.known.get(job).filter(|at| **at > 0)?;
+        self.jobs.get(*at as usize - 1).map(|(_, has)| has)
+    }
+
+    /// A job is about to be touched, which has this.
+    pub(super) fn note(&mut self, job: usize, has: &Option<Box<Has>>) {
+        if job >= self.known.len() {
+            self.known.resize(job + 1, 0);
+        }
+        if self.known[job] == 0 {
+            self.jobs.push((job, has.clone()));
+            self.known[job] = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
+        }
+    }
+}
 
 impl Work {
     /// From now on what is changed can be put back.
     pub fn begin(&mut self) {
-        self.before =
-            Before { kept: true, pieces: self.pieces.len(), running: self.running, ..Before::default() };
+        let mut known = std::mem::take(&mut self.before.known);
+        self.before.jobs.iter().for_each(|(job, _)| known[*job] = 0);
+        known.resize(self.has.len(), 0);
+        let (pieces, running) = (self.pieces.len(), self.running);
+        self.before = Before { kept: true, pieces, running, known, ..Before::default() };
     }
 
     /// Puts everything back as it was at [`Work::begin`].
     pub fn roll_back(&mut self, snapshot: &Snapshot) {
-        let before = std::mem::take(&mut self.before);
+        let mut before = std::mem::take(&mut self.before);
         while self.pieces.len() > before.pieces {
             // lists are undone in the order in which they grew
             if self.pieces.last().is_some_and(|piece| piece.charge.best_effort) {
@@ -36,7 +58,9 @@ impl Work {
         }
         for (job, has) in before.jobs {
             self.has[job] = has;
+            before.known[job] = 0;
         }
+        self.before.known = before.known;
         self.promised.clear();
         self.running = before.running;
     }

@@ -42,7 +42,8 @@ impl Work {
         (surplus, promised): (bool, bool),
     ) -> PieceIx {
         let of = &snapshot.jobs[job];
-        let mut demands = Vec::new();
+        // mostly they are on one model
+        let mut demands = Vec::with_capacity(1);
         for spot in &spots {
             demand_more(&mut demands, &spot.each, model_at(snapshot, spot.node));
         }
