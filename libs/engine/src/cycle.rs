@@ -74,8 +74,6 @@ pub(crate) struct Cycle<'a> {
     judge: Judge,
     orders: Orders,
     grants: Vec<Grant>,
-    /// Where a job is among them, from 1; 0: it got nothing.
-    grant_of: Vec<u32>,
     revoked: BTreeMap<usize, Revocation>,
     kept: Vec<Kept>,
     /// What is booked, where everybody who waits for room has a start.
@@ -113,7 +111,6 @@ impl<'a> Cycle<'a> {
             judge,
             orders: Orders::default(),
             grants: Vec::new(),
-            grant_of: vec![0; s.jobs.len()],
             revoked: BTreeMap::new(),
             kept: Vec::new(),
             ahead: (s.settings.backfill == Backfill::Conservative).then(Ahead::default),
@@ -229,12 +226,12 @@ impl Cycle<'_> {
     }
 
     fn grant(&mut self, job: usize, placements: Vec<Placement>) {
-        let at = self.grant_of[job] as usize;
-        if at > 0 {
-            self.grants[at - 1].placements.extend(placements);
+        let Some(at) = self.work.grant_mut(job) else { return };
+        if let Some(grant) = (*at as usize).checked_sub(1).and_then(|at| self.grants.get_mut(at)) {
+            grant.placements.extend(placements);
         } else {
             self.grants.push(Grant { job: JobIx::of(job), placements });
-            self.grant_of[job] = u32::try_from(self.grants.len()).unwrap_or(u32::MAX);
+            *at = u32::try_from(self.grants.len()).unwrap_or(u32::MAX);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::model::{Millis, ModelIx, NodeIx, Placement, Shape, Snapshot, ValueIx, WHOLE_GPU};
 use crate::place::{Try, Want, by_size, capable, imagine, place_some, redo, undo};
-use crate::pool::Pool;
+use crate::pool::{Choice, Pool};
 use crate::room::{Room, Rooms, View};
 use crate::work::{PieceIx, Work};
 
@@ -117,8 +117,11 @@ pub(crate) fn reserve(
     want: &Want,
 ) -> Option<Kept> {
     let alone = want.parts.len() == 1;
+    let (total, gpus) = (want.total(), want.largest().gpu > 0);
     let mut best: Option<((When, usize), Prospect)> = None;
-    for choice in pool.choices(&want.largest()) {
+    // one replica is on one model, whichever is sooner
+    let choices = pool.choices(&want.largest()).into_iter();
+    for choice in choices.filter(|choice| total > 1 || !gpus || *choice != Choice::Mixed) {
         for domain in pool.domains(site.rooms, View::Soon, &want.largest(), choice) {
             let how = Try { pool, view: View::Now, choice, pin: domain };
             let Some(empty) = could_hold(site.vacant, want, how, domain) else { continue };

@@ -85,9 +85,18 @@ struct Before {
     running: u32,
     /// Base pieces that were touched.
     touched: Vec<PieceIx>,
-    jobs: Vec<(usize, Option<Box<Has>>)>,
+    jobs: Vec<Touched>,
     /// Where a job is among them, from 1; 0: it was not touched.
     known: Vec<u32>,
+}
+
+/// A job that was touched.
+struct Touched {
+    job: usize,
+    /// What it had before.
+    has: Option<Box<Has>>,
+    /// Where its grant is among all, from 1; 0: it got none.
+    grant: u32,
 }
 
 impl Work {

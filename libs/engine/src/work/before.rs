@@ -1,13 +1,13 @@
 //! What was before a cycle touched it, so that everything can be put back.
 
-use super::{Before, Has, Work, nodes_of};
+use super::{Before, Has, Touched, Work, nodes_of};
 use crate::model::Snapshot;
 
 impl Before {
     /// What a job had before it was touched; `None`: it was not.
     pub(super) fn of(&self, job: usize) -> Option<&Option<Box<Has>>> {
         let at = self.known.get(job).filter(|at| **at > 0)?;
-        self.jobs.get(*at as usize - 1).map(|(_, has)| has)
+        self.jobs.get(*at as usize - 1).map(|touched| &touched.has)
     }
 
     /// A job is about to be touched, which has this.
@@ -16,17 +16,24 @@ impl Before {
             self.known.resize(job + 1, 0);
         }
         if self.known[job] == 0 {
-            self.jobs.push((job, has.clone()));
+            self.jobs.push(Touched { job, has: has.clone(), grant: 0 });
             self.known[job] = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
         }
     }
 }
 
 impl Work {
+    /// Where the grant of a job that got something in this cycle is among all, from 1; 0: there is none yet.
+    pub fn grant_mut(&mut self, job: usize) -> Option<&mut u32> {
+        self.before.note(job, &self.has[job]);
+        let at = self.before.known.get(job)?;
+        self.before.jobs.get_mut((*at as usize).checked_sub(1)?).map(|touched| &mut touched.grant)
+    }
+
     /// From now on what is changed can be put back.
     pub fn begin(&mut self) {
         let mut known = std::mem::take(&mut self.before.known);
-        self.before.jobs.iter().for_each(|(job, _)| known[*job] = 0);
+        self.before.jobs.iter().for_each(|touched| known[touched.job] = 0);
         known.resize(self.has.len(), 0);
         let (pieces, running) = (self.pieces.len(), self.running);
         self.before = Before { kept: true, pieces, running, known, ..Before::default() };
@@ -56,7 +63,7 @@ impl Work {
             let piece = &mut self.pieces[ix];
             (piece.alive, piece.fresh) = (true, false);
         }
-        for (job, has) in before.jobs {
+        for Touched { job, has, .. } in before.jobs {
             self.has[job] = has;
             before.known[job] = 0;
         }
