@@ -5,11 +5,12 @@ mod ahead;
 mod taking;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::ahead::Ahead;
 use crate::evict::Orders;
 use crate::feasible::Feasible;
-use crate::judge::{Bench, Facts, Judge, Least, loans};
+use crate::judge::{Bench, Facts, Judge, Lasting, loans};
 use crate::model::{
     Backfill, Class, Counts, Grant, Hold, JobIx, Millis, Placement, Plan, Preemptible, Reservation,
     Revocation, Snapshot, ValueIx,
@@ -89,17 +90,17 @@ pub(crate) struct Decided {
     pub plan: Plan,
     pub kept: Vec<Kept>,
     pub ahead: Option<Ahead>,
-    /// For [`World::least`].
-    pub least: Vec<Option<Least>>,
+    /// For [`World::lasting`].
+    pub lasting: Lasting,
 }
 
 impl<'a> Cycle<'a> {
     pub fn new(world: &'a mut World<'_>) -> Self {
-        let World { s, shapes, tree, rooms, work, lines, vacant, feasible, least, .. } = world;
+        let World { s, shapes, tree, rooms, work, lines, vacant, feasible, lasting, .. } = world;
         let s: &Snapshot = s;
         work.promise(s, tree, rooms, shapes);
         let facts = Facts { snapshot: s, shapes, tree, rooms, work, kept: &[], ahead: None, unknown: 0 };
-        let judge = Judge::new(facts, std::mem::take(least));
+        let judge = Judge::new(facts, std::mem::take(lasting));
         Self {
             s,
             shapes,
@@ -156,7 +157,7 @@ impl<'a> Cycle<'a> {
             borrowed: if self.s.settings.half_life_ms > 0 { self.tree.borrowed() } else { Vec::new() },
             counts,
         };
-        Decided { plan, kept: self.kept, ahead: self.ahead, least: self.judge.into_least() }
+        Decided { plan, kept: self.kept, ahead: self.ahead, lasting: self.judge.into_lasting() }
     }
 
     /// Promises that are not ready yet.
@@ -228,19 +229,23 @@ impl Cycle<'_> {
     }
 
     fn grant(&mut self, job: usize, placements: Vec<Placement>) {
-        let at = *self.grant_of.entry(job).or_insert_with(|| {
-            self.grants.push(Grant { job: JobIx::of(job), placements: Vec::new() });
-            self.grants.len() - 1
-        });
-        self.grants[at].placements.extend(placements);
+        match self.grant_of.entry(job) {
+            Entry::Occupied(at) => self.grants[*at.get()].placements.extend(placements),
+            Entry::Vacant(none) => {
+                none.insert(self.grants.len());
+                self.grants.push(Grant { job: JobIx::of(job), placements });
+            }
+        }
     }
 
     fn run_class(&mut self, class: Class) {
         let mut judge = std::mem::take(&mut self.judge);
         let mut bench = Bench { judge: &mut judge, facts: self.facts(), class };
         let mut queue = Queue::new(self.ground(), class, &mut bench);
+        let mut changed = Vec::new();
         while let Some(turn) = queue.next() {
-            let mut changed = vec![turn.line];
+            changed.clear();
+            changed.push(turn.line);
             if judge.skip(self.facts(), turn, class) {
                 // what is known now was not when its line was looked at
                 queue.done(self.ground(), turn);
@@ -279,8 +284,8 @@ impl Cycle<'_> {
             changed.sort_unstable();
             changed.dedup();
             let mut bench = Bench { judge: &mut judge, facts: self.facts(), class };
-            for line in changed {
-                queue.refresh(self.ground(), line, &mut bench);
+            for line in &changed {
+                queue.refresh(self.ground(), *line, &mut bench);
             }
         }
         self.judge = judge;
@@ -387,7 +392,10 @@ impl Cycle<'_> {
             }
             options.push((*choice, demands, bound.is_some()));
         }
-        if let Some(scorer) = self.rooms.scorer.as_ref().filter(|_| of.request.models.is_empty()) {
+        if options.len() > 1
+            && of.request.models.is_empty()
+            && let Some(scorer) = self.rooms.scorer()
+        {
             options.sort_by_key(|(choice, _, _)| scorer.dearness(pool, *choice, &want.largest()));
         }
         if self.strictly_behind(turn) {

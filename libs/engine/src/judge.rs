@@ -19,7 +19,7 @@ use crate::tree::{Demand, Tree, Vertex};
 use crate::work::Work;
 
 use reach::Bounds;
-pub(crate) use reach::Least;
+pub(crate) use reach::Lasting;
 use vain::Vain;
 
 /// What a judgement is based on.
@@ -98,8 +98,8 @@ pub(crate) fn bit(view: View, choice: Choice) -> Option<u128> {
 }
 
 impl Judge {
-    /// `least`: what is known from earlier cycles.
-    pub fn new(facts: Facts<'_>, least: Vec<Option<Least>>) -> Self {
+    /// `lasting`: what is known from earlier cycles.
+    pub fn new(facts: Facts<'_>, lasting: Lasting) -> Self {
         let Facts { shapes, .. } = facts;
         Self {
             misfits: vec![0; shapes.asks.len()],
@@ -110,14 +110,14 @@ impl Judge {
             never: vec![false; shapes.len()],
             free: vec![None; shapes.classes()],
             full: vec![(u64::MAX, false); shapes.kins()],
-            bounds: Bounds::new(facts, least),
+            bounds: Bounds::new(facts, lasting),
             ..Self::default()
         }
     }
 
     /// What stands as long as nobody's pieces change.
-    pub fn into_least(self) -> Vec<Option<Least>> {
-        self.bounds.into_least()
+    pub fn into_lasting(self) -> Lasting {
+        self.bounds.into_lasting()
     }
 
     /// Room became free: nothing is known any more of what fits.

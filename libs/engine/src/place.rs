@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 use crate::model::{NodeIx, Placement, Shape, ValueIx};
 use crate::pool::{Choice, Pool};
-use crate::room::{Rooms, View};
+use crate::room::{Room, Rooms, View};
 
 /// Replicas to place together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,11 +55,10 @@ pub(crate) struct Try<'a> {
 
 /// Places all of `want` or nothing. What is placed is charged to `rooms`.
 pub(crate) fn place(rooms: &mut Rooms, want: &Want, how: Try<'_>) -> Result<Vec<Placement>, Misfit> {
-    let largest = want.largest();
-    let domains = match how.pin {
-        Some(value) => vec![Some(value)],
-        None => how.pool.domains(rooms, how.view, &largest, how.choice),
-    };
+    if how.pin.is_some() || !how.pool.has_domains() {
+        return place_within(rooms, want, how, how.pin).map_err(|fit| Misfit { fit, domain: how.pin });
+    }
+    let domains = how.pool.domains(rooms, how.view, &want.largest(), how.choice);
     let mut best = Misfit::default();
     for domain in domains {
         match place_within(rooms, want, how, domain) {
@@ -77,7 +76,6 @@ fn place_within(
     how: Try<'_>,
     domain: Option<ValueIx>,
 ) -> Result<Vec<Placement>, u32> {
-    let mut placed = Vec::new();
     if let [part] = want.parts.as_slice()
         && part.replicas.len() > 1
     {
@@ -87,7 +85,8 @@ fn place_within(
             return Err(fit);
         }
     }
-    if let Some(scorer) = rooms.scorer.clone() {
+    let mut placed = Vec::with_capacity(want.total() as usize);
+    if let Some(scorer) = rooms.scorer() {
         for part in by_size(want) {
             scored::fill(rooms, &scorer, part, how, domain, &mut placed);
         }
@@ -147,14 +146,17 @@ fn size(each: &Shape) -> (i64, bool, i64, i64) {
 }
 
 /// The parts, those that are hardest to place first.
-pub(crate) fn by_size(want: &Want) -> Vec<&Part> {
-    let mut parts: Vec<&Part> = want.parts.iter().collect();
+pub(crate) fn by_size(want: &Want) -> impl Iterator<Item = &Part> {
+    // mostly it is one, and nothing is to be sorted
+    let (one, several) =
+        if let [one] = want.parts.as_slice() { (Some(one), &[][..]) } else { (None, want.parts.as_slice()) };
+    let mut parts: Vec<&Part> = several.iter().collect();
     parts.sort_by_key(|part| (Reverse(size(&part.each)), part.role));
-    parts
+    one.into_iter().chain(parts)
 }
 
 /// A node, how many replicas it holds, and how tight it is.
-type Capable = (Reverse<u32>, (i64, i64), NodeIx);
+pub(crate) type Capable = (Reverse<u32>, (i64, i64), NodeIx);
 
 /// The tightest node that holds `times` replicas.
 fn tightest(
@@ -185,7 +187,13 @@ pub(crate) fn holds(rooms: &Rooms, each: &Shape, how: Try<'_>) -> bool {
 }
 
 /// Every node that holds some replicas, at most `most`.
-fn capable(rooms: &Rooms, each: &Shape, most: u32, how: Try<'_>, domain: Option<ValueIx>) -> Vec<Capable> {
+pub(crate) fn capable(
+    rooms: &Rooms,
+    each: &Shape,
+    most: u32,
+    how: Try<'_>,
+    domain: Option<ValueIx>,
+) -> Vec<Capable> {
     let mut all = Vec::new();
     let mut judge = |node: NodeIx| {
         let capacity = rooms.capacity(how.view, node, each, most);
@@ -223,10 +231,26 @@ fn room_in(rooms: &Rooms, part: &Part, how: Try<'_>, domain: Option<ValueIx>) ->
     capable.iter().map(|(capacity, _, _)| capacity.0).fold(0, u32::saturating_add).min(all)
 }
 
-/// The fewest nodes: one that holds all that remains, the tightest of those; else the one that holds most. Answers how many replicas
-/// find room, at most all.
+/// Places as many replicas as find room, as [`imagine`] says, and charges them. Answers how many do, at most all.
 fn fill(
     rooms: &mut Rooms,
+    part: &Part,
+    how: Try<'_>,
+    domain: Option<ValueIx>,
+    placed: &mut Vec<Placement>,
+) -> u32 {
+    let before = placed.len();
+    let fit = imagine(rooms, part, how, domain, placed);
+    for place in &placed[before..] {
+        rooms.take(how.view, place.node, &part.each, &place.gpus);
+    }
+    fit
+}
+
+/// The fewest nodes: one that holds all that remains, the tightest of those; else the one that holds most. Nothing is charged. Answers how
+/// many replicas find room, at most all.
+pub(crate) fn imagine(
+    rooms: &Rooms,
     part: &Part,
     how: Try<'_>,
     domain: Option<ValueIx>,
@@ -235,7 +259,7 @@ fn fill(
     let mut left = part.replicas.as_slice();
     let all = u32::try_from(left.len()).unwrap_or(u32::MAX);
     if let Some(node) = tightest(rooms, &part.each, all, how, domain) {
-        put(rooms, part, how.view, node, &mut left, u32::MAX, placed);
+        put((rooms.room(how.view, node), node), part, &mut left, u32::MAX, placed);
         return all;
     }
     if all == 1 {
@@ -257,7 +281,7 @@ fn fill(
         } else {
             capable[from].2
         };
-        put(rooms, part, how.view, at, &mut left, capable[from].0.0, placed);
+        put((rooms.room(how.view, at), at), part, &mut left, capable[from].0.0, placed);
         if left.is_empty() {
             break;
         }
@@ -265,20 +289,21 @@ fn fill(
     fit
 }
 
-/// Puts up to `most` of the replicas that are left on a node.
+/// Finds devices for up to `most` of the replicas that are left on a node with so much room.
 fn put(
-    rooms: &mut Rooms,
+    (room, node): (&Room, NodeIx),
     part: &Part,
-    view: View,
-    node: NodeIx,
     left: &mut &[u32],
     most: u32,
     placed: &mut Vec<Placement>,
 ) {
+    let mut after: Option<Room> = None;
     for _ in 0..most {
         let Some((replica, rest)) = left.split_first() else { return };
-        let Some(gpus) = rooms.devices(view, node, &part.each) else { return };
-        rooms.take(view, node, &part.each, &gpus);
+        let Some(gpus) = after.as_ref().unwrap_or(room).devices(&part.each) else { return };
+        if most > 1 && !rest.is_empty() {
+            after.get_or_insert_with(|| room.clone()).take(&part.each, &gpus);
+        }
         placed.push(Placement { role: part.role, replica: *replica, node, gpus });
         *left = rest;
     }

@@ -317,7 +317,7 @@ impl Profile<'_> {
         }
         let groups = &self.shapes.groups;
         let mut rooms = Rooms::of(rooms, &groups.of, groups.len());
-        rooms.scorer.clone_from(&self.rooms.scorer);
+        rooms.score_like(self.rooms);
         place(&mut rooms, want, Try { pool, view: View::Now, choice, pin: None }).ok()
     }
 }

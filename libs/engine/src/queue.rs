@@ -70,6 +70,9 @@ impl Ground<'_> {
 struct Course {
     /// In each bucket.
     at: Vec<usize>,
+    /// In which look at the line it was last asked of each bucket whether all of it is passed over, and how many looks there were.
+    asked: Vec<u32>,
+    looks: u32,
     /// The first turns of buckets, as they were when they were last looked at; `None`: they were not yet.
     firsts: Option<BinaryHeap<Reverse<(Place, usize)>>>,
     /// Turns that were not there when the cycle began: growth of gangs that it placed.
@@ -101,7 +104,8 @@ impl Queue {
         let mut used: Vec<Vertex> = used.collect();
         used.sort_by_key(|line| Reverse(ground.tree.depth(*line)));
         for line in used {
-            queue.courses[line].at = vec![0; ground.lines.of(class)[line].buckets.len()];
+            let buckets = ground.lines.of(class)[line].buckets.len();
+            (queue.courses[line].at, queue.courses[line].asked) = (vec![0; buckets], vec![0; buckets]);
             queue.refresh(ground, line, pass);
         }
         queue
@@ -112,14 +116,21 @@ impl Queue {
         let buckets = &ground.lines.of(self.class)[line].buckets;
         let Self { courses, done, .. } = self;
         let course = &mut courses[line];
-        for (at, bucket) in course.at.iter_mut().zip(buckets) {
-            if *at < bucket.entries.len() && pass.all(line, &bucket.kind, bucket.modest) {
-                *at = bucket.entries.len();
+        // a person who is below the own guarantee may go before the first
+        let people = ground.tree.promises_to_people(line) && self.class == Class::Guaranteed;
+        // in a full cluster that leaves little of a line; later it is asked of what might come next,
+        // and of the others when that is passed over
+        let all = people || course.firsts.is_none();
+        if all {
+            for (at, bucket) in course.at.iter_mut().zip(buckets) {
+                if *at < bucket.entries.len() && pass.all(line, &bucket.kind, bucket.modest) {
+                    *at = bucket.entries.len();
+                }
             }
         }
         let mut first = None;
-        let Course { at: course_at, firsts, .. } = course;
-        // only what is not passed over is looked at at all
+        let Course { at: course_at, firsts, asked, looks, .. } = course;
+        *looks += 1;
         let firsts = firsts.get_or_insert_with(|| {
             let here = course_at.iter().zip(buckets).enumerate();
             let open = here.filter_map(|(ix, (at, bucket))| Some((bucket.entries.get(*at)?.place, ix)));
@@ -131,6 +142,22 @@ impl Queue {
                 firsts.pop();
                 continue;
             };
+            if std::mem::replace(&mut asked[ix], *looks) != *looks
+                && !all
+                && pass.all(line, &bucket.kind, bucket.modest)
+            {
+                *at = bucket.entries.len();
+                // others are hardly better off
+                let rest = buckets.iter().zip(course_at.iter_mut()).zip(asked.iter_mut());
+                for ((bucket, at), asked) in rest {
+                    let open = *at < bucket.entries.len() && std::mem::replace(asked, *looks) != *looks;
+                    if open && pass.all(line, &bucket.kind, bucket.modest) {
+                        *at = bucket.entries.len();
+                    }
+                }
+                firsts.retain(|Reverse((_, ix))| course_at[*ix] < buckets[*ix].entries.len());
+                continue;
+            }
             let here = bucket.entries[*at].place;
             if here == place {
                 if !done.contains(&(next.job, next.growth)) && !pass.one(next) {
@@ -144,8 +171,7 @@ impl Queue {
                 firsts.push(Reverse((entry.place, ix)));
             }
         }
-        if ground.tree.promises_to_people(line) && self.class == Class::Guaranteed {
-            // a person below the own guarantee goes first
+        if people {
             let owed = self.first_owed(ground, line, pass);
             if owed.is_some() {
                 return owed;

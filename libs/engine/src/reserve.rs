@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::model::{Millis, ModelIx, NodeIx, Placement, Shape, Snapshot, ValueIx, WHOLE_GPU};
-use crate::place::{Try, Want, by_size, place_some, redo, undo};
+use crate::place::{Try, Want, by_size, capable, imagine, place_some, redo, undo};
 use crate::pool::Pool;
 use crate::room::{Room, Rooms, View};
 use crate::work::{PieceIx, Work};
@@ -178,18 +178,16 @@ fn could_hold(
 
 impl Site<'_> {
     /// Where the replicas of one role are soonest: those that have room now first.
-    fn alone(&mut self, want: &Want, how: Try<'_>, domain: Option<ValueIx>, asked: Millis) -> Prospect {
-        let placed = place_some(self.rooms, want, how, domain);
-        undo(self.rooms, want, how.view, &placed);
-        let mut prospect = Prospect { when: (self.snapshot.now, 0), placed, later: Vec::new() };
+    fn alone(&self, want: &Want, how: Try<'_>, domain: Option<ValueIx>, asked: Millis) -> Prospect {
+        let mut prospect = Prospect { when: (self.snapshot.now, 0), placed: Vec::new(), later: Vec::new() };
         for part in &want.parts {
+            imagine(self.rooms, part, how, domain, &mut prospect.placed);
             let mut given: BTreeMap<NodeIx, Vec<Shape>> = BTreeMap::new();
             for place in &prospect.placed {
                 given.entry(place.node).or_default().push(part.each);
             }
             let left = part.replicas.len() - prospect.placed.len();
-            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
-            prospect.add(left, part.each, self.soonest(nodes, &part.each, left, &given, asked));
+            prospect.add(left, part.each, self.soonest((how, domain), &part.each, left, &given, asked));
         }
         prospect
     }
@@ -203,8 +201,7 @@ impl Site<'_> {
                 given.entry(*node).or_default().push(*each);
             }
             let left = part.replicas.len();
-            let nodes = how.pool.nodes_in(&part.each, how.choice, domain);
-            prospect.add(left, part.each, self.soonest(nodes, &part.each, left, &given, asked));
+            prospect.add(left, part.each, self.soonest((how, domain), &part.each, left, &given, asked));
         }
         prospect
     }
@@ -229,7 +226,7 @@ impl Site<'_> {
     /// free, which. A node is there once for each replica that it gets.
     fn soonest(
         &self,
-        nodes: &[NodeIx],
+        (how, domain): (Try<'_>, Option<ValueIx>),
         each: &Shape,
         replicas: usize,
         given: &BTreeMap<NodeIx, Vec<Shape>>,
@@ -239,17 +236,27 @@ impl Site<'_> {
         if replicas == 0 {
             return Vec::new();
         }
-        let now = self.snapshot.now;
-        for node in nodes {
+        let soon = Try { view: View::Soon, ..how };
+        let roomy = capable(self.rooms, each, 1, soon, domain).into_iter();
+        let mut roomy: Vec<NodeIx> = roomy.map(|(_, _, node)| node).collect();
+        roomy.sort_unstable();
+        let others = how.pool.nodes_in(each, how.choice, domain).iter();
+        let others = others.filter(|node| roomy.binary_search(node).is_err());
+        let now = (self.snapshot.now, 0);
+        let end = |node: NodeIx| {
+            let end = Some(self.work.first_end[node.at()]).filter(|end| *end < Millis::MAX);
+            self.when(end, asked, asked)
+        };
+        let earliest = roomy.iter().map(|node| (now, node)).chain(others.map(|node| (end(*node), node)));
+        for (earliest, node) in earliest {
             let given = given.get(node).map_or([].as_slice(), Vec::as_slice);
-            let earliest = if self.rooms.capacity(View::Soon, *node, each, 1) > 0 {
-                (now, 0)
-            } else {
-                self.when(Some(self.work.first_end[node.at()]).filter(|end| *end < Millis::MAX), asked, asked)
-            };
             let full = |best: &BinaryHeap<Soonest>, when| {
                 best.len() >= replicas && best.peek().is_some_and(|worst| when > worst.0)
             };
+            if full(&best, earliest) {
+                // most nodes are told apart by this alone
+                continue;
+            }
             let amount = Reverse(self.rooms.amount(View::Soon, *node, each));
             // it would have to be better than the worst of those that are enough
             let worse =

@@ -1,14 +1,18 @@
 //! How much room each node has, now and soon; the only place where amounts on nodes are added and taken.
 
 mod alike;
+mod classes;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::index::Index;
 use crate::model::{Extended, ExtendedIx, Holding, Node, NodeIx, Shape, Snapshot, WHOLE_GPU};
-use crate::scorer::Scorer;
+use crate::scorer::{Mix, Scorer};
 use alike::Alike;
+use classes::Classes;
+
+pub(crate) use classes::ByKind;
 
 /// What is free on a node. Negative where more is held than there is (a node that shrank).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,8 +180,24 @@ impl Room {
                 .all(|(device, milli)| self.gpus.get(usize::from(*device)).is_some_and(|f| f >= milli))
     }
 
+    /// Does one replica fit?
+    #[inline]
+    pub fn holds(&self, each: &Shape) -> bool {
+        let gpus = if each.gpu >= WHOLE_GPU {
+            self.whole * WHOLE_GPU >= each.gpu
+        } else {
+            each.gpu == 0 || (self.milli >= each.gpu && self.gpus.iter().any(|free| *free >= each.gpu))
+        };
+        gpus && (each.cpu <= 0 || self.cpu >= each.cpu)
+            && (each.memory <= 0 || self.memory >= each.memory)
+            && each.extended.iter().all(|(name, count)| self.extended(name) >= count)
+    }
+
     /// How many replicas fit, at most `most`.
     pub fn capacity(&self, each: &Shape, most: u32) -> u32 {
+        if most == 1 {
+            return u32::from(self.holds(each));
+        }
         let mut fit = i64::from(most);
         if each.gpu >= WHOLE_GPU {
             fit = fit.min(self.whole * WHOLE_GPU / each.gpu);
@@ -270,17 +290,14 @@ pub(crate) struct Rooms {
     /// How often a room changed.
     changes: u64,
     /// By what nodes are told apart in this cycle, where the tightest is not simply the best.
-    pub scorer: Option<Arc<Scorer>>,
+    scores: Option<Scores>,
 }
 
-/// Nodes that are alike, by group.
-#[derive(Clone, Debug)]
-struct Classes {
-    /// The kind of each node.
-    kinds: Vec<usize>,
-    now: Vec<Alike>,
-    /// Only where `soon` differs from `now` somewhere.
-    soon: Option<Vec<Alike>>,
+/// What is found of scores when it is first asked for.
+#[derive(Clone, Debug, Default)]
+struct Scores {
+    mix: Option<Arc<Mix>>,
+    scorer: OnceLock<Arc<Scorer>>,
 }
 
 /// What nodes had free before they were touched, so that everything can be put back.
@@ -305,7 +322,7 @@ impl Rooms {
             before: Before::default(),
             parted: BTreeSet::new(),
             changes: 0,
-            scorer: None,
+            scores: None,
         };
         all.by_now = all.index(&all.now, groups);
         all
@@ -342,7 +359,7 @@ impl Rooms {
             before,
             parted,
             changes: 0,
-            scorer: None,
+            scores: None,
         };
         all.by_now = all.index(&all.now, groups);
         if coming {
@@ -363,29 +380,33 @@ impl Rooms {
         if self.by_soon.is_none() {
             self.by_soon = Some(self.index(&self.soon, self.by_now.len()));
         }
-        if let Some(classes) = self.classes.as_ref().filter(|classes| classes.soon.is_none()) {
-            let soon = self.classify(&self.soon, &classes.kinds);
-            self.classes = self.classes.take().map(|classes| Classes { soon: Some(soon), ..classes });
+        if let Some(classes) = &mut self.classes {
+            classes.part_views(&self.group, self.by_now.len(), &self.soon);
         }
     }
 
-    fn classify(&self, rooms: &[Room], kinds: &[usize]) -> Vec<Alike> {
-        let mut all = vec![Alike::default(); self.by_now.len()];
-        for (node, room) in rooms.iter().enumerate() {
-            all[self.group[node] as usize].insert(NodeIx::of(node), kinds[node], room);
+    /// Sets what nodes are told apart by from now on; `None`: the tightest is the best.
+    pub fn score_by(&mut self, mix: Option<Arc<Mix>>) {
+        if let (Some(mix), None) = (&mix, &self.classes) {
+            let soon = (self.soon.as_slice(), self.by_soon.is_some());
+            let (sites, groups) = (mix.sites().clone(), self.by_now.len());
+            self.classes = Some(Classes::new(sites, &self.group, groups, &self.now, soon));
         }
-        all
+        self.scores = mix.map(|mix| Scores { mix: Some(mix), scorer: OnceLock::new() });
     }
 
-    /// Sets by what nodes are told apart from now on.
-    pub fn score_by(&mut self, scorer: Option<Scorer>) {
-        if let (Some(scorer), None) = (&scorer, &self.classes) {
-            let kinds: Vec<usize> = (0..self.now.len()).map(|node| scorer.kind(NodeIx::of(node))).collect();
-            let now = self.classify(&self.now, &kinds);
-            let soon = self.by_soon.is_some().then(|| self.classify(&self.soon, &kinds));
-            self.classes = Some(Classes { kinds, now, soon });
+    /// Tells nodes apart as others do.
+    pub fn score_like(&mut self, other: &Rooms) {
+        self.scores = other.scorer().map(|scorer| Scores { mix: None, scorer: scorer.into() });
+    }
+
+    /// By what nodes are told apart: prices are those of the moment at which this is first asked in a cycle.
+    pub fn scorer(&self) -> Option<Arc<Scorer>> {
+        let Scores { mix, scorer } = self.scores.as_ref()?;
+        if let (None, Some(mix), Some(classes)) = (scorer.get(), mix, &self.classes) {
+            return Some(scorer.get_or_init(|| Arc::new(Scorer::new(mix, &classes.left))).clone());
         }
-        self.scorer = scorer.map(Arc::new);
+        scorer.get().cloned()
     }
 
     /// The rooms of a view and its nodes by class, where those are kept.
@@ -410,20 +431,14 @@ impl Rooms {
             index[group].remove(node, &self.soon[at]);
         }
         self.by_now[group].remove(node, &self.now[at]);
-        if let Some(Classes { kinds, now, soon }) = &mut self.classes {
-            now[group].remove(node, kinds[at], &self.now[at]);
-            if let Some(soon) = soon {
-                soon[group].remove(node, kinds[at], &self.soon[at]);
-            }
+        if let Some(classes) = &mut self.classes {
+            classes.remove(node, group, &mut self.now[at], &mut self.soon[at]);
         }
         what(&mut self.raw[at], &mut self.soon[at]);
         self.now[at].meet(&self.raw[at], &self.soon[at]);
         self.by_now[group].insert(node, &self.now[at]);
-        if let Some(Classes { kinds, now, soon }) = &mut self.classes {
-            now[group].insert(node, kinds[at], &self.now[at]);
-            if let Some(soon) = soon {
-                soon[group].insert(node, kinds[at], &self.soon[at]);
-            }
+        if let Some(classes) = &mut self.classes {
+            classes.insert(node, group, &self.now[at], &self.soon[at]);
         }
         if let Some(index) = &mut self.by_soon {
             index[group].insert(node, &self.soon[at]);
@@ -450,6 +465,7 @@ impl Rooms {
     /// Puts everything back as it was at [`Rooms::begin`].
     pub fn roll_back(&mut self) {
         self.before.kept = false;
+        self.scores = None;
         for (node, raw, soon) in std::mem::take(&mut self.before.rooms) {
             self.before.touched[node.at()] = false;
             self.change(node, |to_raw, to_soon| (*to_raw, *to_soon) = (raw, soon));

@@ -28,16 +28,16 @@ pub(crate) struct Told {
     kept_for: Option<Vec<KeptFor>>,
 }
 
-/// Every gang has its turn, and nobody grows.
-struct Gangs;
+/// Every gang that waits has its turn, and nobody grows.
+struct Gangs<'a>(&'a Work);
 
-impl Pass for Gangs {
+impl Pass for Gangs<'_> {
     fn all(&mut self, _: Vertex, kind: &Kind, _: Modest) -> bool {
         kind.growth
     }
 
     fn one(&mut self, turn: Turn) -> bool {
-        turn.growth
+        turn.growth || self.0.has(turn.job).runs()
     }
 }
 
@@ -74,11 +74,11 @@ impl<'a> Teller<'a> {
         self.decided.plan.holds.iter().for_each(|hold| next(hold.job.at()));
         let ground = Ground { snapshot: self.s, shapes: self.shapes, tree: self.tree, lines: self.lines };
         for class in [Class::Guaranteed, Class::BestEffort] {
-            let mut queue = Queue::new(ground, class, &mut Gangs);
+            let mut queue = Queue::new(ground, class, &mut Gangs(self.work));
             while let Some(turn) = queue.next() {
                 next(turn.job);
                 queue.done(ground, turn);
-                queue.refresh(ground, turn.line, &mut Gangs);
+                queue.refresh(ground, turn.line, &mut Gangs(self.work));
             }
         }
         (0..self.s.jobs.len()).for_each(next);

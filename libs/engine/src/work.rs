@@ -127,12 +127,11 @@ impl Work {
     ) {
         let of = &snapshot.jobs[job];
         let leaf = tree.leaf(of.account, of.user);
-        let roles = of.request.roles.len();
         let mut spots = Vec::new();
         for held in held {
-            let has = self.has_mut(job, roles);
+            let has = self.has_mut(job);
             if held.going {
-                Has::of(&mut has.going, held.role).insert(held.replica);
+                has.going.insert(held.role, held.replica);
                 if snapshot.nodes[held.node.at()].lost {
                     has.unconfirmed = has.unconfirmed.max(Some(held.node));
                 }
@@ -140,7 +139,7 @@ impl Work {
                 tree.add_going(leaf, going_demand(snapshot, held), of.class == Class::BestEffort, 1);
                 continue;
             }
-            Has::of(&mut has.live, held.role).insert(held.replica);
+            has.live.insert(held.role, held.replica);
             has.node = Some(has.node.map_or(held.node, |node| node.min(held.node)));
             let spot = Spot {
                 role: held.role,
@@ -286,11 +285,11 @@ impl Work {
         }
     }
 
-    fn has_mut(&mut self, job: usize, roles: usize) -> &mut Has {
+    fn has_mut(&mut self, job: usize) -> &mut Has {
         if self.before.kept {
             self.before.jobs.entry(job).or_insert_with(|| self.has[job].clone());
         }
-        self.has[job].get_or_insert_with(|| Box::new(Has::blank(roles)))
+        self.has[job].get_or_insert_default()
     }
 
     fn piece_mut(&mut self, ix: PieceIx) -> &mut Piece {
@@ -357,7 +356,7 @@ impl Work {
         let (leaf, job) = (piece.leaf, piece.job);
         self.put_back(ix);
         let node = self.pieces[ix].spots.first().map(|spot| spot.node);
-        self.has_mut(job, 0).node = node;
+        self.has_mut(job).node = node;
         self.recount(tree, leaf, job);
     }
 
@@ -365,10 +364,10 @@ impl Work {
     fn put_back(&mut self, ix: PieceIx) {
         let (job, promised) = (self.pieces[ix].job, self.pieces[ix].promised);
         let spots = std::mem::take(&mut self.pieces[ix].spots);
-        let has = self.has_mut(job, 0);
+        let has = self.has_mut(job);
         let set = if promised { &mut has.promised } else { &mut has.live };
         for spot in &spots {
-            Has::of(set, spot.role).insert(spot.replica);
+            set.insert(spot.role, spot.replica);
         }
         self.pieces[ix].spots = spots;
     }
@@ -387,7 +386,7 @@ impl Work {
 
     /// Something of a job is taken back for good: the job counts until that is gone.
     pub fn revoked(&mut self, tree: &mut Tree, leaf: Vertex, job: usize) {
-        self.has_mut(job, 0).revoked = true;
+        self.has_mut(job).revoked = true;
         self.recount(tree, leaf, job);
     }
 
@@ -423,7 +422,8 @@ impl Work {
 
     /// A job that got something in this cycle loses nothing in it.
     fn freshen(&mut self, job: usize) {
-        for ix in self.has(job).pieces.clone() {
+        for at in 0..self.has(job).pieces.len() {
+            let ix = self.has(job).pieces[at];
             self.piece_mut(ix).fresh = true;
         }
     }
@@ -434,11 +434,11 @@ impl Work {
         self.freshen(job);
         self.pieces[ix].promised = false;
         let spots = std::mem::take(&mut self.pieces[ix].spots);
-        let has = self.has_mut(job, 0);
+        let has = self.has_mut(job);
         has.node = spots.first().map(|spot| spot.node);
         for spot in &spots {
-            Has::of(&mut has.promised, spot.role).remove(&spot.replica);
-            Has::of(&mut has.live, spot.role).insert(spot.replica);
+            has.promised.remove(spot.role, spot.replica);
+            has.live.insert(spot.role, spot.replica);
         }
         self.pieces[ix].spots = spots;
         self.recount(tree, leaf, job);
@@ -451,11 +451,11 @@ impl Work {
         let piece = &self.pieces[ix];
         tree.remove(piece.leaf, &piece.demands, piece.charge);
         let (leaf, job, promised) = (piece.leaf, piece.job, piece.promised);
-        let has = self.has_mut(job, 0);
+        let has = self.has_mut(job);
         let set = if promised { &mut has.promised } else { &mut has.live };
         for spot in &spots {
             rooms.give(View::Soon, spot.node, &spot.each, &spot.gpus);
-            Has::of(set, spot.role).remove(&spot.replica);
+            set.remove(spot.role, spot.replica);
         }
         self.pieces[ix].spots = spots;
         self.recount(tree, leaf, job);
@@ -493,9 +493,11 @@ fn going_demand(snapshot: &Snapshot, held: &Holding) -> Demand {
 }
 
 /// The nodes of spots, each once.
-fn nodes_of(spots: &[Spot]) -> Vec<NodeIx> {
-    let mut nodes: Vec<NodeIx> = spots.iter().map(|spot| spot.node).collect();
+fn nodes_of(spots: &[Spot]) -> impl Iterator<Item = NodeIx> + use<> {
+    // mostly it is one, and nothing is to be sorted
+    let (one, several) = if let [one] = spots { (Some(one.node), &[][..]) } else { (None, spots) };
+    let mut nodes: Vec<NodeIx> = several.iter().map(|spot| spot.node).collect();
     nodes.sort_unstable();
     nodes.dedup();
-    nodes
+    one.into_iter().chain(nodes)
 }

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use crate::cycle::Cycle;
 use crate::cycle::Decided;
 use crate::feasible::Feasible;
-use crate::judge::Least;
+use crate::judge::Lasting;
 use crate::model::{Holding, Millis, Snapshot};
 use crate::queue::{Lines, Turn};
 use crate::room::{Room, Rooms};
-use crate::scorer::Scorer;
+use crate::scorer::Mixture;
 use crate::shapes::Shapes;
 use crate::tree::{Tree, Vertex};
 use crate::work::Work;
@@ -37,10 +37,12 @@ pub(crate) struct World<'a> {
     pub lines: Lines,
     pub vacant: Vacant,
     pub feasible: Feasible,
+    /// What all jobs want, where nodes are told apart by scores.
+    mixture: Option<Mixture>,
     /// Jobs that hold nothing that stays, and want or await something.
     pub idle: u32,
     /// What is known of the pieces below each vertex.
-    pub least: Vec<Option<Least>>,
+    pub lasting: Lasting,
     /// Has a cycle been decided on that was not put back?
     decided: bool,
 }
@@ -54,6 +56,7 @@ impl<'a> World<'a> {
         let work = Work::new(s, &mut tree);
         let lines = Lines::new(s, tree.len());
         let (vacant, feasible) = (Vacant::default(), Feasible::default());
+        let mixture = Mixture::new(s, &shapes);
         let mut world = Self {
             s: snapshot,
             shapes,
@@ -63,8 +66,9 @@ impl<'a> World<'a> {
             lines,
             vacant,
             feasible,
+            mixture,
             idle: 0,
-            least: Vec::new(),
+            lasting: Lasting::default(),
             decided: false,
         };
         for job in 0..world.s.jobs.len() {
@@ -109,8 +113,8 @@ impl<'a> World<'a> {
     pub fn decide(&mut self) -> Decided {
         self.rooms.begin();
         self.work.begin();
-        let scorer = Scorer::new(&self.s, &self.shapes, &self.rooms);
-        self.rooms.score_by(scorer);
+        let mix = self.mixture.as_mut().map(|mixture| mixture.now(&self.shapes).clone());
+        self.rooms.score_by(mix);
         let idle = self.idle;
         Cycle::new(self).run(idle)
     }
@@ -120,7 +124,7 @@ impl<'a> World<'a> {
         self.tree.begin();
         self.decided = true;
         let mut decided = self.decide();
-        self.least = std::mem::take(&mut decided.least);
+        self.lasting = std::mem::take(&mut decided.lasting);
         decided
     }
 
@@ -135,13 +139,14 @@ impl<'a> World<'a> {
 
     /// Forgets what follows from a job and from what it holds; [`World::settle`] finds it again after both were changed.
     pub fn lift(&mut self, job: usize, held: &[Holding]) {
+        self.count_wanted(job, -1);
         self.idle -= u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
             self.lines.remove(&self.s, &self.shapes, self.s.jobs[job].class, turn);
         }
         let plain = self.plain(job);
         self.work.forget(&self.s, &mut self.tree, job, held.iter(), plain);
-        self.forget_least(job);
+        self.forget_lasting(job);
     }
 
     /// Finds anew what follows from a job and from what it holds, in order of role and replica. Where something is guaranteed, the branch
@@ -151,10 +156,19 @@ impl<'a> World<'a> {
         if self.plain(job) {
             self.work.charge_plainly(&mut self.tree, job);
         }
-        self.forget_least(job);
+        self.forget_lasting(job);
+        self.count_wanted(job, 1);
         self.idle += u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
             self.lines.insert(&self.s, &self.shapes, self.s.jobs[job].class, turn);
+        }
+    }
+
+    /// Counts what a job wants, or (by `sign`) counts it no more.
+    fn count_wanted(&mut self, job: usize, sign: i64) {
+        let wanted = self.mixture.as_mut().filter(|_| !self.s.jobs[job].closed);
+        if let Some(mixture) = wanted {
+            mixture.count(self.shapes.of(job), sign);
         }
     }
 
@@ -172,11 +186,9 @@ impl<'a> World<'a> {
         if self.plain(job) { None } else { Some(self.tree.branch(self.leaf(job))) }
     }
 
-    fn forget_least(&mut self, job: usize) {
+    fn forget_lasting(&mut self, job: usize) {
         for vertex in self.tree.path(self.leaf(job)).chain([0]) {
-            if let Some(least) = self.least.get_mut(vertex) {
-                *least = None;
-            }
+            self.lasting.forget(vertex);
         }
     }
 }

@@ -154,8 +154,8 @@ fn a_gang_stays_together_unless_it_is_spread() {
 }
 
 #[test]
-fn the_default_is_to_pack() {
-    assert_eq!(Settings::default().placement, Placing::Pack);
+fn the_default_is_what_loses_least() {
+    assert_eq!(Settings::default().placement, Placing::Crater);
 }
 
 proptest! {

@@ -6,18 +6,24 @@ use std::sync::Arc;
 
 use crater_engine::recording::{Frame, Header};
 use crater_engine::{
-    Account, AccountIx, Amounts, Holding, Job, ModelIx, Node, Plan, Request, Role, Shape, Snapshot, decide,
+    Account, AccountIx, Amounts, Holding, Job, ModelIx, Node, Placing, Plan, Request, Role, Settings, Shape,
+    Snapshot, decide,
 };
 use crater_replay::recording::redo;
 
 /// A few cycles of two accounts on three nodes, carried out at once.
 fn record() -> Vec<u8> {
+    record_by(Placing::default())
+}
+
+fn record_by(placement: Placing) -> Vec<u8> {
     let node =
         Node { cpu: 1000, memory: 1000, gpus: 4, model: Some(ModelIx(0)), open: true, ..Node::default() };
     let account =
         |gpu| Account { guaranteed: Amounts { gpu: Some(gpu), ..Amounts::default() }, ..Account::default() };
     let mut snapshot = Snapshot {
         models: 1,
+        settings: Settings { placement, ..Settings::default() },
         nodes: vec![node; 3],
         accounts: vec![account(4000), account(8000)],
         ..Snapshot::default()
@@ -115,7 +121,7 @@ fn other_settings_are_tried_on_the_same_inputs() {
 
 #[test]
 fn policies_are_tried_and_recordings_from_before_them_are_read() {
-    let text = String::from_utf8(record()).unwrap();
+    let text = String::from_utf8(record_by(Placing::Pack)).unwrap();
     for policy in ["order=sjf,placement=crater", "order=las,placement=fragmentation", "placement=best-fit"] {
         assert_eq!(redo(file(text.as_bytes()).path(), Some(policy)).unwrap().cycles, 12);
     }

@@ -32,7 +32,8 @@ pub struct Config {
     /// In which order the jobs of one account go: `fifo`, `priority`, `sjf` (by priority, then the shortest GPU-time that is left by what was
     /// learned from jobs like it and by what owners say, with ageing), or `las` (by priority, then least attained service).
     pub order: Queueing,
-    /// Where replicas go among the nodes that have room: `pack`, `best-fit`, `spread`, `fragmentation` or `crater`.
+    /// Where replicas go among the nodes that have room: `crater` (where the least is lost to the jobs that there are), `fragmentation`,
+    /// `best-fit`, `pack` (the tightest node) or `spread`.
     pub placement: Placing,
     /// Who may pass a job that waits for room: `easy` (those that do not delay the first in line), `conservative` (those that delay nobody: who waits
     /// has a start) or `none`.

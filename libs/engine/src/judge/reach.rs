@@ -49,6 +49,25 @@ impl Least {
     }
 }
 
+/// What stands from cycle to cycle, as long as the pieces below a vertex and its use stay what they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lasting {
+    /// Of what there was when a cycle began.
+    least: Vec<Option<Least>>,
+    /// By child: after which charge it was counted, and what it could be left with, were it one piece on each model poorer, then any piece.
+    left: Vec<(u64, Vec<Left>)>,
+}
+
+impl Lasting {
+    /// The pieces below a vertex are others now.
+    pub fn forget(&mut self, vertex: Vertex) {
+        if let (Some(least), Some(left)) = (self.least.get_mut(vertex), self.left.get_mut(vertex)) {
+            *least = None;
+            left.0 = 0;
+        }
+    }
+}
+
 /// What could at most be taken of the children of a vertex: of the child with most, and of the others.
 #[derive(Clone, Debug)]
 struct Slack {
@@ -62,7 +81,7 @@ struct Slack {
 
 /// The dominant shares that a vertex could be left with at the most: of everything, and of what the piece has.
 #[derive(Clone, Copy, Debug)]
-struct Left {
+pub(crate) struct Left {
     all: i64,
     kinds: i64,
 }
@@ -94,21 +113,19 @@ impl Top {
 /// What is known of what shares and pieces allow.
 #[derive(Default)]
 pub(super) struct Bounds {
-    /// As it was when the cycle began, so that it holds in the next one too.
-    least: Vec<Option<Least>>,
+    lasting: Lasting,
     /// Of what is promised.
     promised: BTreeMap<Vertex, Least>,
-    /// By child: after which charge it was counted, and what it could be left with, were it one piece on each model poorer, then any piece.
-    left: Vec<(u64, Vec<Left>)>,
     reach: Vec<(u64, Reach)>,
     slack: Vec<(u64, Option<Slack>)>,
     lowest_spare: Option<Vec<i32>>,
 }
 
 impl Bounds {
-    pub fn new(facts: Facts<'_>, mut least: Vec<Option<Least>>) -> Self {
+    pub fn new(facts: Facts<'_>, mut lasting: Lasting) -> Self {
         let vertices = facts.tree.len();
-        least.resize(vertices, None);
+        lasting.least.resize(vertices, None);
+        lasting.left.resize(vertices, (0, Vec::new()));
         let mut promised: BTreeMap<Vertex, Least> = BTreeMap::new();
         for piece in facts.work.promised.iter().map(|ix| &facts.work.pieces[*ix]) {
             let priority = facts.snapshot.jobs[piece.job].priority;
@@ -118,17 +135,20 @@ impl Bounds {
             }
         }
         Self {
-            least,
+            lasting,
             promised,
-            left: vec![(0, Vec::new()); vertices],
             reach: vec![(0, Reach::default()); vertices],
             slack: vec![(0, None); vertices],
             lowest_spare: None,
         }
     }
 
-    pub fn into_least(self) -> Vec<Option<Least>> {
-        self.least
+    pub fn into_lasting(mut self) -> Lasting {
+        // what is promised is of this cycle alone
+        for vertex in self.promised.keys() {
+            self.lasting.left[*vertex].0 = 0;
+        }
+        self.lasting
     }
 
     /// Could a leaf have a right to anything by its share or by its guarantee, for so much on this model (or for cpu work)?
@@ -172,7 +192,10 @@ impl Bounds {
         tree.children(tree.parent(at)).iter().any(|sibling| {
             *sibling != at
                 && now < tree.share(*sibling)
-                && self.left[*sibling].1.get(kind).is_some_and(|left| all <= left.all && here <= left.kinds)
+                && self.lasting.left[*sibling]
+                    .1
+                    .get(kind)
+                    .is_some_and(|left| all <= left.all && here <= left.kinds)
         })
     }
 
@@ -213,10 +236,10 @@ impl Bounds {
                 }
                 slack.borrowers = (slack.borrowers.0 + 1, child);
                 slack.share.add(tree.share(child), child);
-                if self.left[child].0 != tree.charged(child) {
-                    self.left[child] = (tree.charged(child), self.left_with(facts, child));
+                if self.lasting.left[child].0 != tree.charged(child) {
+                    self.lasting.left[child] = (tree.charged(child), self.left_with(facts, child));
                 }
-                for (top, left) in slack.top.iter_mut().zip(&self.left[child].1) {
+                for (top, left) in slack.top.iter_mut().zip(&self.lasting.left[child].1) {
                     top.add(left.kinds, child);
                 }
             }
@@ -275,7 +298,7 @@ impl Bounds {
 
     /// Of the guaranteed pieces below a vertex.
     fn least(&mut self, facts: Facts<'_>, vertex: Vertex) -> &Least {
-        if self.least[vertex].is_none() {
+        if self.lasting.least[vertex].is_none() {
             let mut least = Least::new(facts.tree.models());
             for ix in facts.work.of_leaf[vertex].iter().filter(|ix| facts.work.is_old(**ix)) {
                 let piece = &facts.work.pieces[*ix];
@@ -284,9 +307,9 @@ impl Bounds {
             for child in facts.tree.children(vertex) {
                 least.join(self.least(facts, *child));
             }
-            self.least[vertex] = Some(least);
+            self.lasting.least[vertex] = Some(least);
         }
-        self.least[vertex].get_or_insert_default()
+        self.lasting.least[vertex].get_or_insert_default()
     }
 
     /// The lowest priority of what a line runs as best effort.

@@ -18,8 +18,8 @@ pub struct Settings {
     /// In which order the jobs of one account go.
     #[serde(default)]
     pub order: Queueing,
-    /// Where replicas go among the nodes that have room.
-    #[serde(default)]
+    /// Where replicas go among the nodes that have room. Written down before there was a choice, it is [`Placing::Pack`].
+    #[serde(default = "Placing::as_ever")]
     pub placement: Placing,
     /// Who may pass a job that waits for room.
     #[serde(default)]
@@ -73,8 +73,7 @@ impl Backfill {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placing {
-    /// The node with the fewest GPUs free, a share on the fullest device: a seek. The others look at every node that has room.
-    #[default]
+    /// The node with the fewest GPUs free, a share on the fullest device: a seek. The others look at every kind of room that nodes have.
     Pack,
     /// The node on which the least stays unused, of CPU and GPUs together.
     BestFit,
@@ -84,7 +83,15 @@ pub enum Placing {
     Fragmentation,
     /// Where the least is lost in the end, and what others need more is spared ([`crate::score::outlook`],
     /// [`crate::score::scarcity`]).
+    #[default]
     Crater,
+}
+
+impl Placing {
+    /// What there was before there was a choice.
+    fn as_ever() -> Self {
+        Self::Pack
+    }
 }
 
 /// In which order the jobs of one account go. What is equal goes by submission, then by ordinal.

@@ -18,6 +18,11 @@ fn best_class(rooms: &Rooms, scorer: &Scorer, part: &Part, how: Try<'_>, left: u
     let (free, alike) = rooms.alike(how.view)?;
     let groups = how.pool.list(&part.each, how.choice).groups.iter();
     let firsts = groups.flat_map(|group| alike[*group as usize].firsts(free, &part.each));
+    if left == 1 {
+        let holds = firsts.filter(|node| free[node.at()].holds(&part.each));
+        let scored = holds.map(|node| (scorer.cost(node, &free[node.at()], &part.each, 1), node));
+        return scored.min().map(|(_, node)| (node, 1));
+    }
     let holds = firsts.map(|node| (free[node.at()].capacity(&part.each, left), node));
     let holds: Vec<(u32, NodeIx)> = holds.filter(|(capacity, _)| *capacity > 0).collect();
     let most = holds.iter().map(|(capacity, _)| *capacity).max()?;

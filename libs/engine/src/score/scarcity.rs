@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::outlook::{Outlook, STEP};
+use super::outlook::{Outlook, STEP, bump};
 use super::{Ask, Spare};
 
 /// Loads and prices are in thousandths.
@@ -23,37 +23,106 @@ struct Class {
     /// Ascending.
     kinds: Vec<usize>,
     /// Milli-GPU, in any scale common to all classes.
-    weight: i64,
+    weight: i128,
 }
 
-/// The prices of kinds of nodes. A kind is what nodes are that are equal when empty.
+/// What tasks want of the kinds of nodes, added up: a task more or less is an addition, however many there are. A kind is what nodes are
+/// that are equal when empty.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// Milli-GPU of each kind.
+    kinds: Vec<i64>,
+    classes: Vec<Wanted>,
+    by_kinds: BTreeMap<Vec<usize>, usize>,
+}
+
+/// By tasks that fit on the same kinds.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    kinds: Vec<usize>,
+    /// Milli-GPU that those kinds have.
+    room: i64,
+    /// Milli-GPU wanted in all.
+    milli: i128,
+    /// How many tasks want so many milli of one device.
+    shares: BTreeMap<i64, i128>,
+}
+
+impl Demand {
+    /// For kinds of nodes, given empty; nothing is wanted of them yet.
+    pub fn new(kinds: &[Spare<'_>]) -> Self {
+        Self {
+            kinds: kinds.iter().map(Spare::total).collect(),
+            classes: Vec::new(),
+            by_kinds: BTreeMap::new(),
+        }
+    }
+
+    /// Where tasks of a shape are counted, for the same kinds of nodes, given empty; `None`: they want no GPU or fit on none.
+    pub fn class(&mut self, kinds: &[Spare<'_>], ask: &Ask) -> Option<usize> {
+        let fit = (0..).zip(kinds).filter(|(_, kind)| ask.devices > 0 && kind.fits(ask));
+        let on: Vec<usize> = fit.map(|(kind, _)| kind).collect();
+        if on.is_empty() {
+            return None;
+        }
+        let Self { kinds, classes, by_kinds } = self;
+        Some(*by_kinds.entry(on).or_insert_with_key(|on| {
+            let room = on.iter().map(|kind| kinds[*kind]).sum();
+            classes.push(Wanted { kinds: on.clone(), room, ..Wanted::default() });
+            classes.len() - 1
+        }))
+    }
+
+    /// So many tasks more of a shape that is counted there; below 0, so many less.
+    pub fn add(&mut self, class: usize, ask: &Ask, count: i64) {
+        let count = i128::from(count);
+        let wanted = &mut self.classes[class];
+        wanted.milli += i128::from(ask.total()) * count;
+        if ask.is_share() {
+            bump(&mut wanted.shares, ask.milli, count);
+        }
+    }
+}
+
+/// The prices of kinds of nodes.
 #[derive(Clone, Debug)]
 pub struct Scarcity {
     classes: Vec<Class>,
     prices: Vec<i64>,
+    wanted: Vec<i64>,
 }
 
 impl Scarcity {
     /// For kinds of nodes, given empty, and a mix of tasks. A task of which a share of a device remains unused counts with that.
     pub fn new(kinds: &[Spare<'_>], mix: &[(Ask, u32)], outlook: &Outlook) -> Self {
-        let mut demand: BTreeMap<Vec<usize>, i64> = BTreeMap::new();
-        for (ask, count) in mix.iter().filter(|(ask, _)| ask.devices > 0) {
-            let on: Vec<usize> =
-                (0..).zip(kinds).filter(|(_, kind)| kind.fits(ask)).map(|(kind, _)| kind).collect();
-            let beside = if ask.is_share() { outlook.rest(crate::model::WHOLE_GPU - ask.milli) } else { 0 };
-            *demand.entry(on).or_default() += (ask.total() + beside) * i64::from(*count);
+        let mut demand = Demand::new(kinds);
+        for (ask, count) in mix {
+            if let Some(class) = demand.class(kinds, ask) {
+                demand.add(class, ask, i64::from(*count));
+            }
         }
-        let mut classes: Vec<Class> = demand
-            .into_iter()
-            .filter(|(kinds, _)| !kinds.is_empty())
-            .map(|(kinds, weight)| Class { kinds, weight })
-            .collect();
+        Self::of(&demand, outlook)
+    }
+
+    /// The same for what is wanted in all.
+    pub fn of(demand: &Demand, outlook: &Outlook) -> Self {
+        let beside =
+            |(milli, count): (&i64, &i128)| i128::from(outlook.rest(crate::model::WHOLE_GPU - milli)) * count;
+        let mut wanted: Vec<&Wanted> = demand.classes.iter().filter(|wanted| wanted.milli > 0).collect();
         // those with the least choice first
-        let room = |class: &Class| {
-            class.kinds.iter().filter_map(|kind| kinds.get(*kind)).map(Spare::total).sum::<i64>()
-        };
-        classes.sort_by_key(room);
-        Self { classes, prices: vec![0; kinds.len()] }
+        wanted.sort_by(|a, b| (a.room, &a.kinds).cmp(&(b.room, &b.kinds)));
+        let classes = wanted.into_iter().map(|wanted| Class {
+            kinds: wanted.kinds.clone(),
+            weight: wanted.milli + wanted.shares.iter().map(beside).sum::<i128>(),
+        });
+        let classes: Vec<Class> = classes.collect();
+        let mut wanted = vec![0_i64; demand.kinds.len()];
+        for class in &classes {
+            let each = class.weight / i128::try_from(class.kinds.len().max(1)).unwrap_or(1);
+            let each = i64::try_from(each).unwrap_or(i64::MAX);
+            class.kinds.iter().for_each(|kind| wanted[*kind] = wanted[*kind].saturating_add(each));
+        }
+        Self { classes, prices: vec![0; demand.kinds.len()], wanted }
     }
 
     /// Sets the prices for what is left of each kind that tasks are expected to use, milli-GPU.
@@ -71,7 +140,7 @@ impl Scarcity {
     /// The load of each kind, thousandths, when as much arrives as is left.
     fn loads(&self, left: &[i64]) -> Vec<i64> {
         let total: i128 = left.iter().map(|milli| i128::from(*milli)).sum();
-        let weight: i128 = self.classes.iter().map(|class| i128::from(class.weight)).sum();
+        let weight: i128 = self.classes.iter().map(|class| class.weight).sum();
         let mut poured: Vec<Vec<i64>> = self.classes.iter().map(|class| vec![0; class.kinds.len()]).collect();
         let mut loads = vec![0_i64; left.len()];
         for _ in 0..SWEEPS {
@@ -79,7 +148,7 @@ impl Scarcity {
                 for (kind, part) in class.kinds.iter().zip(parts.iter_mut()) {
                     loads[*kind] -= std::mem::take(part);
                 }
-                let amount = i128::from(class.weight) * total / weight.max(1);
+                let amount = class.weight * total / weight.max(1);
                 pour(amount, &class.kinds, left, &mut loads, parts);
             }
         }
@@ -90,6 +159,12 @@ impl Scarcity {
     #[inline]
     pub fn price(&self, kind: usize) -> i64 {
         self.prices.get(kind).copied().unwrap_or(0)
+    }
+
+    /// What is wanted of a kind if each task takes any that it fits on, milli-GPU: tells kinds of one price apart.
+    #[inline]
+    pub fn wanted(&self, kind: usize) -> i64 {
+        self.wanted.get(kind).copied().unwrap_or(0)
     }
 
     /// What the price adds to the loss of placing `ask` on a node of this kind, hundredths of a milli-GPU.

@@ -1,7 +1,5 @@
 //! What one job has: what stays, what is promised, what is going.
 
-use std::collections::BTreeSet;
-
 use super::PieceIx;
 use crate::model::NodeIx;
 use crate::tree::Counted;
@@ -9,12 +7,12 @@ use crate::tree::Counted;
 /// What a job has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Has {
-    /// Replicas that stay, by role.
-    pub(super) live: Vec<BTreeSet<u32>>,
-    /// Replicas that are promised, by role.
-    pub(super) promised: Vec<BTreeSet<u32>>,
-    /// Replicas that are going, by role.
-    pub(super) going: Vec<BTreeSet<u32>>,
+    /// Replicas that stay.
+    pub(super) live: Replicas,
+    /// Replicas that are promised.
+    pub(super) promised: Replicas,
+    /// Replicas that are going.
+    pub(super) going: Replicas,
     /// A node that does not answer, on which a replica is going.
     pub unconfirmed: Option<NodeIx>,
     pub pieces: Vec<PieceIx>,
@@ -26,12 +24,54 @@ pub(crate) struct Has {
     pub(super) counted: Counted,
 }
 
-static NONE: BTreeSet<u32> = BTreeSet::new();
+/// Replicas of a job by role and number, in order, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replicas(Vec<(u16, u32)>);
+
+impl Replicas {
+    const NONE: Self = Self(Vec::new());
+
+    pub(super) fn insert(&mut self, role: u16, replica: u32) {
+        if let Err(at) = self.0.binary_search(&(role, replica)) {
+            self.0.insert(at, (role, replica));
+        }
+    }
+
+    pub(super) fn remove(&mut self, role: u16, replica: u32) {
+        if let Ok(at) = self.0.binary_search(&(role, replica)) {
+            self.0.remove(at);
+        }
+    }
+
+    fn of(&self, role: usize) -> OfRole<'_> {
+        let from = self.0.partition_point(|(of, _)| usize::from(*of) < role);
+        let here = self.0[from..].partition_point(|(of, _)| usize::from(*of) == role);
+        OfRole(&self.0[from..from + here])
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Those of one role.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfRole<'a>(&'a [(u16, u32)]);
+
+impl OfRole<'_> {
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
+
+    pub fn contains(self, replica: u32) -> bool {
+        self.0.binary_search_by_key(&replica, |(_, of)| *of).is_ok()
+    }
+}
 
 pub(super) static NOTHING: Has = Has {
-    live: Vec::new(),
-    promised: Vec::new(),
-    going: Vec::new(),
+    live: Replicas::NONE,
+    promised: Replicas::NONE,
+    going: Replicas::NONE,
     unconfirmed: None,
     pieces: Vec::new(),
     node: None,
@@ -40,34 +80,21 @@ pub(super) static NOTHING: Has = Has {
 };
 
 impl Has {
-    pub(super) fn blank(roles: usize) -> Self {
-        Self { live: vec![BTreeSet::new(); roles], ..Self::default() }
-    }
-
-    /// The replicas of a role in one of the lists; most are never needed.
-    pub(super) fn of(list: &mut Vec<BTreeSet<u32>>, role: u16) -> &mut BTreeSet<u32> {
-        let role = usize::from(role);
-        if role >= list.len() {
-            list.resize_with(role + 1, BTreeSet::new);
-        }
-        &mut list[role]
-    }
-
     /// Replicas of a role that stay.
-    pub fn live(&self, role: usize) -> &BTreeSet<u32> {
-        self.live.get(role).unwrap_or(&NONE)
+    pub fn live(&self, role: usize) -> OfRole<'_> {
+        self.live.of(role)
     }
 
-    pub(super) fn promised(&self, role: usize) -> &BTreeSet<u32> {
-        self.promised.get(role).unwrap_or(&NONE)
+    pub(super) fn promised(&self, role: usize) -> OfRole<'_> {
+        self.promised.of(role)
     }
 
-    pub(super) fn going_of(&self, role: usize) -> &BTreeSet<u32> {
-        self.going.get(role).unwrap_or(&NONE)
+    pub(super) fn going_of(&self, role: usize) -> OfRole<'_> {
+        self.going.of(role)
     }
 
     pub fn runs(&self) -> bool {
-        self.live.iter().any(|replicas| !replicas.is_empty())
+        !self.live.is_empty()
     }
 
     /// A node by which its topology domain is known, if anything runs or is promised.
@@ -76,11 +103,11 @@ impl Has {
     }
 
     pub fn is_promised(&self) -> bool {
-        self.promised.iter().any(|replicas| !replicas.is_empty())
+        !self.promised.is_empty()
     }
 
     pub fn going(&self) -> u32 {
-        u32::try_from(self.going.iter().map(BTreeSet::len).sum::<usize>()).unwrap_or(u32::MAX)
+        u32::try_from(self.going.0.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn counts(&self) -> Counted {
@@ -88,7 +115,7 @@ impl Has {
             Counted::Stays
         } else if self.is_promised() {
             Counted::Promised
-        } else if self.revoked || self.going.iter().any(|replicas| !replicas.is_empty()) {
+        } else if self.revoked || !self.going.is_empty() {
             Counted::Going
         } else {
             Counted::Not
@@ -105,6 +132,6 @@ impl Has {
         if !self.runs() {
             return self.going() == 0;
         }
-        replicas.all(|(role, replica)| !self.going_of(usize::from(role)).contains(&replica))
+        replicas.all(|(role, replica)| !self.going_of(usize::from(role)).contains(replica))
     }
 }

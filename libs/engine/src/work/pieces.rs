@@ -63,7 +63,7 @@ impl Work {
         if promised {
             self.promised.push(ix);
         }
-        self.has_mut(job, of.request.roles.len()).pieces.push(ix);
+        self.has_mut(job).pieces.push(ix);
         self.pieces.push(Piece {
             job,
             leaf,

@@ -40,7 +40,7 @@ impl Work {
         let mut sorted = hold.placements.clone();
         sorted.sort();
         sorted.dedup_by_key(|p| (p.role, p.replica));
-        sorted.retain(|p| !self.has(job).live(usize::from(p.role)).contains(&p.replica));
+        sorted.retain(|p| !self.has(job).live(usize::from(p.role)).contains(p.replica));
         let mut taken: Vec<Spot> = Vec::new();
         let pool = shapes.pool(job);
         for place in sorted {

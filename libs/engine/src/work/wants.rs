@@ -33,10 +33,10 @@ impl Work {
             if count == 0 {
                 continue;
             }
-            let free = |r: &u32| !has.live(index).contains(r) && !has.promised(index).contains(r);
+            let free = |r: &u32| !has.live(index).contains(*r) && !has.promised(index).contains(*r);
             // replicas that are not going first: they can start at once
             let (mut ready, going): (Vec<u32>, Vec<u32>) =
-                (0..role.replicas).filter(free).partition(|r| !has.going_of(index).contains(r));
+                (0..role.replicas).filter(free).partition(|r| !has.going_of(index).contains(*r));
             ready.extend(going);
             ready.truncate(count);
             parts.push(Part {
