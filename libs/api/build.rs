@@ -28,7 +28,9 @@ fn main() -> Result<()> {
     std::fs::write(out.join("descriptors.bin"), served.encode_to_vec())?;
     tonic_prost_build::configure()
         .include_file("contract.rs")
+        // in one order on the wire: the same request has the same bytes
         .btree_map(".crater.common.v1.Resources.devices")
+        .btree_map(".crater.job.v1.JobSpec.node_selector")
         .compile_fds(compiler.file_descriptor_set())
         .context("generating the contract")?;
     Ok(())

@@ -104,7 +104,7 @@ pub fn job_spec(spec: &JobSpec) -> job::JobSpec {
         expected_duration: spec.expected_seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
         max_retries: spec.max_retries,
         grace_period: Some(prost_types::Duration { seconds: spec.grace_seconds, nanos: 0 }),
-        node_selector: spec.place.node_selector.clone().into_iter().collect(),
+        node_selector: spec.place.node_selector.clone(),
         topology: spec
             .place
             .topology
@@ -184,7 +184,7 @@ pub fn parse_job_spec(spec: Option<&job::JobSpec>, path: &str) -> Result<JobSpec
         max_retries: spec.max_retries,
         grace_seconds,
         place: Place {
-            node_selector: spec.node_selector.clone().into_iter().collect(),
+            node_selector: spec.node_selector.clone(),
             topology: spec.topology.as_ref().map(|t| Topology { key: t.key.clone(), required: t.required }),
         },
     };

@@ -162,3 +162,29 @@ pub fn logs(request: &pb::StreamLogsRequest) -> Result<Wanted> {
         since,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_creation_is_the_same_in_whatever_order_its_maps_came() {
+        let part = |key: &str| {
+            let name = || key.to_owned();
+            let node_selector = [(name(), String::new())].into();
+            let spec = pb::JobSpec { node_selector, ..Default::default() };
+            let labels = [(name(), String::new())].into();
+            let job = pb::Job { spec: Some(spec), labels, ..Default::default() };
+            pb::CreateJobRequest { job: Some(job), ..Default::default() }
+        };
+        let read = |keys: &[String]| {
+            // what is put together on the wire is one message
+            let bytes: Vec<u8> = keys.iter().flat_map(|key| part(key).encode_to_vec()).collect();
+            create_body(&pb::CreateJobRequest::decode(bytes.as_slice()).unwrap())
+        };
+        let keys: Vec<String> = (0..20).map(|n| format!("key-{n}")).collect();
+        let back: Vec<String> = keys.iter().rev().cloned().collect();
+        assert_eq!(read(&keys), read(&back));
+        assert_ne!(read(&keys), read(&keys[1..]));
+    }
+}

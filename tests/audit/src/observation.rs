@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crater_domain::Devices;
+
 /// Namespace and name.
 pub type Key = (String, String);
 /// Role and number.
@@ -135,6 +137,8 @@ pub struct Node {
     pub memory: i64,
     /// Whole devices.
     pub gpus: i64,
+    /// Other devices, by name.
+    pub devices: Devices,
     /// Their model.
     pub model: String,
     /// Whether its kubelet reports.
@@ -236,6 +240,8 @@ pub struct Role {
     pub memory: i64,
     /// Thousandths of a GPU.
     pub gpu: i64,
+    /// Other devices, by name.
+    pub devices: Devices,
 }
 
 /// One replica of a grant.

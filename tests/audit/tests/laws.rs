@@ -64,7 +64,13 @@ fn limited(world: &mut World, kind: &str, limit: i64) {
 }
 
 /// One wrong each, with the law that it breaks and the cause that is to be named.
-const SPOILT: [(Law, &str, Spoil); 23] = [
+const SPOILT: [(Law, &str, Spoil); 24] = [
+    (Law::I3, "double-grant", |w| {
+        let mut life = w.submit(2000, 2);
+        life.job.roles[0].devices = [("rdma/hca", 5)].into();
+        w.job(Change::Modified, &life);
+        assert!(w.grant(&mut life));
+    }),
     (Law::I3, "double-grant", |w| {
         let first = w.running(2);
         let device = first.given.unwrap().granted[0].gpus[0];

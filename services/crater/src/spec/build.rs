@@ -54,7 +54,7 @@ pub fn draft(flags: &Submit, file: JobFile) -> Result<Draft, Error> {
     };
     let mut labels: HashMap<String, String> = file.labels.into_iter().collect();
     labels.extend(pairs("--label", &flags.label)?);
-    let mut node_selector: HashMap<String, String> = file.node_selector.into_iter().collect();
+    let mut node_selector = file.node_selector;
     node_selector.extend(pairs("--node-selector", &flags.node_selector)?);
     let topology = topology(flags, file.within, file.near, &shown)?;
     let id = flags.name.clone().or(file.name);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crater_domain::Devices;
 use crater_k8s::aijob::{AIJob, Class};
 use crater_k8s::{AIJobStatus, Allocation, names};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -95,6 +96,7 @@ pub fn node(node: &k8s_openapi::api::core::v1::Node) -> Object {
         cpu: machine.allocatable.cpu_millis,
         memory: machine.allocatable.memory_bytes,
         gpus: i64::from(machine.gpus),
+        devices: machine.devices,
         model: machine.model,
         ready: !machine.lost,
         off: taints.into_iter().any(|t| t.key == "node.kubernetes.io/out-of-service"),
@@ -144,6 +146,7 @@ pub fn job(job: &AIJob) -> Object {
         cpu: r.resources.cpu_millis,
         memory: r.resources.memory_bytes,
         gpu: r.resources.gpu_millis,
+        devices: Devices(r.resources.devices.clone()),
     });
     Object::Job(Box::new(seen::Job {
         key: (m.namespace.clone().unwrap_or_default(), m.name.clone().unwrap_or_default()),

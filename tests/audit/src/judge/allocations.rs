@@ -193,6 +193,7 @@ impl Auditor {
                 gpus: granted.gpus.iter().map(|device| (*device, granted.millis)).collect(),
                 cpu: role.map_or(0, |r| r.cpu),
                 memory: role.map_or(0, |r| r.memory),
+                named: role.map(|r| r.devices.clone()).unwrap_or_default(),
             };
             let over = self.books.add(&part);
             let unfenced = unfenced || self.unfenced_among(&over);
@@ -265,6 +266,9 @@ impl Auditor {
         over("millicores", sum.cpu, has.cpu)
             .or_else(|| over("bytes of memory", sum.memory, has.memory))
             .or_else(|| over("thousandths of GPUs", sum.gpu, has.gpus * 1000))
+            .or_else(|| {
+                self.books.named(node).find_map(|(name, given)| over(name, given, has.devices.of(name)))
+            })
     }
 }
 

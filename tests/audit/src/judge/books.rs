@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crater_domain::Devices;
+
 /// What one owner has of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -15,6 +17,8 @@ pub struct Part {
     pub cpu: i64,
     /// Bytes.
     pub memory: i64,
+    /// Other devices, by name.
+    pub named: Devices,
 }
 
 /// Sums of a node.
@@ -33,6 +37,7 @@ pub struct Sum {
 pub struct Books {
     devices: HashMap<String, HashMap<i32, Vec<(String, i64)>>>,
     sums: HashMap<String, Sum>,
+    named: HashMap<String, Devices>,
 }
 
 impl Books {
@@ -52,6 +57,9 @@ impl Books {
         }
         let sum = self.sums.entry(part.node.clone()).or_default();
         *sum = moved(*sum, part, 1);
+        if !part.named.is_empty() {
+            self.named.entry(part.node.clone()).or_default().add(&part.named, 1);
+        }
         over
     }
 
@@ -68,12 +76,21 @@ impl Books {
                 }
             }
         }
+        if let Some(named) = self.named.get_mut(&part.node) {
+            named.add(&part.named, -1);
+            named.0.retain(|_, count| *count != 0);
+        }
         if let Some(sum) = self.sums.get_mut(&part.node) {
             *sum = moved(*sum, part, -1);
             if *sum == Sum::default() {
                 self.sums.remove(&part.node);
             }
         }
+    }
+
+    /// What is given of a node's other devices, each with its name.
+    pub fn named(&self, node: &str) -> impl Iterator<Item = (&String, i64)> {
+        self.named.get(node).into_iter().flat_map(|named| &named.0).map(|(name, count)| (name, *count))
     }
 
     /// What is given of a node.
@@ -99,6 +116,7 @@ mod tests {
             gpus: vec![(0, millis)],
             cpu: 1,
             memory: 2,
+            named: [("rdma/hca", 1)].into(),
         };
         let mut books = Books::default();
         assert!(books.add(&part("a", 500)).is_empty() && books.add(&part("b", 500)).is_empty());
@@ -107,5 +125,6 @@ mod tests {
         books.remove(&part("a", 500));
         assert!(books.add(&part("d", 500)).is_empty());
         assert_eq!(books.sum("n"), Sum { cpu: 2, memory: 4, gpu: 1000 });
+        assert_eq!(books.named("n").collect::<Vec<_>>(), [(&"rdma/hca".to_owned(), 2)]);
     }
 }

@@ -333,8 +333,10 @@ impl Auditor {
         if before.is_none() {
             self.seen.nodes += 1;
         }
-        let less =
-            |b: &Machine| node.cpu < b.node.cpu || node.memory < b.node.memory || node.gpus < b.node.gpus;
+        let fewer = |b: &Node| b.devices.0.iter().any(|(name, count)| node.devices.of(name) < *count);
+        let less = |Machine { node: b, .. }: &Machine| {
+            node.cpu < b.cpu || node.memory < b.memory || node.gpus < b.gpus || fewer(b)
+        };
         let shrunk_ms = match before {
             Some(before) if less(before) => self.now,
             Some(before) => before.shrunk_ms,

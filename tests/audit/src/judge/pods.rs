@@ -110,5 +110,7 @@ fn part(pod: &Pod) -> Option<Part> {
         gpus: pod.gpus.clone(),
         cpu: pod.cpu,
         memory: pod.memory,
+        // they have no numbers that could be given twice; how many are given, the Allocations tell
+        named: Default::default(),
     })
 }

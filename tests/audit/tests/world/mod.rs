@@ -40,6 +40,7 @@ impl World {
             cpu: 64_000,
             memory: 1 << 40,
             gpus: 8,
+            devices: [("rdma/hca", 8)].into(),
             model: "A100".into(),
             ready: true,
             off: false,
@@ -103,7 +104,9 @@ impl World {
             reason: "Submitted".into(),
             ..Row::default()
         };
-        let role = Role { name: "w".into(), replicas, least: replicas, cpu: 1000, memory: 1, gpu: 1000 };
+        let devices = [("rdma/hca", 1)].into();
+        let role =
+            Role { name: "w".into(), replicas, least: replicas, cpu: 1000, memory: 1, gpu: 1000, devices };
         let job = Job {
             key: ("crater-lab".into(), name),
             uid: format!("kube-{n}"),
