@@ -94,7 +94,7 @@ impl Ground<'_> {
 
     fn right(&self, claim: &Claim, ix: PieceIx, moves: bool) -> Option<Right> {
         let piece = &self.work.pieces[ix];
-        right(self.snapshot, self.tree, claim, piece).or_else(|| {
+        right(self.snapshot, self.tree, self.work, claim, ix).or_else(|| {
             if moves && claim.moves { movable(self.snapshot, self.tree, claim, piece) } else { None }
         })
     }

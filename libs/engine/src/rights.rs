@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::model::{Class, Preemptible, RevokeCause, Snapshot};
 use crate::tree::{Demand, Tree, Vertex};
-use crate::work::Piece;
+use crate::work::{Piece, PieceIx, Work};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -77,8 +77,15 @@ impl Key {
     }
 }
 
-/// May `claim` take `piece`, and why?
-pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Piece) -> Option<Right> {
+/// May `claim` take a piece, and why?
+pub(crate) fn right(
+    snapshot: &Snapshot,
+    tree: &Tree,
+    work: &Work,
+    claim: &Claim,
+    ix: PieceIx,
+) -> Option<Right> {
+    let piece = &work.pieces[ix];
     let victim = &snapshot.jobs[piece.job];
     if !piece.alive || piece.fresh || piece.job == claim.job || victim.closed {
         return None;
@@ -113,19 +120,8 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
             return Some(Right { loss, cause: RevokeCause::Reclaimed, level: theirs });
         }
         let strangers = siblings && claim.line != piece.line;
-        if !inside && strangers && !never && !protected {
-            // only from who has more, and not so that it then has less: no two can take from each other for ever
-            let (asked, held) = (&claim.demands, &piece.demands);
-            let has_less = tree.share(mine) < tree.share(theirs);
-            // nor is one drained of what it has little of, because it has much of something else
-            if has_less
-                && tree.share_with(mine, asked, 1) <= tree.share_with(theirs, held, -1)
-                && tree.share_of(mine, asked, 1, held) <= tree.share_of(theirs, held, -1, held)
-                // and what they borrowed lately must not say otherwise
-                && tree.standing_with(mine, asked, 1) <= tree.standing_with(theirs, held, -1)
-            {
-                return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
-            }
+        if !inside && strangers && !never && !protected && evens_out(tree, work, claim, ix, (mine, theirs)) {
+            return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
         }
     }
     let promised_to_user =
@@ -137,6 +133,20 @@ pub(crate) fn right(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &Pie
     };
     let preempts = lower && stoppable && !protected && !promised_to_user;
     preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
+}
+
+/// Does taking a piece make two shares more even? Only from who has more, and not so that it then has less, with all that it loses: so no
+/// two can take from each other for ever.
+fn evens_out(tree: &Tree, work: &Work, claim: &Claim, ix: PieceIx, (mine, theirs): (Vertex, Vertex)) -> bool {
+    if tree.share(mine) >= tree.share(theirs) {
+        return false;
+    }
+    let (asked, held) = (&claim.demands, work.falls_with(ix));
+    tree.share_with(mine, asked, 1) <= tree.share_with(theirs, &held, -1)
+        // nor is one drained of what it has little of, because it has much of something else
+        && tree.share_of(mine, asked, 1, &held) <= tree.share_of(theirs, &held, -1, &held)
+        // and what they borrowed lately must not say otherwise
+        && tree.standing_with(mine, asked, 1) <= tree.standing_with(theirs, &held, -1)
 }
 
 /// What may be taken of a leaf, at the most.

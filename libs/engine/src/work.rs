@@ -6,6 +6,7 @@ mod pieces;
 mod promise;
 mod wants;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use crate::model::{Class, Holding, Millis, ModelIx, NodeIx, Placement, Preemptible, Shape, Snapshot};
@@ -488,6 +489,17 @@ impl Work {
     pub fn surplus_of(&self, job: usize) -> Vec<PieceIx> {
         let pieces = self.has(job).pieces.iter().copied();
         pieces.filter(|ix| self.pieces[*ix].surplus && self.pieces[*ix].alive).collect()
+    }
+
+    /// What is given back with a piece: a gang takes with it what is above it.
+    pub fn falls_with(&self, ix: PieceIx) -> Cow<'_, [Demand]> {
+        let piece = &self.pieces[ix];
+        let along = if piece.surplus { Vec::new() } else { self.surplus_of(piece.job) };
+        if along.is_empty() {
+            return Cow::Borrowed(&piece.demands);
+        }
+        let all = along.into_iter().chain([ix]).flat_map(|ix| self.pieces[ix].demands.iter().copied());
+        Cow::Owned(all.collect())
     }
 }
 

@@ -22,7 +22,7 @@ impl Ground<'_> {
         let mut is_over = |ix: PieceIx| {
             let piece = &self.work.pieces[ix];
             let open = piece.alive && !piece.fresh && worth(ix);
-            open && right(self.snapshot, self.tree, claim, piece).is_some() && !visit(ix)
+            open && right(self.snapshot, self.tree, self.work, claim, ix).is_some() && !visit(ix)
         };
         let mut takers = Takers::new(self.snapshot, claim);
         for (leaf, pieces) in self.work.of_leaf.iter().enumerate().filter(|(_, all)| !all.is_empty()) {

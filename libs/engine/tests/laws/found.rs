@@ -161,3 +161,28 @@ fn what_is_promised_below_is_not_used_up_for_good() {
     let held: Vec<usize> = sim.snapshot.holdings.iter().map(|held| held.job.at()).collect();
     assert_eq!(held, [1, 2]);
 }
+
+// a gang was taken for a share, and what was above it went along uncounted: who was left with less took it back
+#[test]
+fn what_falls_with_a_gang_counts_where_shares_are_evened_out() {
+    let closed = Node { open: false, ..node(4, 0, 0) };
+    let start = Snapshot {
+        models: 1,
+        nodes: vec![node(5, 2, 0), closed.clone(), closed.clone(), closed],
+        accounts: vec![gpus(None, None, None), Account { weight: 2, ..gpus(None, None, None) }],
+        settings: Settings { protection_ms: 0, ..Settings::default() },
+        ..Snapshot::default()
+    };
+    let job = |account: u32, roles: &[(i64, i64, u32, u32)]| {
+        let role = |(cpu, gpu, replicas, min): &(i64, i64, u32, u32)| Role {
+            each: Shape { cpu: *cpu, memory: GI, gpu: *gpu, ..Shape::default() },
+            replicas: *replicas,
+            min: *min,
+        };
+        let roles = roles.iter().map(role).collect();
+        let request = Arc::new(Request { roles, ..Request::default() });
+        Job { account: AccountIx(account), request, ..Job::default() }
+    };
+    let jobs = vec![job(1, &[(1100, 0, 4, 4), (100, 500, 3, 1)]), job(0, &[(1100, 500, 2, 1)])];
+    comes_to_rest(start, jobs, vec![Event::Submit, Event::Submit]);
+}
