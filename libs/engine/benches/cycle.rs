@@ -12,6 +12,10 @@ use std::time::Duration;
 use crater_engine::{Change, Engine, JobIx, decide};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
+/// That of the processes in which it runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn whole(c: &mut Criterion) {
     let s = worlds::empty();
     let plan = decide(&s).unwrap();
