@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { link } from "./link.js";
 import { Picture, type Cluster } from "./picture.js";
-import { clusterStreams, expired, renew, scheduling } from "./session.js";
+import { clusterStreams, expired, renew, scheduling, token } from "./session.js";
 import { backoff, connection, pause, untilWatched } from "./stream.js";
 
 const EVERY_MS = 4_000;
@@ -58,6 +58,7 @@ async function follow(stop: AbortSignal): Promise<void> {
   while (!stop.aborted) {
     await untilWatched(stop);
     if (stop.aborted) break;
+    const used = token();
     try {
       const step = () => {
         attempt = 0;
@@ -77,7 +78,7 @@ async function follow(stop: AbortSignal): Promise<void> {
         continue;
       }
       if (!stop.aborted) line.trouble(rawMessage);
-      if (expired(cause)) await renew().catch(() => undefined);
+      if (expired(cause)) await renew(used).catch(() => undefined);
     }
     if (stop.aborted) break;
     line.is("reconnecting");

@@ -6,7 +6,7 @@ import type { JobFilterSchema } from "./gen/crater/job/v1/job_service_pb.js";
 import type { Job } from "./gen/crater/job/v1/resources_pb.js";
 import { Ledger } from "./ledger.js";
 import { link } from "./link.js";
-import { expired, renew, streams } from "./session.js";
+import { expired, renew, streams, token } from "./session.js";
 import { backoff, connection, untilWatched } from "./stream.js";
 
 /** Silence that makes a connection suspect; the server sends a bookmark when nothing happens. */
@@ -53,6 +53,7 @@ async function follow(wish: Wish, show: (jobs: Jobs) => void, stop: AbortSignal)
     await untilWatched(stop);
     if (stop.aborted) break;
     const wire = connection(stop, SILENT_MS);
+    const used = token();
     try {
       const request = { ...wish, resumeToken: ledger.resumeToken };
       const onHeader = () => ledger.shown && line.is("live");
@@ -68,7 +69,7 @@ async function follow(wish: Wish, show: (jobs: Jobs) => void, stop: AbortSignal)
       line.trouble(wire.signal.aborted ? "" : rawMessage);
       if (ledger.resumeToken && TOKEN_REFUSED.includes(code)) ledger.forget();
       else if (FOR_GOOD.includes(code)) return done.abort();
-      if (expired(cause)) await renew().catch(() => undefined);
+      if (expired(cause)) await renew(used).catch(() => undefined);
     } finally {
       wire.close();
     }

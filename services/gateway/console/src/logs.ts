@@ -4,7 +4,7 @@ import { ConnectError } from "@connectrpc/connect";
 import type { LogLine } from "./gen/crater/job/v1/resources_pb.js";
 import type { Link } from "./link.js";
 import { Place } from "./lines.js";
-import { expired, renew, streams } from "./session.js";
+import { expired, renew, streams, token } from "./session.js";
 import { backoff, connection, untilWatched } from "./stream.js";
 
 /** So many lines of each replica to begin with, and so many in all on the page. */
@@ -40,6 +40,7 @@ export async function follow(name: string, choice: Choice, replicas: number, rea
     await untilWatched(stop);
     const wire = connection(stop, SILENT_MS);
     const over = reader.over();
+    const used = token();
     try {
       place.resume();
       const sinceTime = place.since(replicas);
@@ -60,7 +61,7 @@ export async function follow(name: string, choice: Choice, replicas: number, rea
     } catch (cause) {
       if (stop.aborted) break;
       reader.link("reconnecting");
-      if (expired(cause)) await renew().catch(() => undefined);
+      if (expired(cause)) await renew(used).catch(() => undefined);
       else if (!wire.signal.aborted) reader.refused(ConnectError.from(cause));
     } finally {
       wire.close();

@@ -52,7 +52,7 @@ const authorize: Interceptor = (next) => async (request) => {
     return await send();
   } catch (cause) {
     if (request.stream || !expired(cause)) throw cause;
-    if (used === access) await renew();
+    await renew(used);
     return await send();
   }
 };
@@ -68,10 +68,17 @@ export const clusterStreams = createClient(SchedulingService, transport("stream"
 
 export const expired = (cause: unknown) => ConnectError.from(cause).code === Code.Unauthenticated;
 
-/** A new pair of tokens; many callers share one call, because a refresh token works once. */
-export function renew(): Promise<void> {
+/** The access token of this moment, for `renew`. */
+export const token = () => access;
+
+/**
+ * A new pair of tokens in place of this one, unless there is one already. Many callers share one call, because a refresh token works once; who
+ * hears late that the old one has ended shares what came of it.
+ */
+export async function renew(used: string): Promise<void> {
+  if (used !== access) return;
   renewing ??= renewOnce().finally(() => (renewing = null));
-  return renewing;
+  await renewing;
 }
 
 async function renewOnce(): Promise<void> {
@@ -100,7 +107,7 @@ function keep(tokens: TokenPair | undefined) {
 }
 
 function renewInTime() {
-  renew().catch(() => {
+  renew(access).catch(() => {
     // Refused: the session is over and said so. Unreachable: try again while the old token may still serve.
     if (state.value === "in") timer = setTimeout(renewInTime, RENEW_AT_LEAST_MS);
   });
@@ -111,7 +118,7 @@ export async function restore(): Promise<void> {
   if (!sessionStorage.getItem(REFRESH_KEY) || !(await holdTab())) return end(false);
   for (let attempt = 0; ; attempt++) {
     try {
-      await renew();
+      await renew(access);
       await whoAmI();
       return;
     } catch (cause) {
