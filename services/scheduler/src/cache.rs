@@ -4,7 +4,6 @@
 //! shows it or a list that began after the write does not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crater_domain::{Devices, Limits, QuotaSubject, Resources, Weight};
@@ -12,28 +11,15 @@ use crater_k8s::allocation::Granted;
 use crater_k8s::node::{Machine, machine, occupied};
 use crater_k8s::{AIJob, Allocation, names};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
 use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt};
 
 use crate::bars::Bars;
 use crate::jobs::JobEntry;
+use crate::store::Store;
 use crate::words::Words;
 
-/// Namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Empty for what has none.
-    pub namespace: String,
-    /// The name.
-    pub name: String,
-}
-
-impl Key {
-    /// Of an object.
-    pub fn of(object: &impl ResourceExt) -> Self {
-        Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
-    }
-}
+pub use crate::store::Key;
 
 /// One replica: its role and its number.
 pub type Replica = (String, i32);
@@ -101,71 +87,6 @@ fn other(pod: &Pod) -> Option<Other> {
     let ours = pod.labels().contains_key(names::JOB_UID);
     let (node, requests, devices) = occupied(pod).filter(|_| !ours)?;
     Some(Other { node, requests, devices })
-}
-
-/// Objects of one kind, as the watch last said.
-#[derive(Debug)]
-pub struct Store<T> {
-    items: BTreeMap<Key, T>,
-    draft: Option<BTreeMap<Key, T>>,
-    synced: bool,
-}
-
-impl<T> Default for Store<T> {
-    fn default() -> Self {
-        Self { items: BTreeMap::new(), draft: None, synced: false }
-    }
-}
-
-impl<T> Store<T> {
-    /// Takes in one event; what `read` drops counts as deleted.
-    fn apply<K: Resource>(&mut self, event: Event<K>, read: impl Fn(K) -> Option<T>) {
-        match event {
-            Event::Init => self.draft = Some(BTreeMap::new()),
-            Event::InitApply(object) => {
-                let key = Key::of(&object);
-                if let (Some(draft), Some(item)) = (&mut self.draft, read(object)) {
-                    draft.insert(key, item);
-                }
-            }
-            Event::InitDone => {
-                if let Some(draft) = self.draft.take() {
-                    self.items = draft;
-                    self.synced = true;
-                }
-            }
-            Event::Apply(object) => {
-                let key = Key::of(&object);
-                match read(object) {
-                    Some(item) => self.items.insert(key, item),
-                    None => self.items.remove(&key),
-                };
-            }
-            Event::Delete(object) => {
-                self.items.remove(&Key::of(&object));
-            }
-        }
-    }
-
-    /// By namespace and name.
-    pub fn get(&self, key: &Key) -> Option<&T> {
-        self.items.get(key)
-    }
-
-    /// All, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
-        self.items.iter()
-    }
-
-    /// Those from this one on, or all, in order.
-    pub fn from(&self, first: Option<&Key>) -> impl Iterator<Item = (&Key, &T)> {
-        self.items.range((first.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded))
-    }
-
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
 }
 
 /// A write that the watch has not shown yet.

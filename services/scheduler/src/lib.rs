@@ -31,6 +31,7 @@ mod setbacks;
 mod shared;
 mod snapshot;
 mod status;
+mod store;
 mod stream;
 mod told;
 mod usage;

@@ -1,0 +1,89 @@
+//! Objects of one kind by name, as a watch tells of them.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Empty for what has none.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl Key {
+    /// Of an object.
+    pub fn of(object: &impl ResourceExt) -> Self {
+        Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+}
+
+/// Objects of one kind, as the watch last said.
+#[derive(Debug)]
+pub struct Store<T> {
+    items: BTreeMap<Key, T>,
+    draft: Option<BTreeMap<Key, T>>,
+    /// It was listed once.
+    pub synced: bool,
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        Self { items: BTreeMap::new(), draft: None, synced: false }
+    }
+}
+
+impl<T> Store<T> {
+    /// Takes in one event; what `read` drops counts as deleted.
+    pub fn apply<K: Resource>(&mut self, event: Event<K>, read: impl Fn(K) -> Option<T>) {
+        match event {
+            Event::Init => self.draft = Some(BTreeMap::new()),
+            Event::InitApply(object) => {
+                let key = Key::of(&object);
+                if let (Some(draft), Some(item)) = (&mut self.draft, read(object)) {
+                    draft.insert(key, item);
+                }
+            }
+            Event::InitDone => {
+                if let Some(draft) = self.draft.take() {
+                    self.items = draft;
+                    self.synced = true;
+                }
+            }
+            Event::Apply(object) => {
+                let key = Key::of(&object);
+                match read(object) {
+                    Some(item) => self.items.insert(key, item),
+                    None => self.items.remove(&key),
+                };
+            }
+            Event::Delete(object) => {
+                self.items.remove(&Key::of(&object));
+            }
+        }
+    }
+
+    /// By namespace and name.
+    pub fn get(&self, key: &Key) -> Option<&T> {
+        self.items.get(key)
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
+        self.items.iter()
+    }
+
+    /// Those from this one on, or all, in order.
+    pub fn from(&self, first: Option<&Key>) -> impl Iterator<Item = (&Key, &T)> {
+        self.items.range((first.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded))
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+}
