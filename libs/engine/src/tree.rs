@@ -187,6 +187,8 @@ pub(crate) struct Tree {
     best_effort_limited: bool,
     /// How often a vertex was charged.
     charges: u64,
+    /// How many turns of guaranteed work wait at or below each vertex; no cycle changes that.
+    waiting: Vec<u32>,
     before: Before,
 }
 
@@ -253,6 +255,7 @@ impl Tree {
             children[entry.parent].push(vertex);
         }
         let mut tree = Self {
+            waiting: vec![0; entries.len()],
             entries,
             children,
             line_of,
@@ -383,6 +386,11 @@ impl Tree {
 
     /// Would this be inside the guarantee of `vertex`, beside what is?
     pub fn covers(&self, vertex: Vertex, demands: &[Demand]) -> bool {
+        self.covers_instead(vertex, demands, &[])
+    }
+
+    /// The same, in the place of something that is.
+    pub fn covers_instead(&self, vertex: Vertex, demands: &[Demand], of: &[Demand]) -> bool {
         let entry = &self.entries[vertex];
         if !entry.promises {
             return false;
@@ -395,7 +403,7 @@ impl Tree {
             if wanted == 0 {
                 continue;
             }
-            if entry.inside[r] + wanted > promised {
+            if entry.inside[r] - sum(of, r, self.models) + wanted > promised {
                 return false;
             }
             judged |= r >= GPU || !wants_gpus;
@@ -570,6 +578,23 @@ impl Tree {
 
     pub fn models(&self) -> usize {
         self.models
+    }
+
+    /// A turn of guaranteed work waits in a line, or no longer.
+    pub fn count_waiting(&mut self, line: Vertex, waits: bool) {
+        let mut at = line;
+        while at != 0 {
+            let waiting = &mut self.waiting[at];
+            *waiting = if waits { *waiting + 1 } else { waiting.saturating_sub(1) };
+            at = self.entries[at].parent;
+        }
+    }
+
+    /// Does anybody wait beside a vertex who would have less than this, had it so much more?
+    pub fn is_envied(&self, vertex: Vertex, demands: &[Demand]) -> bool {
+        let others = self.children[self.parent(vertex)].iter().filter(|other| **other != vertex);
+        let after = self.share_with(vertex, demands, 1);
+        others.into_iter().any(|other| self.waiting[*other] > 0 && self.share(*other) < after)
     }
 
     pub fn children(&self, vertex: Vertex) -> &[Vertex] {
