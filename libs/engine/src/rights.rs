@@ -14,7 +14,7 @@ pub(crate) struct Claim {
     pub leaf: Vertex,
     pub line: Vertex,
     pub demands: Vec<Demand>,
-    /// One replica above the gang: it never preempts by priority, nor makes others move.
+    /// One replica above the gang: it preempts by priority only what is above a gang, too, and makes nobody move.
     pub growth: bool,
     /// Bit d: what it asks for may be owed by the guarantee at depth d. Growth is owed only where its gang is inside.
     pub may_be_owed: u64,
@@ -41,10 +41,9 @@ impl Claim {
             let leaves = tree.children(self.line).iter().chain([&self.line]);
             let lower: Vec<PieceIx> =
                 leaves.flat_map(|leaf| work.of_leaf[*leaf].iter().filter(lower)).copied().collect();
+            let theirs: Vec<Demand> =
+                lower.iter().flat_map(|ix| work.pieces[*ix].demands.iter().copied()).collect();
             let allowed = tree.path(account).filter(|vertex| {
-                let here =
-                    lower.iter().map(|ix| &work.pieces[*ix]).filter(|piece| is_inside(tree, piece, *vertex));
-                let theirs: Vec<Demand> = here.flat_map(|piece| piece.demands.iter().copied()).collect();
                 tree.covers_instead(*vertex, &self.demands, &theirs)
                     || !tree.is_envied(*vertex, &self.demands)
             });
@@ -54,7 +53,8 @@ impl Claim {
 
     /// Is what it asks for covered by what this vertex of its is guaranteed?
     fn is_owed(&self, tree: &Tree, mine: Vertex) -> bool {
-        self.may_be_owed & (1 << tree.depth(mine)) != 0 && tree.covers(mine, &self.demands)
+        let bit = 1 << tree.depth(mine);
+        self.may_be_owed & bit != 0 && tree.promises(mine) && tree.owed(self.leaf, &self.demands) & bit != 0
     }
 }
 
@@ -130,7 +130,9 @@ pub(crate) fn right(
     if never && !over {
         return None;
     }
-    let lower = !claim.growth && claim.line == piece.line && claimant.priority > victim.priority;
+    // growth takes no gang by priority, but what is above one
+    let lower =
+        claim.line == piece.line && claimant.priority > victim.priority && (!claim.growth || piece.surplus);
     if claimant.class == Class::BestEffort {
         let yields = piece.charge.best_effort && lower && !protected;
         return yields.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level });
@@ -145,7 +147,10 @@ pub(crate) fn right(
         // work of an account's own queue has no guarantee beside people who have one
         let siblings = tree.parent(mine) == tree.parent(theirs);
         let inside = siblings && piece.charge.inside & (1 << tree.depth(theirs)) != 0;
-        if !inside && owed && tree.parent(theirs) != mine {
+        // who has no more than was promised keeps it, whichever piece counts as what
+        let borrows =
+            || !tree.promises(theirs) || !tree.covers_instead(theirs, &piece.demands, &piece.demands);
+        if !inside && owed && tree.parent(theirs) != mine && borrows() {
             let loss = if never { Loss::Uncovered } else { Loss::Borrowed };
             return Some(Right { loss, cause: RevokeCause::Reclaimed, level: theirs });
         }
