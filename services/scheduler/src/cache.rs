@@ -220,8 +220,10 @@ impl Cache {
                 self.assumed.values_mut().for_each(|a| a.covered = a.answered);
                 self.revoking.values_mut().for_each(|r| r.covered = r.answered);
             }
-            Event::InitApply(object) | Event::Apply(object) => {
-                self.seen(object);
+            // what a list shows is seen when all of it is in: until then the list before it counts, which may lack it
+            Event::InitApply(object) => self.note_rejections(object, now_ms),
+            Event::Apply(object) => {
+                self.seen(&Key::of(object), &object.revoked());
                 self.note_rejections(object, now_ms);
             }
             Event::Delete(object) => self.forget(&Key::of(object)),
@@ -239,6 +241,7 @@ impl Cache {
             self.news.jobs.insert(job);
         }
         if listed {
+            self.see_list();
             let mut of_job: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
             for (key, given) in self.given() {
                 of_job.entry(given.job.clone()).or_default().insert(key.clone());
@@ -247,12 +250,19 @@ impl Cache {
         }
     }
 
-    fn seen(&mut self, object: &Allocation) {
-        let key = Key::of(object);
-        self.assumed.remove(&key);
-        if self.revoking.get(&key).is_some_and(|r| r.what.is_subset(&object.revoked())) {
-            self.revoking.remove(&key);
+    /// The watch shows an Allocation, and what of it was taken back.
+    fn seen(&mut self, key: &Key, revoked: &BTreeSet<Replica>) {
+        self.assumed.remove(key);
+        if self.revoking.get(key).is_some_and(|r| r.what.is_subset(revoked)) {
+            self.revoking.remove(key);
         }
+    }
+
+    /// A list is in: what it shows is seen.
+    fn see_list(&mut self) {
+        let shown = &self.allocations;
+        self.assumed.retain(|key, _| shown.get(key).is_none());
+        self.revoking.retain(|key, r| shown.get(key).is_none_or(|given| !r.what.is_subset(&given.revoked)));
     }
 
     fn note_rejections(&mut self, object: &Allocation, now_ms: i64) {
@@ -449,83 +459,5 @@ impl Cache {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crater_k8s::AllocationSpec;
-
-    fn allocation(name: &str, uid: Option<&str>) -> Allocation {
-        let placements = vec![crater_k8s::allocation::Placement {
-            node: "n0".into(),
-            role: "worker".into(),
-            first_replica: 0,
-            count: 2,
-            gpus: vec![vec![0], vec![1]],
-            gpu_millis: 1000,
-        }];
-        let spec = AllocationSpec {
-            job: "j".into(),
-            job_uid: String::new(),
-            epoch: 1,
-            granted_millis: 0,
-            placements,
-            revoked: Vec::new(),
-        };
-        let mut made = Allocation::new(name, spec);
-        made.metadata.uid = uid.map(str::to_owned);
-        made
-    }
-
-    fn listed(cache: &mut Cache, all: &[Allocation]) {
-        cache.allocation(Event::Init, 0);
-        for each in all {
-            cache.allocation(Event::InitApply(each.clone()), 0);
-        }
-        cache.allocation(Event::InitDone, 0);
-    }
-
-    #[test]
-    fn what_was_written_counts_until_the_watch_shows_it_and_then_once() {
-        let mut cache = Cache::default();
-        cache.assume(allocation("a", None));
-        assert_eq!(cache.given().count(), 1, "counted before it is answered");
-        cache.created(allocation("a", Some("u")));
-        cache.allocation(Event::Apply(allocation("a", Some("u"))), 0);
-        assert_eq!(cache.given().count(), 1);
-        cache.allocation(Event::Delete(allocation("a", Some("u"))), 0);
-        assert_eq!(cache.given().count(), 0);
-    }
-
-    #[test]
-    fn a_list_forgets_only_writes_that_were_answered_before_it_began() {
-        let mut cache = Cache::default();
-        cache.assume(allocation("a", None));
-        cache.allocation(Event::Init, 0);
-        // the answer comes while the list is under way: the list may be older than the write
-        cache.created(allocation("a", Some("u")));
-        cache.allocation(Event::InitDone, 0);
-        assert_eq!(cache.given().count(), 1);
-        listed(&mut cache, &[]);
-        assert_eq!(cache.given().count(), 0, "written, and deleted before it was seen");
-        // nobody knows whether it happened: the next list tells
-        for (there, count) in [(vec![], 0), (vec![allocation("b", Some("v"))], 1)] {
-            cache.assume(allocation("b", None));
-            cache.doubt(&Key { namespace: String::new(), name: "b".into() });
-            assert_eq!(cache.given().count(), 1);
-            listed(&mut cache, &there);
-            assert_eq!(cache.given().count(), count);
-        }
-    }
-
-    #[test]
-    fn a_revocation_counts_before_the_watch_shows_it() {
-        let mut cache = Cache::default();
-        listed(&mut cache, &[allocation("a", Some("u"))]);
-        let key = Key { namespace: String::new(), name: "a".into() };
-        let replica: Replica = ("worker".into(), 1);
-        cache.assume_revoked(&key, BTreeSet::from([replica.clone()]));
-        let given = cache.given_one(&key).cloned().unwrap();
-        assert!(cache.is_revoked(&key, &given, &replica));
-        cache.unrevoke(&key);
-        assert!(!cache.is_revoked(&key, &given, &replica));
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

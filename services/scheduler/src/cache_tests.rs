@@ -1,0 +1,139 @@
+//! The laws of what is known, without a cluster.
+
+use super::*;
+use crate::sample::{self, framed};
+use crate::snapshot::Known;
+use crater_k8s::AllocationSpec;
+
+fn allocation(name: &str, uid: Option<&str>) -> Allocation {
+    let placements = vec![crater_k8s::allocation::Placement {
+        node: "n0".into(),
+        role: "worker".into(),
+        first_replica: 0,
+        count: 2,
+        gpus: vec![vec![0], vec![1]],
+        gpu_millis: 1000,
+    }];
+    let spec = AllocationSpec {
+        job: "j".into(),
+        job_uid: String::new(),
+        epoch: 1,
+        granted_millis: 0,
+        placements,
+        revoked: Vec::new(),
+    };
+    let mut made = Allocation::new(name, spec);
+    made.metadata.uid = uid.map(str::to_owned);
+    made
+}
+
+fn listed(cache: &mut Cache, all: &[Allocation]) {
+    cache.allocation(Event::Init, 0);
+    for each in all {
+        cache.allocation(Event::InitApply(each.clone()), 0);
+    }
+    cache.allocation(Event::InitDone, 0);
+}
+
+#[test]
+fn what_was_written_counts_until_the_watch_shows_it_and_then_once() {
+    let mut cache = Cache::default();
+    cache.assume(allocation("a", None));
+    assert_eq!(cache.given().count(), 1, "counted before it is answered");
+    cache.created(allocation("a", Some("u")));
+    cache.allocation(Event::Apply(allocation("a", Some("u"))), 0);
+    assert_eq!(cache.given().count(), 1);
+    cache.allocation(Event::Delete(allocation("a", Some("u"))), 0);
+    assert_eq!(cache.given().count(), 0);
+}
+
+#[test]
+fn a_list_forgets_only_writes_that_were_answered_before_it_began() {
+    let mut cache = Cache::default();
+    cache.assume(allocation("a", None));
+    cache.allocation(Event::Init, 0);
+    // the answer comes while the list is under way: the list may be older than the write
+    cache.created(allocation("a", Some("u")));
+    cache.allocation(Event::InitDone, 0);
+    assert_eq!(cache.given().count(), 1);
+    listed(&mut cache, &[]);
+    assert_eq!(cache.given().count(), 0, "written, and deleted before it was seen");
+    // nobody knows whether it happened: the next list tells
+    for (there, count) in [(vec![], 0), (vec![allocation("b", Some("v"))], 1)] {
+        cache.assume(allocation("b", None));
+        cache.doubt(&Key { namespace: String::new(), name: "b".into() });
+        assert_eq!(cache.given().count(), 1);
+        listed(&mut cache, &there);
+        assert_eq!(cache.given().count(), count);
+    }
+}
+
+#[test]
+fn a_revocation_counts_before_the_watch_shows_it() {
+    let mut cache = Cache::default();
+    listed(&mut cache, &[allocation("a", Some("u"))]);
+    let key = Key { namespace: String::new(), name: "a".into() };
+    let replica: Replica = ("worker".into(), 1);
+    cache.assume_revoked(&key, BTreeSet::from([replica.clone()]));
+    let given = cache.given_one(&key).cloned().unwrap();
+    assert!(cache.is_revoked(&key, &given, &replica));
+    cache.unrevoke(&key);
+    assert!(!cache.is_revoked(&key, &given, &replica));
+}
+
+#[test]
+fn what_was_just_written_counts_at_every_moment_of_a_list_that_shows_it() {
+    let mut cache = sample::full(1, 1);
+    let mut known = Known::default();
+    framed(&mut cache, &mut known, 1);
+    let (given, last) = (sample::allocation(0, 0, 0), sample::job(8, "Queued"));
+    // the job that waits gets the device that the first has just given back
+    cache.allocation(Event::Delete(given), 0);
+    cache.job(Event::Delete(sample::job(0, "Running")));
+    let mut fresh = sample::allocation(8, 0, 0);
+    fresh.metadata.resource_version = None;
+    cache.assume(fresh);
+    cache.created(sample::allocation(8, 0, 0));
+    let holds = |cache: &mut Cache, known: &mut Known| {
+        // as after a cycle that began before the write was answered
+        cache.job(Event::Apply(last.clone()));
+        framed(cache, known, 2).snapshot.holdings.len()
+    };
+    assert_eq!(holds(&mut cache, &mut known), 8);
+    // the answer of another write was lost: all is listed anew, in pages
+    cache.allocation(Event::Init, 0);
+    assert_eq!(holds(&mut cache, &mut known), 8);
+    let all = (1..9).map(|at| sample::allocation(at, 0, at % 8));
+    for (at, one) in all.enumerate() {
+        cache.allocation(Event::InitApply(one), 0);
+        assert_eq!(holds(&mut cache, &mut known), 8, "after {} of 8", at + 1);
+    }
+    cache.allocation(Event::InitDone, 0);
+    assert_eq!(holds(&mut cache, &mut known), 8);
+    assert!(cache.assumed.is_empty(), "the list has shown it");
+    // what a list has shown and the next does not is gone
+    listed(&mut cache, &[]);
+    assert_eq!(holds(&mut cache, &mut known), 0);
+}
+
+#[test]
+fn a_revocation_counts_at_every_moment_of_a_list_that_shows_it() {
+    let mut cache = Cache::default();
+    listed(&mut cache, &[allocation("a", Some("u"))]);
+    let key = Key { namespace: String::new(), name: "a".into() };
+    let replica: Replica = ("worker".into(), 1);
+    cache.assume_revoked(&key, BTreeSet::from([replica.clone()]));
+    let mut shown = allocation("a", Some("u"));
+    shown.spec.revoked = vec![crater_k8s::allocation::Revoked {
+        replicas: crater_k8s::allocation::Range { role: "worker".into(), first: 1, count: 1 },
+        reason: "R".into(),
+        message: String::new(),
+    }];
+    let is_revoked = |cache: &Cache| cache.is_revoked(&key, cache.given_one(&key).unwrap(), &replica);
+    cache.allocation(Event::Init, 0);
+    cache.allocation(Event::InitApply(shown), 0);
+    assert!(is_revoked(&cache));
+    cache.allocation(Event::InitDone, 0);
+    assert!(is_revoked(&cache));
+    assert!(cache.revoking.is_empty(), "the list has shown it");
+}
