@@ -16,7 +16,7 @@ use kube::runtime::watcher::Event;
 
 use crate::bars::Bars;
 use crate::jobs::JobEntry;
-use crate::store::Store;
+use crate::store::{Before, Store};
 use crate::words::Words;
 
 pub use crate::store::Key;
@@ -283,38 +283,41 @@ impl Cache {
 
     /// An event of the watch of Nodes.
     pub fn node(&mut self, event: Event<Node>) {
-        if let Event::Apply(node) = &event {
-            let name = node.name_any();
-            let key = Key { namespace: String::new(), name };
-            if self.nodes.get(&key).is_some_and(|before| *before != machine(node)) {
-                self.bars.lift(&key.name);
-            }
-        }
-        // what a node says of itself again and again is no news
-        self.news.nodes |= match &event {
-            Event::Apply(node) => {
-                self.nodes.get(&Key::of(node)).is_none_or(|before| *before != machine(node))
-            }
-            Event::Delete(_) | Event::InitDone => true,
-            Event::Init | Event::InitApply(_) => false,
-        };
         let models = &self.words.models;
-        self.nodes.apply(event, |node| {
+        let before = self.nodes.apply(event, |node| {
             let machine = machine(&node);
             models.intern(&machine.model);
             Some(machine)
         });
+        let is_as = |key: &Key, before: &Machine| self.nodes.get(key) == Some(before);
+        // what a node says of itself again and again is no news
+        self.news.nodes |= match before {
+            Before::Same => false,
+            Before::One(key, None) => self.nodes.get(&key).is_some(),
+            Before::One(key, Some(before)) => {
+                let differs = !is_as(&key, &before);
+                if differs {
+                    self.bars.lift(&key.name);
+                }
+                differs
+            }
+            Before::All(before) => {
+                for (key, _) in before.iter().filter(|(key, before)| !is_as(key, before)) {
+                    self.bars.lift(&key.name);
+                }
+                true
+            }
+        };
     }
 
     /// An event of the watch of Pods that are not ours.
     pub fn pod(&mut self, event: Event<Pod>) {
-        self.news.nodes |= match &event {
-            Event::Apply(pod) => other(pod) != self.others.get(&Key::of(pod)).cloned(),
-            Event::Delete(pod) => self.others.get(&Key::of(pod)).is_some(),
-            Event::InitDone => true,
-            Event::Init | Event::InitApply(_) => false,
+        let before = self.others.apply(event, |pod| other(&pod));
+        self.news.nodes |= match before {
+            Before::Same => false,
+            Before::One(key, before) => self.others.get(&key) != before.as_ref(),
+            Before::All(_) => true,
         };
-        self.others.apply(event, |pod| other(&pod));
     }
 
     /// Which kinds have not been listed yet.

@@ -137,3 +137,56 @@ fn a_revocation_counts_at_every_moment_of_a_list_that_shows_it() {
     assert!(is_revoked(&cache));
     assert!(cache.revoking.is_empty(), "the list has shown it");
 }
+
+fn shape() -> crater_engine::Shape {
+    crater_engine::Shape { cpu: 1, memory: 1, gpu: 1000, ..crater_engine::Shape::default() }
+}
+
+/// A node of so many cores.
+fn cores(name: &str, cores: u32) -> Node {
+    let mut node = sample::node(0);
+    node.metadata.name = Some(name.to_owned());
+    let cpu = k8s_openapi::apimachinery::pkg::api::resource::Quantity(cores.to_string());
+    node.status.get_or_insert_default().allocatable.get_or_insert_default().insert("cpu".into(), cpu);
+    node
+}
+
+#[test]
+fn a_bar_falls_when_its_node_goes_or_is_another_after_a_list() {
+    let mut cache = Cache::default();
+    let list = |cache: &mut Cache, nodes: &[(&str, u32)]| {
+        cache.node(Event::Init);
+        nodes.iter().for_each(|(name, n)| cache.node(Event::InitApply(cores(name, *n))));
+        cache.node(Event::InitDone);
+    };
+    let barred = |cache: &Cache| -> Vec<String> {
+        let now = cache.bars.now(0);
+        now.get(&shape()).into_iter().flat_map(|nodes| nodes.keys().map(|name| (*name).to_owned())).collect()
+    };
+    list(&mut cache, &[("same", 8), ("changes", 8), ("goes", 8), ("made-anew", 8)]);
+    for name in ["same", "changes", "goes", "made-anew"] {
+        cache.bars.add(name, shape(), "no", 0);
+    }
+    cache.node(Event::Apply(cores("made-anew", 8)));
+    assert_eq!(barred(&cache).len(), 4, "it said the same again");
+    cache.node(Event::Delete(cores("made-anew", 8)));
+    cache.node(Event::Apply(cores("made-anew", 8)));
+    assert_eq!(barred(&cache), ["changes", "goes", "same"]);
+    list(&mut cache, &[("same", 8), ("changes", 16), ("made-anew", 8)]);
+    assert_eq!(barred(&cache), ["same"]);
+}
+
+#[test]
+fn only_what_changes_a_node_is_news() {
+    let mut cache = Cache::default();
+    let mut news = |event: Event<Node>| {
+        cache.node(event);
+        cache.take_news().nodes
+    };
+    assert!(news(Event::Apply(cores("n", 8))));
+    assert!(!news(Event::Apply(cores("n", 8))));
+    assert!(news(Event::Apply(cores("n", 16))));
+    assert!(!news(Event::Init) && !news(Event::InitApply(cores("n", 16))));
+    assert!(news(Event::InitDone));
+    assert!(news(Event::Delete(cores("n", 16))) && !news(Event::Delete(cores("n", 16))));
+}
