@@ -187,7 +187,9 @@ impl Cache {
             Event::Init | Event::InitApply(_) => {}
         }
         let words = &self.words;
-        self.jobs.apply(event, |object| Some(JobEntry::new(object, words)));
+        if let Before::All(before) = self.jobs.apply(event, |object| Some(JobEntry::new(object, words))) {
+            self.note_ends(&before);
+        }
         matters
     }
 
@@ -195,12 +197,27 @@ impl Cache {
         let before = self.jobs.get(&Key::of(object));
         // an end that was there before we looked is no news
         let ends = before.is_some_and(|before| !before.state().is_final()) && object.state().is_final();
-        if ends && self.ended.len() < UNHEARD {
-            self.ended.push(JobEntry::new(object.clone(), &self.words));
+        let ended = ends.then(|| JobEntry::new(object.clone(), &self.words));
+        let gone = (ends || deleted).then(|| object.spec.job_uid.clone());
+        self.note_over(ended, gone);
+    }
+
+    /// Of jobs that ended or went while the watch was broken, the list after it tells alone.
+    fn note_ends(&mut self, before: &BTreeMap<Key, JobEntry>) {
+        for (key, was) in before {
+            let uid = &was.object.spec.job_uid;
+            let is = self.jobs.get(key).filter(|is| is.object.spec.job_uid == *uid);
+            let ended = is.filter(|is| is.state().is_final() && !was.state().is_final()).cloned();
+            let gone = (is.is_none() || ended.is_some()).then(|| uid.clone());
+            self.note_over(ended, gone);
         }
-        if (ends || deleted) && self.gone.len() < UNHEARD {
-            self.gone.push(object.spec.job_uid.clone());
-        }
+    }
+
+    fn note_over(&mut self, ended: Option<JobEntry>, gone: Option<String>) {
+        let room = |have: usize| UNHEARD.saturating_sub(have);
+        let (ends, goes) = (room(self.ended.len()), room(self.gone.len()));
+        self.ended.extend(ended.into_iter().take(ends));
+        self.gone.extend(gone.into_iter().take(goes));
     }
 
     /// Jobs whose end was seen since the last call, and the uids of all that start no more.

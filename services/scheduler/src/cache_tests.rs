@@ -190,3 +190,37 @@ fn only_what_changes_a_node_is_news() {
     assert!(news(Event::InitDone));
     assert!(news(Event::Delete(cores("n", 16))) && !news(Event::Delete(cores("n", 16))));
 }
+
+#[test]
+fn ends_that_only_a_list_tells_of_are_told() {
+    let mut cache = Cache::default();
+    let list = |cache: &mut Cache, jobs: &[(usize, &str)]| {
+        cache.job(Event::Init);
+        for (at, phase) in jobs {
+            cache.job(Event::InitApply(sample::job(*at, phase)));
+        }
+        cache.job(Event::InitDone);
+    };
+    let over = |cache: &mut Cache| {
+        let (ended, gone) = cache.take_ended();
+        (ended.iter().map(|entry| entry.object.spec.job_uid.clone()).collect::<Vec<_>>(), gone)
+    };
+    list(&mut cache, &[(0, "Running"), (1, "Running"), (2, "Queued"), (3, "Succeeded"), (4, "Running")]);
+    assert_eq!(over(&mut cache), (vec![], vec![]), "what was over before we looked is no news");
+    // 4 is gone, and another has its name
+    let mut namesake = sample::job(4, "Queued");
+    namesake.spec.job_uid = "another".into();
+    cache.job(Event::Init);
+    for job in [sample::job(0, "Succeeded"), sample::job(1, "Running"), sample::job(3, "Succeeded"), namesake]
+    {
+        cache.job(Event::InitApply(job));
+    }
+    assert_eq!(over(&mut cache), (vec![], vec![]), "not before all of it is in");
+    cache.job(Event::InitDone);
+    assert_eq!(
+        over(&mut cache),
+        (vec!["job-0".into()], vec!["job-0".into(), "job-2".into(), "job-4".into()])
+    );
+    list(&mut cache, &[(0, "Succeeded"), (1, "Running")]);
+    assert_eq!(over(&mut cache), (vec![], vec!["job-3".into(), "another".into()]), "each end is told once");
+}
