@@ -102,6 +102,9 @@ struct Assumed<T> {
 /// So many ends are remembered for those who learn from them; a standby hears of no cycle and learns nothing.
 const UNHEARD: usize = 10_000;
 
+/// Of so many jobs something may be new before another look at everything is no dearer: somebody who never asks keeps no more.
+const NEW: usize = 10_000;
+
 /// What is new since somebody last asked: of whom another look is due.
 #[derive(Debug, Default)]
 pub struct News {
@@ -119,6 +122,20 @@ impl News {
     /// Nothing is known yet.
     pub fn all() -> Self {
         Self { all: true, ..Self::default() }
+    }
+
+    fn of_job(&mut self, job: Key) {
+        if !self.all {
+            self.jobs.insert(job);
+        }
+        if self.jobs.len() > NEW {
+            self.of_all();
+        }
+    }
+
+    fn of_all(&mut self) {
+        self.all = true;
+        self.jobs.clear();
     }
 }
 
@@ -156,7 +173,7 @@ impl Cache {
         let Some(given) = self.given_one(allocation) else { return };
         let job = given.job.clone();
         self.of_job.entry(job.clone()).or_default().insert(allocation.clone());
-        self.news.jobs.insert(job);
+        self.news.of_job(job);
     }
 
     /// Forgets Allocations that are gone.
@@ -181,9 +198,9 @@ impl Cache {
         };
         match &event {
             Event::Apply(object) | Event::Delete(object) => {
-                self.news.jobs.insert(Key::of(object));
+                self.news.of_job(Key::of(object));
             }
-            Event::InitDone => self.news.all = true,
+            Event::InitDone => self.news.of_all(),
             Event::Init | Event::InitApply(_) => {}
         }
         let words = &self.words;
@@ -255,7 +272,7 @@ impl Cache {
         }
         if let Some(job) = before {
             self.clean(&job);
-            self.news.jobs.insert(job);
+            self.news.of_job(job);
         }
         if listed {
             self.see_list();
@@ -263,7 +280,8 @@ impl Cache {
             for (key, given) in self.given() {
                 of_job.entry(given.job.clone()).or_default().insert(key.clone());
             }
-            (self.of_job, self.news.all) = (of_job, true);
+            self.of_job = of_job;
+            self.news.of_all();
         }
     }
 

@@ -224,3 +224,22 @@ fn ends_that_only_a_list_tells_of_are_told() {
     list(&mut cache, &[(0, "Succeeded"), (1, "Running")]);
     assert_eq!(over(&mut cache), (vec![], vec!["job-3".into(), "another".into()]), "each end is told once");
 }
+
+#[test]
+fn what_nobody_asks_for_does_not_pile_up_and_is_not_lost() {
+    let mut cache = sample::full(1, 1);
+    let mut known = Known::default();
+    framed(&mut cache, &mut known, 1);
+    for at in 100..100 + NEW {
+        cache.job(Event::Apply(sample::job(at, "Queued")));
+        cache.job(Event::Delete(sample::job(at, "Queued")));
+    }
+    assert_eq!((cache.news.jobs.len(), cache.news.all), (NEW, false));
+    for at in 0..2 * NEW {
+        cache.job(Event::Apply(sample::job(NEW + at, "Queued")));
+    }
+    assert!(cache.news.jobs.is_empty() && cache.news.all);
+    let framed = framed(&mut cache, &mut known, 2);
+    assert_eq!(framed.snapshot.jobs.len(), 8 + 1 + 2 * NEW);
+    assert!(!cache.news.all);
+}
