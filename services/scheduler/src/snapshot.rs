@@ -8,6 +8,8 @@ mod accounts;
 mod known;
 mod nodes;
 mod part;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
