@@ -37,7 +37,7 @@ pub struct Known {
 
 impl Known {
     /// Takes in what is new.
-    pub(super) fn update(&mut self, cache: &Cache, beside: &Beside<'_>, news: News) {
+    pub fn update(&mut self, cache: &Cache, beside: &Beside<'_>, news: News) {
         let mut all = news.all || !self.begun;
         self.begun = true;
         if all || !self.nodes.stand(cache, &news) {

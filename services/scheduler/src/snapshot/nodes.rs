@@ -20,7 +20,7 @@ pub(super) struct Nodes {
     /// Does any of it follow from what jobs hold?
     leans: bool,
     /// So many labels were asked for.
-    labels: usize,
+    pub labels: usize,
 }
 
 impl Nodes {
@@ -41,7 +41,7 @@ impl Nodes {
                     model,
                     open: machine.closed.is_none(),
                     lost: machine.lost,
-                    labels: words.labels.of(&keys, &machine.labels),
+                    labels: words.labels.of(&keys, 0, &machine.labels),
                     extended: words.devices.counts(&machine.devices),
                     ..Node::default()
                 },
