@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
-use crate::cache::{Cache, Quotas};
+use crate::cache::{Cache, News, Quotas};
 use crate::frame::{Frame, Promised};
 use crate::setbacks::Setbacks;
 use crate::snapshot::{Beside, Known, Tree, frame};
@@ -115,6 +115,12 @@ pub fn full(nodes: usize, waiting: usize) -> Cache {
 
 /// What a cycle would decide on.
 pub fn framed(cache: &mut Cache, known: &mut Known, number: u64) -> Frame {
+    let news = cache.take_news();
+    framed_with(cache, known, news, number)
+}
+
+/// The same where this is new.
+pub fn framed_with(cache: &Cache, known: &mut Known, news: News, number: u64) -> Frame {
     let (setbacks, promises) = (Setbacks::default(), Promised::default());
     let beside = Beside {
         tree: &Tree::new(),
@@ -125,6 +131,5 @@ pub fn framed(cache: &mut Cache, known: &mut Known, number: u64) -> Frame {
         now_ms: 1_000_000_000,
         cycle: number,
     };
-    let news = cache.take_news();
     frame(cache, &beside, known, news)
 }

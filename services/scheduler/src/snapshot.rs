@@ -6,6 +6,7 @@
 
 mod accounts;
 mod known;
+mod leaning;
 mod nodes;
 mod part;
 #[cfg(test)]

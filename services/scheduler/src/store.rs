@@ -96,9 +96,4 @@ impl<T> Store<T> {
     pub fn from(&self, first: Option<&Key>) -> impl Iterator<Item = (&Key, &T)> {
         self.items.range((first.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded))
     }
-
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
 }
