@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crater_replay::scenario::{Format, run_scenarios, scenario_main};
+use crater_replay::scenario::{Format, Outcome, files, run_scenario, scenario_main};
 
 fn all_pass(folder: &Path) {
-    let outcomes = run_scenarios(&[folder.to_owned()]).unwrap();
+    let outcomes: Vec<Outcome> =
+        files(folder).unwrap().iter().map(|file| run_scenario(file).unwrap()).collect();
     let failed: Vec<String> = outcomes
         .iter()
         .filter(|outcome| !outcome.pass)
