@@ -77,7 +77,8 @@ impl World {
                     Some(_) => self.moved.insert(name.clone()),
                     None => self.evicted.insert(name.clone()),
                 };
-                self.evictions += 1;
+                // who comes back to its own node has not left it
+                self.evictions += u32::from(replica.moves_to != Some(replica.node));
                 taken.insert((revocation.job, replica.role, replica.replica));
             }
             self.snapshot.jobs[revocation.job.at()].queued_since = self.snapshot.now;
