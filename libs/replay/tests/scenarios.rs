@@ -103,3 +103,13 @@ fn the_order_in_which_nodes_are_listed_does_not_matter() {
     assert_eq!(one, other);
     assert!(one.contains(r#""placements":{"a":["x"],"b":["y"]}"#), "{one}");
 }
+
+#[test]
+fn what_the_documentation_shows_is_so() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scheduling.md");
+    let text = std::fs::read_to_string(docs).unwrap();
+    let section = text.split_once("### A world with a known answer").unwrap().1;
+    let world = section.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let (code, out, err) = main_on(world);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+}
