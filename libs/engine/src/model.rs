@@ -63,6 +63,11 @@ ordinal! {
     ValueIx,
 }
 
+impl KeyIx {
+    /// Keys from here on are no labels but marks of the caller's own, and are not told to people.
+    pub const MARKS: Self = Self(1 << 30);
+}
+
 /// Everything a decision depends on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use crate::model::{Class, Millis, Snapshot};
 use crate::shapes::{AskIx, Shapes};
-use crate::tree::{Tree, Vertex};
+use crate::tree::{Demand, Tree, Vertex};
 
 pub(crate) use lines::{Kind, Lines, Modest};
 use lines::{Place, kind};
@@ -60,8 +60,10 @@ pub(crate) struct Ground<'a> {
 impl Ground<'_> {
     /// Would what the turn asks for be inside the guarantee of a vertex?
     fn owed(&self, vertex: Vertex, turn: Turn) -> bool {
+        let owed =
+            |demands: &[Demand]| self.tree.owed(turn.leaf, demands) & (1 << self.tree.depth(vertex)) != 0;
         self.tree.promises(vertex)
-            && self.shapes.asks[turn.ask].options.iter().any(|(_, demands)| self.tree.covers(vertex, demands))
+            && self.shapes.asks[turn.ask].options.iter().any(|(_, demands)| owed(demands))
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Claim {
     pub leaf: Vertex,
     pub line: Vertex,
     pub demands: Vec<Demand>,
-    /// One replica above the gang: it never preempts by priority, nor makes others move.
+    /// One replica above the gang: it preempts by priority only what is above a gang, too, and makes nobody move.
     pub growth: bool,
     /// Bit d: what it asks for may be owed by the guarantee at depth d. Growth is owed only where its gang is inside.
     pub may_be_owed: u64,
@@ -41,10 +41,9 @@ impl Claim {
             let leaves = tree.children(self.line).iter().chain([&self.line]);
             let lower: Vec<PieceIx> =
                 leaves.flat_map(|leaf| work.of_leaf[*leaf].iter().filter(lower)).copied().collect();
+            let theirs: Vec<Demand> =
+                lower.iter().flat_map(|ix| work.pieces[*ix].demands.iter().copied()).collect();
             let allowed = tree.path(account).filter(|vertex| {
-                let here =
-                    lower.iter().map(|ix| &work.pieces[*ix]).filter(|piece| is_inside(tree, piece, *vertex));
-                let theirs: Vec<Demand> = here.flat_map(|piece| piece.demands.iter().copied()).collect();
                 tree.covers_instead(*vertex, &self.demands, &theirs)
                     || !tree.is_envied(*vertex, &self.demands)
             });
@@ -54,7 +53,8 @@ impl Claim {
 
     /// Is what it asks for covered by what this vertex of its is guaranteed?
     fn is_owed(&self, tree: &Tree, mine: Vertex) -> bool {
-        self.may_be_owed & (1 << tree.depth(mine)) != 0 && tree.covers(mine, &self.demands)
+        let bit = 1 << tree.depth(mine);
+        self.may_be_owed & bit != 0 && tree.promises(mine) && tree.owed(self.leaf, &self.demands) & bit != 0
     }
 }
 
@@ -69,8 +69,6 @@ pub(crate) enum Loss {
     Lower,
     /// Must find another place, or stays.
     Moved,
-    /// May not be preempted, but is no longer covered by a guarantee that was lowered.
-    Uncovered,
 }
 
 /// By what right.
@@ -124,13 +122,12 @@ pub(crate) fn right(
     let protected = !piece.promised && snapshot.now - piece.started < snapshot.settings.protection_ms;
     let parted = tree.part(claim.leaf, piece.leaf);
     let own_level = piece.leaf;
-    let own_account = account_of(tree, piece.line);
-    let over = !is_inside(tree, piece, own_account);
-    let never = victim.preemptible == Preemptible::Never && !piece.charge.best_effort;
-    if never && !over {
+    if piece.charge.firm {
         return None;
     }
-    let lower = !claim.growth && claim.line == piece.line && claimant.priority > victim.priority;
+    // growth takes no gang by priority, but what is above one
+    let lower =
+        claim.line == piece.line && claimant.priority > victim.priority && (!claim.growth || piece.surplus);
     if claimant.class == Class::BestEffort {
         let yields = piece.charge.best_effort && lower && !protected;
         return yields.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level });
@@ -145,17 +142,19 @@ pub(crate) fn right(
         // work of an account's own queue has no guarantee beside people who have one
         let siblings = tree.parent(mine) == tree.parent(theirs);
         let inside = siblings && piece.charge.inside & (1 << tree.depth(theirs)) != 0;
-        if !inside && owed && tree.parent(theirs) != mine {
-            let loss = if never { Loss::Uncovered } else { Loss::Borrowed };
-            return Some(Right { loss, cause: RevokeCause::Reclaimed, level: theirs });
+        // who has no more than was promised keeps it, whichever piece counts as what
+        let borrows =
+            || !tree.promises(theirs) || !tree.covers_instead(theirs, &piece.demands, &piece.demands);
+        if !inside && owed && tree.parent(theirs) != mine && borrows() {
+            return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::Reclaimed, level: theirs });
         }
         let strangers = siblings && claim.line != piece.line;
-        if !inside && strangers && !never && !protected && evens_out(tree, work, claim, ix, (mine, theirs)) {
+        if !inside && strangers && !protected && evens_out(tree, work, claim, ix, (mine, theirs)) {
             return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
         }
     }
     let preempts = lower && !protected && may_be_stopped(snapshot, tree, piece) && {
-        let inside = piece.charge.inside & (u64::MAX >> (63 - tree.depth(own_account)));
+        let inside = piece.charge.inside & (u64::MAX >> (63 - tree.depth(account_of(tree, piece.line))));
         inside == 0 || inside & !claim.displaces(snapshot, tree, work) == 0
     };
     preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
@@ -300,7 +299,7 @@ pub(crate) fn lost(snapshot: &Snapshot, piece: &Piece) -> i64 {
 /// How gladly a piece is taken.
 pub(crate) fn key(snapshot: &Snapshot, tree: &Tree, right: &Right, piece: &Piece) -> Key {
     let replica = piece.spots.iter().map(|spot| spot.replica).max().unwrap_or(0);
-    let even = right.loss == Loss::Borrowed || right.loss == Loss::Uncovered;
+    let even = right.loss == Loss::Borrowed;
     Key {
         loss: right.loss,
         running: !piece.promised,

@@ -357,7 +357,7 @@ impl Work {
         let with_gang = self.gang_inside(ix);
         let piece = &mut self.pieces[ix];
         if !piece.charge.best_effort {
-            piece.charge.inside = with_gang & tree.covered(piece.leaf, &piece.demands);
+            piece.charge.inside = with_gang & tree.owed(piece.leaf, &piece.demands);
         }
         tree.add(piece.leaf, &piece.demands, piece.charge);
         let (leaf, job) = (piece.leaf, piece.job);

@@ -137,9 +137,7 @@ impl Ground<'_> {
                 if best.as_ref().is_none_or(|best| cost < best.cost) {
                     *best = Some(Best { cost, piece: *ix, right });
                 }
-                if right.loss != Loss::Uncovered {
-                    break;
-                }
+                break;
             }
         }
         let orders = if best_effort { &mut self.orders.best_effort } else { &mut self.orders.guaranteed };

@@ -71,7 +71,7 @@ impl Work {
             line: tree.line(of.account),
             spots,
             demands,
-            charge: Charge { inside: 0, best_effort: of.class == Class::BestEffort },
+            charge: Charge::of(of),
             surplus,
             promised,
             fresh: false,
