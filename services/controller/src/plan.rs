@@ -51,6 +51,8 @@ pub struct View<'a> {
     pub fence: Option<Fence>,
     /// The nodes that are not silent.
     pub heard: &'a BTreeMap<String, Heard>,
+    /// When a write last told of a checkpoint, if this process remembers.
+    pub checkpoint_told: Option<i64>,
     /// Now, in milliseconds since 1970.
     pub now_millis: i64,
 }
@@ -128,6 +130,7 @@ pub fn plan(view: &View<'_>) -> Plan {
             usage::follow(view, next);
         }
     }
+    checkpoint::spare(view, &mut plan);
     plan
 }
 
