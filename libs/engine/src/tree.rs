@@ -305,10 +305,11 @@ impl Tree {
             let all =
                 Demand { cpu: node.cpu, memory: node.memory, gpu, model: node.model, ..Demand::default() };
             for (r, amount) in all.amounts(models) {
-                tree.capacity[r] += amount;
+                tree.capacity[r] = tree.capacity[r].saturating_add(amount);
             }
             for (name, count) in &node.extended {
-                tree.capacity[MODELS + models + name.at()] += i64::from(*count);
+                let all = &mut tree.capacity[MODELS + models + name.at()];
+                *all = all.saturating_add(i64::from(*count));
             }
         }
         for vertex in 0..tree.entries.len() {

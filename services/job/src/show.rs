@@ -2,7 +2,7 @@
 
 use crater_api::convert::{job_spec, state, timestamp};
 use crater_api::job::v1 as pb;
-use crater_store::job::{Event, Job, RoleCounts, UsageSpan};
+use crater_store::job::{Event, Job, RoleCounts, Status, UsageSpan};
 
 use crate::app::etag;
 
@@ -31,8 +31,14 @@ pub fn job(job: &Job) -> pb::Job {
         revision: job.revision,
         etag: etag(job),
         suspended: job.is_suspended(),
-        checkpoint_time: status.reported_ms.max(status.checkpointed_ms).map(timestamp),
+        checkpoint_time: checkpoint(status).map(timestamp),
     }
+}
+
+/// The last one of this start: what an earlier one saved says nothing of what would be lost now.
+fn checkpoint(status: &Status) -> Option<i64> {
+    let last = status.reported_ms.max(status.checkpointed_ms)?;
+    (last >= status.started_ms?).then_some(last)
 }
 
 fn role(r: &RoleCounts) -> pb::RoleStatus {
