@@ -39,7 +39,8 @@ pub fn redo(path: &Path, settings: Option<&str>) -> Result<Redone, InputError> {
     let text = read_text(path)?;
     let fault = |line: usize, what: String| InputError::in_file(path, what).at_line(line as u64);
     let mut lines = text.lines().zip(1usize..).filter(|(line, _)| !line.is_empty());
-    let (first, number) = lines.next().ok_or_else(|| InputError::in_file(path, "there is no header"))?;
+    let (first, number) =
+        lines.next().ok_or_else(|| InputError::in_file(path, "there is no header").at_line(1))?;
     let header: Header = serde_json::from_str(first)
         .map_err(|error| fault(number, format!("this is no header of a recording: {}", in_line(&error))))?;
     if header.crater_recording != VERSION {
