@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::cmp::Reverse;
 
-use crate::model::{Class, Preemptible, RevokeCause, Snapshot};
+use crate::model::{Class, Millis, Preemptible, RevokeCause, Snapshot};
 use crate::tree::{Demand, Tree, Vertex};
 use crate::work::{Piece, PieceIx, Work};
 
@@ -90,7 +90,8 @@ pub(crate) struct Key {
     priority: i32,
     gang: bool,
     lost_work: i64,
-    job: Reverse<usize>,
+    /// When it was submitted, and its ordinal.
+    job: Reverse<(Millis, usize)>,
     replica: Reverse<u32>,
 }
 
@@ -308,7 +309,7 @@ pub(crate) fn key(snapshot: &Snapshot, tree: &Tree, right: &Right, piece: &Piece
         priority: snapshot.jobs[piece.job].priority,
         gang: !piece.surplus,
         lost_work: lost(snapshot, piece),
-        job: Reverse(piece.job),
+        job: Reverse((snapshot.jobs[piece.job].submitted, piece.job)),
         replica: Reverse(replica),
     }
 }

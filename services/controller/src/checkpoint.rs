@@ -37,6 +37,11 @@ pub fn follow(view: &View<'_>, next: &mut AIJobStatus) {
     next.checkpoint_ignored = ignored;
 }
 
+/// The job will start anew: it has no start, and no work of it is saved.
+pub fn start_over(next: &mut AIJobStatus) {
+    (next.start_millis, next.checkpointed_millis, next.checkpoint_ignored) = (None, None, None);
+}
+
 fn words(pod: &str, text: &str, why: &str) -> String {
     let text: String = text.chars().take(LONGEST).collect();
     format!("{CHECKPOINTED_AT} of Pod {pod}: {text:?} {why}")

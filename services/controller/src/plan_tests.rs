@@ -125,6 +125,27 @@ fn a_checkpoint_that_cannot_be_is_ignored_and_the_status_says_so() {
     assert_eq!(checkpoint(&world), (None, None));
 }
 
+#[test]
+fn a_checkpoint_says_nothing_of_the_next_start() {
+    let saved = || {
+        let mut world = running(vec![role("worker", 2, 2)]);
+        world.job.spec.max_retries = 1;
+        let status = world.status();
+        (status.start_millis, status.checkpointed_millis) = (Some(1000), Some(12_000));
+        status.checkpoint_ignored = Some("nonsense".into());
+        world
+    };
+    let mut preempted = saved();
+    preempted.revoke(0, 0, 2);
+    let mut retried = saved();
+    retried.end(0, 1, 18_000);
+    for (world, phase) in [(preempted, Phase::Queued), (retried, Phase::Starting)] {
+        let next = world.next();
+        assert_eq!((next.phase, next.start_millis), (Some(phase), None));
+        assert_eq!((next.checkpointed_millis, next.checkpoint_ignored), (None, None), "{phase:?}");
+    }
+}
+
 /// The same before anything was given to it.
 fn waiting(roles: Vec<AIJobRole>) -> World {
     let mut world = running(roles);
