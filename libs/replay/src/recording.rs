@@ -3,6 +3,8 @@
 //! A file has JSON, one value a line, plain or as gzip: a header with the version, then a frame for each cycle (see
 //! [`crater_engine::recording`]).
 
+mod bounds;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -56,6 +58,7 @@ pub fn redo(path: &Path, settings: Option<&str>) -> Result<Redone, InputError> {
         if let Some(changes) = settings {
             tried.settings = changed(tried.settings, changes)?;
         }
+        bounds::check(&tried).map_err(|(field, what)| fault(number, what).in_field(field))?;
         let plan = decide(&tried).map_err(|error| fault(number, error.to_string()))?;
         redone.cycles += 1;
         redone.grants.0 += frame.plan.grants.len() as u64;

@@ -167,7 +167,7 @@ fn a_changed_world_is_run_or_refused() {
     for seed in 0..CASES {
         std::fs::write(&file, mutated(WORLD, seed)).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = scenario_main(&[file.clone()], Format::Json, &mut out, &mut err).unwrap();
+        let code = scenario_main(std::slice::from_ref(&file), Format::Json, &mut out, &mut err).unwrap();
         let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
         let err = err.replace(&format!("error: {}/", folder.path().display()), "");
         codes[usize::try_from(code).unwrap()] += 1;
