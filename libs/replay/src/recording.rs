@@ -3,6 +3,8 @@
 //! A file has JSON, one value a line, plain or as gzip: a header with the version, then a frame for each cycle (see
 //! [`crater_engine::recording`]).
 
+mod bounds;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -39,7 +41,8 @@ pub fn redo(path: &Path, settings: Option<&str>) -> Result<Redone, InputError> {
     let text = read_text(path)?;
     let fault = |line: usize, what: String| InputError::in_file(path, what).at_line(line as u64);
     let mut lines = text.lines().zip(1usize..).filter(|(line, _)| !line.is_empty());
-    let (first, number) = lines.next().ok_or_else(|| InputError::in_file(path, "there is no header"))?;
+    let (first, number) =
+        lines.next().ok_or_else(|| InputError::in_file(path, "there is no header").at_line(1))?;
     let header: Header = serde_json::from_str(first)
         .map_err(|error| fault(number, format!("this is no header of a recording: {}", in_line(&error))))?;
     if header.crater_recording != VERSION {
@@ -55,6 +58,7 @@ pub fn redo(path: &Path, settings: Option<&str>) -> Result<Redone, InputError> {
         if let Some(changes) = settings {
             tried.settings = changed(tried.settings, changes)?;
         }
+        bounds::check(&tried).map_err(|(field, what)| fault(number, what).in_field(field))?;
         let plan = decide(&tried).map_err(|error| fault(number, error.to_string()))?;
         redone.cycles += 1;
         redone.grants.0 += frame.plan.grants.len() as u64;

@@ -234,6 +234,9 @@ fn what_makes_no_sense_is_refused_by_line_and_field() {
             "replicas: 2\n  min_replicas: 3",
             "w.yaml:18: jobs[1].min_replicas: 3 is not from 1 to the 2 replicas that it wants",
         ),
+        ("[A100]", "[A100, '']", "w.yaml:21: jobs[1].gpu_model[1]: is empty"),
+        ("key: rack", "key: ''", "w.yaml:22: jobs[1].topology.key: is empty"),
+        ("started: 60", "estimate: 0", "w.yaml:14: jobs[0].estimate: must be at least 1 second"),
         ("[n0], started", "[n9], started", "w.yaml:14: jobs[0].running_on[0]: there is no node n9"),
         (
             "[n0], started",
@@ -295,6 +298,11 @@ fn events_that_cannot_happen_are_refused_by_line_and_field() {
             "w.yaml:25: steps[1].finish_replicas.b: 3 is more than there are: 2 of b run then",
         ),
         ("{b: 1}}\n", "{b: 0}}\n", "w.yaml:25: steps[1].finish_replicas.b: must be at least 1"),
+        (
+            "{submit: {name: c, account: q0}}",
+            "{submit: {name: c, account: q0, roles: [{name: x}, {name: y}]}}\n- {finish_replicas: {c: 1}}",
+            "w.yaml:25: steps[1].finish_replicas.c: is for jobs with one role",
+        ),
         ("{b: 1}}\n", "{zz: 1}}\n", "w.yaml:25: steps[1].finish_replicas.zz: there is no job zz"),
         ("{fail_node: m-1}", "{fail_node: m}", "w.yaml:26: steps[2].fail_node: there is no node m"),
         (

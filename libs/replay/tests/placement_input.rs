@@ -123,7 +123,7 @@ fn faults_in_the_nodes_are_named() {
         (format!("{header}a,1,1,,T4\n"), "nodes.csv:2: gpu: empty"),
         (format!("{header}a,1,1,1,\n"), "nodes.csv:2: model: empty"),
         (format!("{header}a,1,1,9999999,T4\n"), "nodes.csv:2: gpu: 9999999 is more than 4096"),
-        (format!("{header}a,1,1,0,\n"), "nodes.csv: gpu: no GPU on any node"),
+        (format!("{header}a,1,1,0,\n"), "nodes.csv:1: gpu: no GPU on any node"),
         (format!("{header}a,1,1\n"), "nodes.csv:2: 3 fields, the header has 5"),
     ] {
         let files = Files::new();
@@ -144,7 +144,7 @@ fn faults_in_the_tasks_are_named() {
         (format!("{header}x,1,1,1,0\n"), "tasks.csv:2: gpu_milli: 0 of each of 1 devices"),
         (format!("{header}x,1,1,-1,0\n"), "tasks.csv:2: num_gpu: -1 is negative"),
         (format!("{header},1,1,1,500\n"), "tasks.csv:2: name: empty"),
-        (header.to_owned(), "tasks.csv: no tasks"),
+        (header.to_owned(), "tasks.csv:1: no tasks"),
         (
             format!("{header}\"a\nb\",1,1,1,500\nx,1,1,1,x\n"),
             "tasks.csv:4: gpu_milli: \"x\" is not a whole number",
@@ -175,7 +175,7 @@ fn faults_in_the_order_are_named() {
             format!("{header}7,pods,0\n7,pods,1\n7,nodes,1 0\n"),
             "order.csv:3: seed: the same kind twice for seed 7",
         ),
-        (format!("{header}8,pods,0\n8,nodes,1 0\n"), "order.csv: seed: no order for seed 7"),
+        (format!("{header}8,pods,0\n8,nodes,1 0\n"), "order.csv:1: seed: no order for seed 7"),
     ] {
         let files = Files::new();
         files.write("order.csv", text.as_bytes());

@@ -157,3 +157,43 @@ fn what_is_no_recording_is_refused_by_line() {
         assert!(error.contains(&says) && error.lines().count() == 1, "{says}: {error}");
     }
 }
+
+#[test]
+fn numbers_out_of_all_bounds_are_refused_by_line_and_field() {
+    let text = String::from_utf8(record()).unwrap();
+    let most = i64::MAX.to_string();
+    for (from, to, says) in [
+        ("\"models\":1", "\"models\":4294967295", "2: models: 4294967295 is more than 65536".to_owned()),
+        (
+            "\"nodes\":[{\"new\":[{\"cpu\":1000",
+            &most,
+            format!("2: nodes[0].cpu: {most} is more than 281474976710656"),
+        ),
+        (
+            "\"replicas\":1",
+            "\"replicas\":4000000000",
+            "2: jobs[0].request.roles[0].replicas: 4000000000 is more than 1048576".to_owned(),
+        ),
+        ("\"cpu\":1000", "\"cpu\":-1", "2: nodes[0].cpu: -1 is less than 0".to_owned()),
+    ] {
+        assert!(text.contains(from), "{from}");
+        // what is a bare number takes the place of the last one
+        let to = if to.starts_with('"') { to.to_owned() } else { from.replace("1000", to) };
+        let file = file(text.replacen(from, &to, 1).as_bytes());
+        let error = redo(file.path(), None).unwrap_err().to_string();
+        assert_eq!(error, format!("{}:{says}", file.path().display()));
+    }
+    // nor does any other number do harm
+    let digits = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    let begins =
+        (1..text.len()).filter(|at| digits(*at) && !digits(*at - 1) && text.as_bytes()[*at - 1] != b'_');
+    for at in begins.step_by(9) {
+        let end = (at..).find(|at| !digits(*at)).unwrap();
+        for number in ["-1", "0", "65535", "4294967295", "9223372036854775807", "-9223372036854775808"] {
+            let changed = format!("{}{number}{}", &text[..at], &text[end..]);
+            if let Err(error) = redo(file(changed.as_bytes()).path(), None) {
+                assert!(error.line.is_some() && error.to_string().lines().count() == 1, "{error}");
+            }
+        }
+    }
+}

@@ -116,10 +116,11 @@ impl Document {
         T::deserialize(&*self.root).map_err(|wrong: Wrong| wrong.at(self.root.line).in_file(&self.file))
     }
 
-    /// A fault in a field such as `jobs[3].each.gpu`, with its line or that of the nearest thing above it.
+    /// A fault in a field such as `jobs[3].each.gpu`, with its line or that of the nearest thing above it; no field: in all of it.
     pub fn fault(&self, field: &str, what: impl Into<String>) -> InputError {
         let line = self.root.line_of(field, self.root.line);
-        InputError::in_file(&self.file, what).at_line(line).in_field(field)
+        let fault = InputError::in_file(&self.file, what).at_line(line);
+        if field.is_empty() { fault } else { fault.in_field(field) }
     }
 }
 

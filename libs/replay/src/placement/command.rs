@@ -42,7 +42,9 @@ fn orders(args: &PlacementArgs, world: &World) -> Result<Vec<(u64, Order)>, Inpu
     let seeds = if args.all_seeds { orders.seeds().collect() } else { vec![seed] };
     let chosen = seeds.into_iter().map(|seed| match orders.seed(seed) {
         Some(order) => Ok((seed, order.clone())),
-        None => Err(InputError::in_file(file, format!("no order for seed {seed}")).in_field("seed")),
+        None => {
+            Err(InputError::in_file(file, format!("no order for seed {seed}")).at_line(1).in_field("seed"))
+        }
     });
     chosen.collect()
 }

@@ -125,7 +125,7 @@ fn read_nodes(file: &Path, models: &mut Interner) -> Result<Vec<Node>, InputErro
     }
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     if nodes.iter().all(|node| node.devices == 0) {
-        return Err(InputError::in_file(file, "no GPU on any node").in_field("gpu"));
+        return Err(InputError::in_file(file, "no GPU on any node").at_line(1).in_field("gpu"));
     }
     Ok(nodes)
 }
@@ -164,7 +164,7 @@ fn read_tasks(file: &Path, models: &mut Interner) -> Result<Vec<Task>, InputErro
         });
     }
     if tasks.is_empty() {
-        return Err(InputError::in_file(file, "no tasks"));
+        return Err(InputError::in_file(file, "no tasks").at_line(1));
     }
     Ok(tasks)
 }

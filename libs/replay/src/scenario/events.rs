@@ -25,6 +25,9 @@ impl World {
         for (name, count) in step.finish_replicas.iter().flatten() {
             let at = format!("{at}.finish_replicas.{name}");
             let job = self.known_job(name, &at)?;
+            if self.snapshot.jobs[job.at()].request.roles.len() > 1 {
+                return Err(Fault::new(at, "is for jobs with one role"));
+            }
             let run = self.snapshot.holdings.iter().filter(|held| held.job == job).count();
             if *count as usize > run {
                 return Err(Fault::new(

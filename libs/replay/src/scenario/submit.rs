@@ -30,6 +30,15 @@ impl World {
         let priority = self.priority(spec).map_err(|why| Fault::new(format!("{at}.priority"), why))?;
         let roles = roles(spec, &mut self.extended, at)?;
         let (each, replicas) = (roles[0].each, roles[0].replicas);
+        if let Some(i) = spec.gpu_model.iter().position(String::is_empty) {
+            return fault(&format!("gpu_model[{i}]"), "is empty".into());
+        }
+        if spec.topology.as_ref().is_some_and(|topology| topology.key.is_empty()) {
+            return fault("topology.key", "is empty".into());
+        }
+        if spec.estimate == Some(0) {
+            return fault("estimate", "must be at least 1 second".into());
+        }
         if !spec.roles.is_empty() && !spec.running_on.is_empty() {
             return fault("running_on", "is for jobs with one role".into());
         }

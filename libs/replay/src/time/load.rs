@@ -49,8 +49,10 @@ pub fn load(
     };
     if workload.is_empty() {
         return Err(match vc {
-            Some(vc) => InputError::in_file(path, format!("no job is of {vc:?}")).in_field("tenant"),
-            None => InputError::in_file(path, "there is no job in it"),
+            Some(vc) => {
+                InputError::in_file(path, format!("no job is of {vc:?}")).at_line(1).in_field("tenant")
+            }
+            None => InputError::in_file(path, "there is no job in it").at_line(1),
         });
     }
     let first = workload.asked.first().map_or(0, |job| job.submitted);

@@ -117,7 +117,7 @@ pub(super) fn nodes(path: &Path) -> Result<(Vec<NodeSpec>, Source), InputError> 
         lines.push(row.line());
     }
     if nodes.is_empty() {
-        return Err(InputError::in_file(path, "there is no node in it"));
+        return Err(InputError::in_file(path, "there is no node in it").at_line(1));
     }
     Ok((nodes, Source::Table { file: path.to_owned(), lines }))
 }
