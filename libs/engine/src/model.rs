@@ -63,6 +63,12 @@ ordinal! {
     ValueIx,
 }
 
+impl KeyIx {
+    /// From here on a key is no label of the cluster, but a mark that the caller puts on nodes for selectors of its own. It makes no level of a
+    /// topology.
+    pub const MARKS: Self = Self(1 << 30);
+}
+
 /// Everything a decision depends on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -248,12 +254,12 @@ pub struct Role {
     pub min: u32,
 }
 
-/// How far apart replicas may be.
+/// How far apart replicas may be. What lies within what (islands in racks, racks in zones) is seen from the labels of all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Topology {
     /// The label whose value all replicas shall share.
     pub key: KeyIx,
-    /// Wait for it (true), or start without it (false)?
+    /// Wait for it (true), or start where they share one of a coarser label, and else anywhere (false)?
     pub required: bool,
 }
 
