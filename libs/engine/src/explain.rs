@@ -1,7 +1,5 @@
 //! Why there is no room for a job, found once for each shape.
 
-use std::collections::BTreeMap;
-
 use crate::model::{ExtendedIx, JobIx, NodeIx, Shape, Snapshot, WHOLE_GPU};
 use crate::place::{Misfit, Part, Try, Want, holds, place, room_for, undo};
 use crate::pool::{Choice, Pool};
@@ -169,15 +167,19 @@ fn missing(places: impl Iterator<Item = (i64, i64)>, each: i64, part: &Part) -> 
         return 0;
     }
     let mut left = i64::try_from(part.replicas.len()).unwrap_or(i64::MAX);
-    // how many would be short of so much
-    let mut lacking: BTreeMap<i64, i64> = BTreeMap::new();
+    // how many would be short of so much, in order; most are short of one of a few amounts
+    let mut lacking: Vec<(i64, i64)> = Vec::new();
+    let mut add = |lack: i64, places: i64| match lacking.binary_search_by_key(&lack, |(lack, _)| *lack) {
+        Ok(at) => lacking[at].1 += places,
+        Err(at) => lacking.insert(at, (lack, places)),
+    };
     for (free, size) in places {
         let free = free.max(0);
         let (fit, most) = (free / each, size / each);
         left -= fit.min(left);
         if most > fit {
-            *lacking.entry(each - free % each).or_default() += 1;
-            *lacking.entry(each).or_default() += most - fit - 1;
+            add(each - free % each, 1);
+            add(each, most - fit - 1);
         }
     }
     let mut missing = 0;

@@ -339,9 +339,7 @@ impl Judge {
     /// Could the turn have a right to anybody's room?
     fn may_claim(&mut self, facts: Facts<'_>, asking: &Asking) -> bool {
         let may = match asking.class {
-            Class::BestEffort => {
-                !asking.growth && self.bounds.lowest_spare(facts, asking.line) < asking.priority
-            }
+            Class::BestEffort => self.bounds.lowest_spare(facts, asking.line) < asking.priority,
             Class::Guaranteed => self.may_take(facts, asking),
         };
         may && !self.vain.claim(asking, None)
@@ -359,8 +357,7 @@ impl Judge {
         let gpus = asking.gpu > 0;
         let need = if gpus { asking.gpu } else { asking.cpu };
         let models = &facts.shapes.asks[facts.shapes.first_of(asking.kin)].line;
-        let preempts = !asking.growth
-            && self.bounds.lowest(facts, asking.line).is_some_and(|lowest| lowest < asking.priority);
+        let preempts = self.bounds.lowest(facts, asking.line).is_some_and(|lowest| lowest < asking.priority);
         if free >= need {
             // something else may be short
             if facts.work.spares > 0 || preempts || moves() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use crate::model::{Class, Millis, Snapshot};
 use crate::shapes::{AskIx, Shapes};
-use crate::tree::{Tree, Vertex};
+use crate::tree::{Demand, Tree, Vertex};
 
 pub(crate) use lines::{Kind, Lines, Modest};
 use lines::{Place, kind};
@@ -60,8 +60,10 @@ pub(crate) struct Ground<'a> {
 impl Ground<'_> {
     /// Would what the turn asks for be inside the guarantee of a vertex?
     fn owed(&self, vertex: Vertex, turn: Turn) -> bool {
+        let owed =
+            |demands: &[Demand]| self.tree.owed(turn.leaf, demands) & (1 << self.tree.depth(vertex)) != 0;
         self.tree.promises(vertex)
-            && self.shapes.asks[turn.ask].options.iter().any(|(_, demands)| self.tree.covers(vertex, demands))
+            && self.shapes.asks[turn.ask].options.iter().any(|(_, demands)| owed(demands))
     }
 }
 
@@ -73,8 +75,10 @@ struct Course {
     /// In which look at the line it was last asked of each bucket whether all of it is passed over, and how many looks there were.
     asked: Vec<u32>,
     looks: u32,
-    /// The first turns of buckets, as they were when they were last looked at; `None`: they were not yet.
-    firsts: Option<BinaryHeap<Reverse<(Place, usize)>>>,
+    /// How many buckets, by their first turns, were begun with.
+    begun: usize,
+    /// The first turns that are left of those, as they were when they were last looked at.
+    firsts: BinaryHeap<Reverse<(Place, usize)>>,
     /// Turns that were not there when the cycle began: growth of gangs that it placed.
     grown: BTreeMap<Place, Turn>,
 }
@@ -113,37 +117,39 @@ impl Queue {
 
     /// The next turn of a line.
     fn front(&mut self, ground: Ground<'_>, line: Vertex, pass: &mut impl Pass) -> Option<Turn> {
-        let buckets = &ground.lines.of(self.class)[line].buckets;
+        let lines::Line { buckets, firsts: order, .. } = &ground.lines.of(self.class)[line];
         let Self { courses, done, .. } = self;
-        let course = &mut courses[line];
+        let Course { at: course_at, asked, looks, begun, firsts, .. } = &mut courses[line];
         // a person who is below the own guarantee may go before the first
         let people = ground.tree.promises_to_people(line) && self.class == Class::Guaranteed;
-        // in a full cluster that leaves little of a line; later it is asked of what might come next,
-        // and of the others when that is passed over
-        let all = people || course.firsts.is_none();
-        if all {
-            for (at, bucket) in course.at.iter_mut().zip(buckets) {
+        if people {
+            for (at, bucket) in course_at.iter_mut().zip(buckets) {
                 if *at < bucket.entries.len() && pass.all(line, &bucket.kind, bucket.modest) {
                     *at = bucket.entries.len();
                 }
             }
         }
         let mut first = None;
-        let Course { at: course_at, firsts, asked, looks, .. } = course;
         *looks += 1;
-        let firsts = firsts.get_or_insert_with(|| {
-            let here = course_at.iter().zip(buckets).enumerate();
-            let open = here.filter_map(|(ix, (at, bucket))| Some((bucket.entries.get(*at)?.place, ix)));
-            open.map(Reverse).collect()
-        });
-        while let Some(Reverse((place, ix))) = firsts.peek().copied() {
+        loop {
+            while let Some((_, ix)) = order.get(*begun)
+                && course_at[*ix] > 0
+            {
+                let left = buckets[*ix].entries.get(course_at[*ix]);
+                firsts.extend(left.map(|entry| Reverse((entry.place, *ix))));
+                *begun += 1;
+            }
+            let (new, old) = (order.get(*begun).copied(), firsts.peek().map(|Reverse(first)| *first));
+            let Some((place, ix)) = [new, old].into_iter().flatten().min() else { break };
             let (bucket, at) = (&buckets[ix], &mut course_at[ix]);
+            let is_old = *at > 0;
             let Some(next) = bucket.turn(*at, line) else {
                 firsts.pop();
                 continue;
             };
+            // a line is asked only for what might come next, and for the others when that is passed over
             if std::mem::replace(&mut asked[ix], *looks) != *looks
-                && !all
+                && !people
                 && pass.all(line, &bucket.kind, bucket.modest)
             {
                 *at = bucket.entries.len();
@@ -158,17 +164,16 @@ impl Queue {
                 firsts.retain(|Reverse((_, ix))| course_at[*ix] < buckets[*ix].entries.len());
                 continue;
             }
-            let here = bucket.entries[*at].place;
-            if here == place {
+            if bucket.entries[*at].place == place {
                 if !done.contains(&(next.job, next.growth)) && !pass.one(next) {
                     first = Some((place, next));
                     break;
                 }
                 *at += 1;
             }
-            firsts.pop();
-            if let Some(entry) = bucket.entries.get(*at) {
-                firsts.push(Reverse((entry.place, ix)));
+            if is_old {
+                firsts.pop();
+                firsts.extend(bucket.entries.get(*at).map(|entry| Reverse((entry.place, ix))));
             }
         }
         if people {

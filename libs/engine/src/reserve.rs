@@ -82,6 +82,8 @@ pub(crate) struct Site<'a> {
 /// still there in the next cycle, and as long as jobs end as they said they would, the start that was found comes no later.
 type When = (Millis, Millis);
 
+const NEVER: When = (Millis::MAX, Millis::MAX);
+
 /// Where all of a want will be.
 struct Prospect {
     when: When,
@@ -94,11 +96,21 @@ struct Prospect {
 /// When there is room for a replica, how much the node has free, and which it is.
 type Soonest = (When, Reverse<i64>, NodeIx);
 
+/// When replicas fit on a node, and what that was found with.
+#[derive(Default)]
+struct Found {
+    room: Room,
+    /// When each piece on the node ends, with its job.
+    ends: Vec<(When, usize, PieceIx)>,
+    /// When there is room for one replica, for two, and so on.
+    times: Vec<When>,
+}
+
 impl Prospect {
     /// So many replicas are wanted, for so many there is room at some time.
     fn add(&mut self, wanted: usize, each: Shape, found: Vec<Soonest>) {
         if found.len() < wanted {
-            self.when = (Millis::MAX, Millis::MAX);
+            self.when = NEVER;
         }
         for (when, _, node) in found {
             self.when = self.when.max(when);
@@ -213,13 +225,15 @@ impl Site<'_> {
     fn as_if_empty(&self, want: &Want, empty: &[Placement], asked: Millis) -> Prospect {
         let mut prospect = Prospect { when: (self.snapshot.now, 0), placed: Vec::new(), later: Vec::new() };
         let mut given: BTreeMap<NodeIx, Vec<Shape>> = BTreeMap::new();
+        let mut found = Found::default();
         for part in by_size(want) {
             for place in empty.iter().filter(|place| place.role == part.role) {
                 let before = given.entry(place.node).or_default();
-                let when = self.ready(place.node, &part.each, 1, before, asked).first().copied();
+                self.ready(place.node, &part.each, 1, before, (asked, NEVER), &mut found);
+                let when = found.times.first().copied();
                 before.push(part.each);
-                let found = when.map(|when| (when, Reverse(0), place.node));
-                prospect.add(1, part.each, found.into_iter().collect());
+                let soonest = when.map(|when| (when, Reverse(0), place.node));
+                prospect.add(1, part.each, soonest.into_iter().collect());
             }
         }
         prospect
@@ -246,6 +260,7 @@ impl Site<'_> {
         let others = how.pool.nodes_in(each, how.choice, domain).iter();
         let others = others.filter(|node| roomy.binary_search(node).is_err());
         let now = (self.snapshot.now, 0);
+        let mut found = Found::default();
         let end = |node: NodeIx| {
             let end = Some(self.work.first_end[node.at()]).filter(|end| *end < Millis::MAX);
             self.when(end, asked, asked)
@@ -267,11 +282,13 @@ impl Site<'_> {
             if worse || beside(self.vacant.room(View::Now, *node), given, each, 1) == 0 {
                 continue;
             }
-            for when in self.ready(*node, each, replicas, given, asked) {
-                if full(&best, when) {
+            let latest = best.peek().filter(|_| best.len() >= replicas).map_or(NEVER, |worst| worst.0);
+            self.ready(*node, each, replicas, given, (asked, latest), &mut found);
+            for when in &found.times {
+                if full(&best, *when) {
                     break;
                 }
-                best.push((when, amount, *node));
+                best.push((*when, amount, *node));
                 if best.len() > replicas {
                     best.pop();
                 }
@@ -280,28 +297,38 @@ impl Site<'_> {
         best.into_sorted_vec()
     }
 
-    /// When one replica fits on a node, when two do, and so on.
-    fn ready(&self, node: NodeIx, each: &Shape, most: usize, given: &[Shape], asked: Millis) -> Vec<When> {
-        let mut room = self.rooms.room(View::Soon, node).clone();
-        let on = self.work.on_node[node.at()].iter().copied();
-        let on = on.filter(|ix| self.work.pieces[*ix].alive && !self.work.pieces[*ix].promised);
-        let end = |ix: PieceIx| {
-            let piece = &self.work.pieces[ix];
-            (self.when(self.work.end(self.snapshot, ix), piece.started, asked), piece.job, ix)
-        };
-        let mut ends: Vec<(When, usize, PieceIx)> = on.map(end).collect();
+    /// Finds when one replica fits on a node beside those that are given, when two do, and so on; as far as that is by `latest`.
+    fn ready(
+        &self,
+        node: NodeIx,
+        each: &Shape,
+        most: usize,
+        given: &[Shape],
+        (asked, latest): (Millis, When),
+        found: &mut Found,
+    ) {
+        let Found { room, ends, times } = found;
+        room.become_like(self.rooms.room(View::Soon, node));
+        ends.clear();
+        for ix in &self.work.on_node[node.at()] {
+            let piece = &self.work.pieces[*ix];
+            if piece.alive && !piece.promised {
+                let when = self.when(piece.end, piece.started, asked);
+                ends.push((when, piece.job, *ix));
+            }
+        }
         ends.sort_unstable();
-        let mut times = vec![(self.snapshot.now, 0); beside(&room, given, each, most)];
+        times.clear();
+        times.resize(beside(room, given, each, most), (self.snapshot.now, 0));
         for (when, _, ix) in ends {
-            if times.len() >= most {
+            if times.len() >= most || *when > latest {
                 break;
             }
-            for spot in self.work.pieces[ix].spots.iter().filter(|spot| spot.node == node) {
+            for spot in self.work.pieces[*ix].spots.iter().filter(|spot| spot.node == node) {
                 room.add(&spot.each, &spot.gpus);
             }
-            times.resize(beside(&room, given, each, most).max(times.len()), when);
+            times.resize(beside(room, given, each, most).max(times.len()), *when);
         }
-        times
     }
 
     /// When something ends that started then; for somebody who has waited since `asked`.

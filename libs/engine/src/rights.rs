@@ -1,5 +1,6 @@
 //! Who may take what from whom, and in which order of preference.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 
 use crate::model::{Class, Preemptible, RevokeCause, Snapshot};
@@ -13,18 +14,47 @@ pub(crate) struct Claim {
     pub leaf: Vertex,
     pub line: Vertex,
     pub demands: Vec<Demand>,
-    /// One replica above the gang: it never preempts by priority, nor makes others move.
+    /// One replica above the gang: it preempts by priority only what is above a gang, too, and makes nobody move.
     pub growth: bool,
     /// Bit d: what it asks for may be owed by the guarantee at depth d. Growth is owed only where its gang is inside.
     pub may_be_owed: u64,
     /// May others be migrated for it?
     pub moves: bool,
+    /// Bit d: it may take by priority what is inside the guarantee at depth d; see [`Claim::displaces`].
+    pub displaces: OnceCell<u64>,
 }
 
 impl Claim {
+    /// At which depths from its account up may it take by priority what is inside the guarantee there? Where it would be inside in the place of all
+    /// that it may take so; or where nobody waits who would have less than its account then has. Else the account would borrow so more than its
+    /// share, and they would take that back; and what was inside would come back, too, to be taken once more.
+    fn displaces(&self, snapshot: &Snapshot, tree: &Tree, work: &Work) -> u64 {
+        *self.displaces.get_or_init(|| {
+            let account = account_of(tree, self.line);
+            let priority = snapshot.jobs[self.job].priority;
+            let lower = |ix: &&PieceIx| {
+                let piece = &work.pieces[**ix];
+                piece.alive
+                    && snapshot.jobs[piece.job].priority < priority
+                    && may_be_stopped(snapshot, tree, piece)
+            };
+            let leaves = tree.children(self.line).iter().chain([&self.line]);
+            let lower: Vec<PieceIx> =
+                leaves.flat_map(|leaf| work.of_leaf[*leaf].iter().filter(lower)).copied().collect();
+            let theirs: Vec<Demand> =
+                lower.iter().flat_map(|ix| work.pieces[*ix].demands.iter().copied()).collect();
+            let allowed = tree.path(account).filter(|vertex| {
+                tree.covers_instead(*vertex, &self.demands, &theirs)
+                    || !tree.is_envied(*vertex, &self.demands)
+            });
+            allowed.map(|vertex| 1 << tree.depth(vertex)).sum()
+        })
+    }
+
     /// Is what it asks for covered by what this vertex of its is guaranteed?
     fn is_owed(&self, tree: &Tree, mine: Vertex) -> bool {
-        self.may_be_owed & (1 << tree.depth(mine)) != 0 && tree.covers(mine, &self.demands)
+        let bit = 1 << tree.depth(mine);
+        self.may_be_owed & bit != 0 && tree.promises(mine) && tree.owed(self.leaf, &self.demands) & bit != 0
     }
 }
 
@@ -94,13 +124,15 @@ pub(crate) fn right(
     let protected = !piece.promised && snapshot.now - piece.started < snapshot.settings.protection_ms;
     let parted = tree.part(claim.leaf, piece.leaf);
     let own_level = piece.leaf;
-    let own_account = if tree.is_account(piece.line) { piece.line } else { tree.parent(piece.line) };
-    let over = piece.charge.inside & (1 << tree.depth(own_account)) == 0;
+    let own_account = account_of(tree, piece.line);
+    let over = !is_inside(tree, piece, own_account);
     let never = victim.preemptible == Preemptible::Never && !piece.charge.best_effort;
     if never && !over {
         return None;
     }
-    let lower = !claim.growth && claim.line == piece.line && claimant.priority > victim.priority;
+    // growth takes no gang by priority, but what is above one
+    let lower =
+        claim.line == piece.line && claimant.priority > victim.priority && (!claim.growth || piece.surplus);
     if claimant.class == Class::BestEffort {
         let yields = piece.charge.best_effort && lower && !protected;
         return yields.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level });
@@ -115,7 +147,10 @@ pub(crate) fn right(
         // work of an account's own queue has no guarantee beside people who have one
         let siblings = tree.parent(mine) == tree.parent(theirs);
         let inside = siblings && piece.charge.inside & (1 << tree.depth(theirs)) != 0;
-        if !inside && owed && tree.parent(theirs) != mine {
+        // who has no more than was promised keeps it, whichever piece counts as what
+        let borrows =
+            || !tree.promises(theirs) || !tree.covers_instead(theirs, &piece.demands, &piece.demands);
+        if !inside && owed && tree.parent(theirs) != mine && borrows() {
             let loss = if never { Loss::Uncovered } else { Loss::Borrowed };
             return Some(Right { loss, cause: RevokeCause::Reclaimed, level: theirs });
         }
@@ -124,15 +159,32 @@ pub(crate) fn right(
             return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
         }
     }
-    let promised_to_user =
-        piece.leaf != piece.line && piece.charge.inside & (1 << tree.depth(piece.leaf)) != 0;
-    let stoppable = match victim.preemptible {
+    let preempts = lower && !protected && may_be_stopped(snapshot, tree, piece) && {
+        let inside = piece.charge.inside & (u64::MAX >> (63 - tree.depth(own_account)));
+        inside == 0 || inside & !claim.displaces(snapshot, tree, work) == 0
+    };
+    preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
+}
+
+/// The account in whose queue something is.
+fn account_of(tree: &Tree, line: Vertex) -> Vertex {
+    if tree.is_account(line) { line } else { tree.parent(line) }
+}
+
+/// Is a piece inside what this vertex above it is guaranteed?
+fn is_inside(tree: &Tree, piece: &Piece, vertex: Vertex) -> bool {
+    piece.charge.inside & (1 << tree.depth(vertex)) != 0
+}
+
+/// May a piece of guaranteed work be taken by who is of higher priority in the same account, as its owner said, and as its person was promised?
+fn may_be_stopped(snapshot: &Snapshot, tree: &Tree, piece: &Piece) -> bool {
+    let promised_to_user = piece.leaf != piece.line && is_inside(tree, piece, piece.leaf);
+    let stoppable = match snapshot.jobs[piece.job].preemptible {
         Preemptible::Always => true,
-        Preemptible::WhenBorrowing => over,
+        Preemptible::WhenBorrowing => !is_inside(tree, piece, account_of(tree, piece.line)),
         Preemptible::Never => false,
     };
-    let preempts = lower && stoppable && !protected && !promised_to_user;
-    preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
+    stoppable && !promised_to_user
 }
 
 /// Does taking a piece make two shares more even? Only from who has more, and not so that it then has less, with all that it loses: so no
@@ -229,8 +281,7 @@ pub(crate) fn movable(snapshot: &Snapshot, tree: &Tree, claim: &Claim, piece: &P
     {
         return None;
     }
-    let own_account = if tree.is_account(piece.line) { piece.line } else { tree.parent(piece.line) };
-    let over = piece.charge.inside & (1 << tree.depth(own_account)) == 0;
+    let over = !is_inside(tree, piece, account_of(tree, piece.line));
     let stoppable = match victim.preemptible {
         Preemptible::Always => true,
         Preemptible::WhenBorrowing => over || piece.charge.best_effort,

@@ -87,9 +87,8 @@ impl Room {
         self.memory += each.memory;
         self.count_extended(each, 1);
         for (device, milli) in gpus {
-            self.gpus[usize::from(*device)] += milli;
+            self.change(usize::from(*device), *milli);
         }
-        self.count();
     }
 
     pub fn take(&mut self, each: &Shape, gpus: &[(u16, i64)]) {
@@ -97,9 +96,17 @@ impl Room {
         self.memory -= each.memory;
         self.count_extended(each, -1);
         for (device, milli) in gpus {
-            self.gpus[usize::from(*device)] -= milli;
+            self.change(usize::from(*device), -milli);
         }
-        self.count();
+    }
+
+    /// So much more is free of a device.
+    fn change(&mut self, device: usize, milli: i64) {
+        let before = self.gpus[device];
+        let after = before + milli;
+        self.gpus[device] = after;
+        self.whole += i64::from(after >= WHOLE_GPU) - i64::from(before >= WHOLE_GPU);
+        self.milli += after.max(0) - before.max(0);
     }
 
     fn count_extended(&mut self, each: &Shape, sign: i64) {
@@ -142,6 +149,14 @@ impl Room {
         let there = wanted.iter().map(|(name, count)| (name, count.min(self.extended(name)).max(0)));
         let there = there.map(|(name, count)| (name, u32::try_from(count).unwrap_or(u32::MAX)));
         Extended::new(there).unwrap_or_default()
+    }
+
+    /// Becomes a copy, without new memory where it was as large before.
+    pub fn become_like(&mut self, other: &Room) {
+        self.gpus.clone_from(&other.gpus);
+        self.extended.clone_from(&other.extended);
+        (self.cpu, self.memory, self.offers) = (other.cpu, other.memory, other.offers);
+        (self.whole, self.milli) = (other.whole, other.milli);
     }
 
     /// Becomes what two rooms both have free.

@@ -4,14 +4,14 @@
 //! their own. Every job sits in a leaf, so "the level at which two jobs part" always exists.
 
 mod demand;
+mod guarantee;
 mod lately;
 mod limits;
 mod shares;
 
-use crate::model::{AccountIx, Amounts, Snapshot, UserIx};
+use crate::model::{AccountIx, Amounts, Class, Job, Preemptible, Snapshot, UserIx};
 use crate::reason::{Holder, Resource};
 
-use demand::sum;
 pub(crate) use demand::{Demand, demand_more, demand_of, model_at};
 
 /// Index of a vertex; 0 is the root.
@@ -120,8 +120,15 @@ struct Entry {
     going: Vec<i64>,
     /// What is inside the guarantee.
     inside: Vec<i64>,
-    /// What is over the guarantee.
+    /// What is not.
     borrowed: Vec<i64>,
+    /// Of both, what goes before whatever has no promise below: what is inside the guarantee of a child, and what may not be preempted.
+    kept: Vec<i64>,
+    /// Of both, what may not be preempted.
+    firm: Vec<i64>,
+    /// What does not count as borrowed of resources that are no GPU models: what is guaranteed, or, where that is not named, as great a part of
+    /// the cluster as of what is.
+    allowance: Vec<i64>,
     /// What runs as best effort.
     spare: Vec<i64>,
     /// The dominant share of what is borrowed, and that of what runs as best effort; counted once, read often.
@@ -173,6 +180,16 @@ pub(crate) struct Bound {
 pub(crate) struct Charge {
     pub inside: u64,
     pub best_effort: bool,
+    /// It may not be preempted.
+    pub firm: bool,
+}
+
+impl Charge {
+    /// As nothing is known yet of guarantees.
+    pub fn of(job: &Job) -> Self {
+        let best_effort = job.class == Class::BestEffort;
+        Self { inside: 0, best_effort, firm: !best_effort && job.preemptible == Preemptible::Never }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -187,6 +204,8 @@ pub(crate) struct Tree {
     best_effort_limited: bool,
     /// How often a vertex was charged.
     charges: u64,
+    /// How many turns of guaranteed work wait at or below each vertex; no cycle changes that.
+    waiting: Vec<u32>,
     before: Before,
 }
 
@@ -218,6 +237,9 @@ impl Tree {
                 going: vec![0; resources],
                 inside: vec![0; resources],
                 borrowed: vec![0; resources],
+                kept: vec![0; resources],
+                firm: vec![0; resources],
+                allowance: Vec::new(),
                 spare: vec![0; resources],
                 share: 0,
                 spare_share: 0,
@@ -253,6 +275,7 @@ impl Tree {
             children[entry.parent].push(vertex);
         }
         let mut tree = Self {
+            waiting: vec![0; entries.len()],
             entries,
             children,
             line_of,
@@ -286,6 +309,11 @@ impl Tree {
             }
             for (name, count) in &node.extended {
                 tree.capacity[MODELS + models + name.at()] += i64::from(*count);
+            }
+        }
+        for vertex in 0..tree.entries.len() {
+            if tree.entries[vertex].promises {
+                tree.entries[vertex].allowance = tree.allowance(vertex);
             }
         }
         tree.remember(snapshot);
@@ -381,65 +409,6 @@ impl Tree {
         self.path(leaf).any(|vertex| vertex == above)
     }
 
-    /// Would this be inside the guarantee of `vertex`, beside what is?
-    pub fn covers(&self, vertex: Vertex, demands: &[Demand]) -> bool {
-        let entry = &self.entries[vertex];
-        if !entry.promises {
-            return false;
-        }
-        let wants_gpus = demands.iter().any(|d| d.gpu > 0);
-        let mut judged = false;
-        for r in 0..self.capacity.len() {
-            let Some(promised) = entry.guaranteed.0[r] else { continue };
-            let wanted = sum(demands, r, self.models);
-            if wanted == 0 {
-                continue;
-            }
-            if entry.inside[r] + wanted > promised {
-                return false;
-            }
-            judged |= r >= GPU || !wants_gpus;
-        }
-        // each model must be named, or GPUs in total, and whatever else is asked for by name
-        let named =
-            |d: &Demand| d.gpu == 0 || d.model.is_some_and(|m| entry.guaranteed.0[MODELS + m.at()].is_some());
-        let by_name = |d: &Demand| {
-            d.extended.iter().all(|(name, _)| entry.guaranteed.0[MODELS + self.models + name.at()].is_some())
-        };
-        let gpus = entry.guaranteed.0[GPU].is_some() || demands.iter().all(named);
-        judged && gpus && demands.iter().all(by_name)
-    }
-
-    /// Would this be inside what the account of `leaf` is guaranteed for as long as it runs? What is guaranteed to others below the account
-    /// is theirs to come back to, and what a person is guaranteed is theirs whoever else uses it now.
-    pub fn covers_for_good(&self, leaf: Vertex, demands: &[Demand]) -> bool {
-        let person = matches!(self.entries[leaf].holder, Some(Holder::User(_)));
-        (person && self.covers(leaf, demands))
-            || self.path(leaf).find(|vertex| self.is_account(*vertex)).is_some_and(|account| {
-                self.covers(account, demands) && self.leaves_promises(account, leaf, demands)
-            })
-    }
-
-    /// Is there enough of the guarantee of `account` for this beside what is guaranteed below it to others than `leaf`?
-    fn leaves_promises(&self, account: Vertex, leaf: Vertex, demands: &[Demand]) -> bool {
-        let above = self.depth(account);
-        let way: Vec<Vertex> = self.path(leaf).take_while(|vertex| self.depth(*vertex) >= above).collect();
-        let others = || way.iter().flat_map(|vertex| &self.children[*vertex]).filter(|v| !way.contains(v));
-        let entry = &self.entries[account];
-        (0..self.capacity.len()).all(|r| {
-            let wanted = sum(demands, r, self.models);
-            let Some(promised) = entry.guaranteed.0[r].filter(|_| wanted > 0) else { return true };
-            let unused = others().map(|vertex| &self.entries[*vertex]);
-            let unused = unused.filter_map(|of| of.guaranteed.0[r].map(|all| (all - of.inside[r]).max(0)));
-            entry.inside[r] + wanted <= promised.saturating_sub(unused.fold(0, i64::saturating_add))
-        })
-    }
-
-    /// At which depths would this be inside the guarantee?
-    pub fn covered(&self, leaf: Vertex, demands: &[Demand]) -> u64 {
-        self.path(leaf).filter(|v| self.covers(*v, demands)).map(|v| 1 << self.depth(v)).sum()
-    }
-
     /// Charges work that stays.
     pub fn add(&mut self, leaf: Vertex, demands: &[Demand], charge: Charge) {
         self.charge(leaf, demands, charge, 1);
@@ -510,6 +479,7 @@ impl Tree {
         let limited = !charge.best_effort || self.best_effort_limited;
         let models = self.models;
         let entry = self.recharge(vertex);
+        let kept = charge.firm || charge.inside & (2 << entry.depth) != 0;
         let share = match charge {
             Charge { best_effort: true, .. } => &mut entry.spare,
             Charge { inside, .. } if inside & (1 << entry.depth) != 0 => &mut entry.inside,
@@ -517,23 +487,28 @@ impl Tree {
         };
         for (r, amount) in demands.iter().flat_map(|demand| demand.amounts(models)) {
             share[r] += sign * amount;
+            if kept {
+                entry.kept[r] += sign * amount;
+            }
+            if charge.firm {
+                entry.firm[r] += sign * amount;
+            }
             if limited {
                 entry.used[r] += sign * amount;
             }
         }
         if charge.best_effort {
-            self.entries[vertex].spare_share = self.dominant(vertex, &self.entries[vertex].spare, &[], 0);
+            self.entries[vertex].spare_share = self.dominant(vertex, &self.entries[vertex].spare);
         } else {
-            self.entries[vertex].share = self.dominant(vertex, &self.entries[vertex].borrowed, &[], 0);
+            self.entries[vertex].share = self.share_with(vertex, &[], 0);
         }
     }
 
     /// Takes everything that stays off a vertex; for whoever charges it anew.
     pub fn clear(&mut self, vertex: Vertex) {
         let entry = self.recharge(vertex);
-        for amounts in [&mut entry.used, &mut entry.inside, &mut entry.borrowed, &mut entry.spare] {
-            amounts.fill(0);
-        }
+        let amounts = [&mut entry.used, &mut entry.inside, &mut entry.borrowed, &mut entry.spare];
+        amounts.into_iter().chain([&mut entry.kept, &mut entry.firm]).for_each(|amounts| amounts.fill(0));
         (entry.share, entry.spare_share) = (0, 0);
     }
 
@@ -570,6 +545,23 @@ impl Tree {
 
     pub fn models(&self) -> usize {
         self.models
+    }
+
+    /// A turn of guaranteed work waits in a line, or no longer.
+    pub fn count_waiting(&mut self, line: Vertex, waits: bool) {
+        let mut at = line;
+        while at != 0 {
+            let waiting = &mut self.waiting[at];
+            *waiting = if waits { *waiting + 1 } else { waiting.saturating_sub(1) };
+            at = self.entries[at].parent;
+        }
+    }
+
+    /// Does anybody wait beside a vertex who would have less than this, had it so much more?
+    pub fn is_envied(&self, vertex: Vertex, demands: &[Demand]) -> bool {
+        let others = self.children[self.parent(vertex)].iter().filter(|other| **other != vertex);
+        let after = self.share_with(vertex, demands, 1);
+        others.into_iter().any(|other| self.waiting[*other] > 0 && self.share(*other) < after)
     }
 
     pub fn children(&self, vertex: Vertex) -> &[Vertex] {

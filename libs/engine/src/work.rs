@@ -46,6 +46,8 @@ pub(crate) struct Piece {
     pub fresh: bool,
     pub alive: bool,
     pub started: Millis,
+    /// When it ends, by what its owner said.
+    pub end: Option<Millis>,
 }
 
 /// All pieces, and who has which.
@@ -168,15 +170,9 @@ impl Work {
         self.recount(tree, leaf, job);
     }
 
-    fn settle_first_end(&mut self, snapshot: &Snapshot, node: NodeIx) {
-        let ends = self.on_node[node.at()].iter().filter_map(|ix| self.end(snapshot, *ix));
+    fn settle_first_end(&mut self, node: NodeIx) {
+        let ends = self.on_node[node.at()].iter().filter_map(|ix| self.pieces[*ix].end);
         self.first_end[node.at()] = ends.min().unwrap_or(Millis::MAX);
-    }
-
-    /// When a piece ends, by what its owner said.
-    pub fn end(&self, snapshot: &Snapshot, ix: PieceIx) -> Option<Millis> {
-        let piece = &self.pieces[ix];
-        snapshot.jobs[piece.job].expected_ms.map(|runs| piece.started.saturating_add(runs))
     }
 
     /// Was a piece there when the cycle began?
@@ -217,7 +213,7 @@ impl Work {
             list.retain(|other| other != ix);
             for node in nodes_of(&spots) {
                 self.on_node[node.at()].retain(|other| other != ix);
-                self.settle_first_end(snapshot, node);
+                self.settle_first_end(node);
             }
         }
         self.gone += has.pieces.len();
@@ -361,7 +357,7 @@ impl Work {
         let with_gang = self.gang_inside(ix);
         let piece = &mut self.pieces[ix];
         if !piece.charge.best_effort {
-            piece.charge.inside = with_gang & tree.covered(piece.leaf, &piece.demands);
+            piece.charge.inside = with_gang & tree.owed(piece.leaf, &piece.demands);
         }
         tree.add(piece.leaf, &piece.demands, piece.charge);
         let (leaf, job) = (piece.leaf, piece.job);

@@ -6,7 +6,7 @@ use crate::cycle::Cycle;
 use crate::cycle::Decided;
 use crate::feasible::Feasible;
 use crate::judge::Lasting;
-use crate::model::{Holding, Millis, Snapshot};
+use crate::model::{Class, Holding, Millis, Snapshot};
 use crate::queue::{Lines, Turn};
 use crate::room::{Room, Rooms};
 use crate::scorer::Mixture;
@@ -74,7 +74,9 @@ impl<'a> World<'a> {
         for job in 0..world.s.jobs.len() {
             world.idle += u32::from(world.is_idle(job));
             for turn in world.turns(job).into_iter().flatten() {
-                world.lines.push(&world.s, &world.shapes, world.s.jobs[job].class, turn);
+                let class = world.s.jobs[job].class;
+                world.lines.push(&world.s, &world.shapes, class, turn);
+                world.count_waiting(class, turn, true);
             }
         }
         world.lines.sort();
@@ -132,7 +134,7 @@ impl<'a> World<'a> {
     pub fn roll_back(&mut self) {
         if std::mem::take(&mut self.decided) {
             self.tree.roll_back();
-            self.work.roll_back(&self.s);
+            self.work.roll_back();
             self.rooms.roll_back();
         }
     }
@@ -142,7 +144,9 @@ impl<'a> World<'a> {
         self.count_wanted(job, -1);
         self.idle -= u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
-            self.lines.remove(&self.s, &self.shapes, self.s.jobs[job].class, turn);
+            let class = self.s.jobs[job].class;
+            self.lines.remove(&self.s, &self.shapes, class, turn);
+            self.count_waiting(class, turn, false);
         }
         let plain = self.plain(job);
         self.work.forget(&self.s, &mut self.tree, job, held.iter(), plain);
@@ -160,7 +164,15 @@ impl<'a> World<'a> {
         self.count_wanted(job, 1);
         self.idle += u32::from(self.is_idle(job));
         for turn in self.turns(job).into_iter().flatten() {
-            self.lines.insert(&self.s, &self.shapes, self.s.jobs[job].class, turn);
+            let class = self.s.jobs[job].class;
+            self.lines.insert(&self.s, &self.shapes, class, turn);
+            self.count_waiting(class, turn, true);
+        }
+    }
+
+    fn count_waiting(&mut self, class: Class, turn: Turn, waits: bool) {
+        if class == Class::Guaranteed {
+            self.tree.count_waiting(turn.line, waits);
         }
     }
 

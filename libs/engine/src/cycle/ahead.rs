@@ -214,7 +214,7 @@ impl Cycle<'_> {
             return false;
         }
         let ask = &self.shapes.asks[turn.ask];
-        let owed = |demands: &[Demand]| self.tree.path(turn.leaf).any(|at| self.tree.covers(at, demands));
+        let owed = |demands: &[Demand]| self.tree.owed(turn.leaf, demands) != 0;
         self.kept.iter().any(|kept| same_line(&kept.models, &ask.line))
             && !ask.options.iter().any(|(_, demands)| owed(demands))
     }

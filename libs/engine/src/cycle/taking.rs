@@ -1,5 +1,6 @@
 //! The part of a turn in which somebody loses: victims, their new places, gangs that are torn down, heads of lines.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -42,6 +43,7 @@ impl Cycle<'_> {
             growth: turn.growth,
             may_be_owed: if turn.growth { self.work.inside(turn.job) } else { u64::MAX },
             moves: moves && self.judge.moves_left(),
+            displaces: OnceCell::new(),
         };
         self.searches += 1;
         let mut ground = self.claims();

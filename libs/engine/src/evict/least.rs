@@ -11,6 +11,7 @@ use crate::pool::Choice;
 use crate::rights::{Claim, Loss, Right, lost};
 use crate::tree::Demand;
 use crate::work::{PieceIx, Work};
+use std::cell::OnceCell;
 
 /// So many pieces at most may come into question.
 const CANDIDATES: usize = 12;
@@ -267,6 +268,7 @@ impl Ground<'_> {
                 growth: victim.surplus,
                 may_be_owed: if victim.surplus { self.work.inside(victim.job) } else { u64::MAX },
                 moves: false,
+                displaces: OnceCell::new(),
             };
             let by = |right: Right| matches!(right.cause, RevokeCause::FairShare | RevokeCause::Priority);
             search.candidates.iter().any(|other| self.right(&claim, other.piece, false).is_some_and(by))

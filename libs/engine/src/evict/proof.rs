@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Ground, MOVES, Move, SPARED_BY_SEARCH, Victim};
-use crate::model::{Class, NodeIx, Placement};
+use crate::model::{NodeIx, Placement};
 use crate::place::{Part, Try, Want, place, redo, undo};
 use crate::rights::{Claim, Loss};
 use crate::room::View;
@@ -155,7 +155,7 @@ impl Ground<'_> {
         let of = &self.snapshot.jobs[job];
         let leaf = self.tree.leaf(of.account, of.user);
         let demands = demand_of(self.snapshot, &of.request, placed);
-        let charge = Charge { inside: 0, best_effort: of.class == Class::BestEffort };
+        let charge = Charge::of(of);
         self.tree.add(leaf, &demands, charge);
         if enters {
             self.tree.recount(leaf, Counted::Not, Counted::Promised);

@@ -107,6 +107,10 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    fn first(&self) -> Option<Place> {
+        self.entries.first().map(|entry| entry.place)
+    }
+
     pub fn turn(&self, at: usize, line: Vertex) -> Option<Turn> {
         let entry = self.entries.get(at)?;
         let Kind { leaf, priority, growth, new, .. } = self.kind;
@@ -125,6 +129,8 @@ impl Bucket {
 pub(super) struct Line {
     pub buckets: Vec<Bucket>,
     by_kind: BTreeMap<Kind, usize>,
+    /// The first turns of the buckets that have any, in order, once they were sorted.
+    pub firsts: Vec<(Place, usize)>,
     /// How many turns there are.
     pub turns: usize,
 }
@@ -135,12 +141,37 @@ impl Line {
         self.by_kind.get(kind).copied()
     }
 
-    fn bucket_mut(&mut self, kind: Kind) -> &mut Bucket {
-        let at = *self.by_kind.entry(kind).or_insert_with(|| {
+    fn bucket_at(&mut self, kind: Kind) -> usize {
+        *self.by_kind.entry(kind).or_insert_with(|| {
             self.buckets.push(Bucket { kind, entries: Vec::new(), modest: Modest::NOBODY });
             self.buckets.len() - 1
-        });
-        &mut self.buckets[at]
+        })
+    }
+
+    fn sort(&mut self) {
+        for bucket in &mut self.buckets {
+            if !bucket.entries.is_sorted_by_key(|entry| entry.place) {
+                bucket.entries.sort_unstable_by_key(|entry| entry.place);
+            }
+        }
+        let first = |(ix, bucket): (usize, &Bucket)| Some((bucket.first()?, ix));
+        self.firsts = self.buckets.iter().enumerate().filter_map(first).collect();
+        self.firsts.sort_unstable();
+    }
+
+    /// A bucket may have another first turn than before.
+    fn settle_first(&mut self, ix: usize, before: Option<Place>) {
+        let now = self.buckets[ix].first();
+        if now == before {
+            return;
+        }
+        if let Some(at) = before.and_then(|place| self.firsts.binary_search(&(place, ix)).ok()) {
+            self.firsts.remove(at);
+        }
+        if let Some(place) = now {
+            let at = self.firsts.partition_point(|first| *first < (place, ix));
+            self.firsts.insert(at, (place, ix));
+        }
     }
 }
 
@@ -188,19 +219,15 @@ impl Lines {
         let entry = self.entry(snapshot, turn);
         let line = self.line(class, turn.line);
         line.turns += 1;
-        let bucket = line.bucket_mut(kind(shapes, turn));
+        let ix = line.bucket_at(kind(shapes, turn));
+        let bucket = &mut line.buckets[ix];
         bucket.modest = bucket.modest.both(Modest::of(&entry, &shapes.asks));
         bucket.entries.push(entry);
     }
 
     /// Brings all lines in order.
     pub fn sort(&mut self) {
-        let lines = self.guaranteed.iter_mut().chain(&mut self.best_effort);
-        for bucket in lines.flat_map(|line| &mut line.buckets) {
-            if !bucket.entries.is_sorted_by_key(|entry| entry.place) {
-                bucket.entries.sort_unstable_by_key(|entry| entry.place);
-            }
-        }
+        self.guaranteed.iter_mut().chain(&mut self.best_effort).for_each(Line::sort);
     }
 
     /// Adds a turn in its place.
@@ -208,19 +235,22 @@ impl Lines {
         let new = self.entry(snapshot, turn);
         let line = self.line(class, turn.line);
         line.turns += 1;
-        let bucket = line.bucket_mut(kind(shapes, turn));
+        let ix = line.bucket_at(kind(shapes, turn));
+        let bucket = &mut line.buckets[ix];
+        let before = bucket.first();
         let at = bucket.entries.partition_point(|other| other.place < new.place);
         bucket.modest = bucket.modest.both(Modest::of(&new, &shapes.asks));
         bucket.entries.insert(at, new);
+        line.settle_first(ix, before);
     }
 
     /// Takes a job's turn out of its line; the snapshot and the shapes must still know the job as it was.
     pub fn remove(&mut self, snapshot: &Snapshot, shapes: &Shapes, class: Class, turn: Turn) {
         let old = self.entry(snapshot, turn);
         let line = self.line(class, turn.line);
-        let Some(bucket) = line.by_kind.get(&kind(shapes, turn)).map(|at| &mut line.buckets[*at]) else {
-            return;
-        };
+        let Some(ix) = line.bucket(&kind(shapes, turn)) else { return };
+        let bucket = &mut line.buckets[ix];
+        let before = bucket.first();
         let at = bucket.entries.partition_point(|other| other.place < old.place);
         if bucket.entries.get(at).is_some_and(|found| found.place == old.place) {
             bucket.entries.remove(at);
@@ -229,6 +259,7 @@ impl Lines {
             if is.cpu == most.cpu || is.memory == most.memory || is.runs == most.runs {
                 bucket.count(&shapes.asks);
             }
+            line.settle_first(ix, before);
         }
     }
 }

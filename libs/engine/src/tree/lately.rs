@@ -42,7 +42,7 @@ impl Tree {
 
     /// What each account borrows.
     pub fn borrowed(&self) -> Vec<Borrowed> {
-        let of = |vertex: Vertex| self.usage(&self.entries[vertex].borrowed);
+        let of = |vertex: Vertex| self.usage(vertex);
         let accounts = (0..self.line_of.len()).map(AccountIx::of);
         let borrowed = accounts.map(|account| {
             let (vertex, line) = (account.at() + 1, self.line(account));
@@ -51,13 +51,15 @@ impl Tree {
         borrowed.collect()
     }
 
-    fn usage(&self, amounts: &[i64]) -> Usage {
-        let gpu: Vec<i64> =
-            amounts[MODELS..MODELS + self.models].iter().map(|milli| milli.saturating_mul(FINE)).collect();
+    fn usage(&self, vertex: Vertex) -> Usage {
+        let entry = &self.entries[vertex];
+        let amount = |r: usize| self.beyond(entry, r, 0, 0).max(0);
+        let gpus = MODELS..MODELS + self.models;
+        let gpu: Vec<i64> = gpus.map(|r| amount(r).saturating_mul(FINE)).collect();
         let last = gpu.iter().rposition(|nano| *nano != 0).map_or(0, |at| at + 1);
         Usage {
-            cpu: amounts[CPU].saturating_mul(FINE),
-            memory: amounts[MEMORY],
+            cpu: amount(CPU).saturating_mul(FINE),
+            memory: amount(MEMORY),
             gpu: gpu.into_iter().take(last).collect(),
         }
     }

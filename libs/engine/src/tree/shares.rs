@@ -30,16 +30,6 @@ impl Tree {
         self.entries[vertex].borrowed.iter().any(|amount| *amount > 0)
     }
 
-    /// How much more can be inside the guarantee of a vertex, at the most: of each model in milli-GPU, and milli-cores of work without.
-    pub fn uncovered(&self, vertex: Vertex) -> Reach {
-        let entry = &self.entries[vertex];
-        let left = |r: usize| entry.guaranteed.0[r].map(|promised| promised - entry.inside[r]);
-        let models = (MODELS..MODELS + self.models).map(|r| left(GPU).or(left(r)).unwrap_or(0));
-        // where no cpu is named, other names cover cpu work without bound
-        let cpu = if entry.promises { left(CPU).unwrap_or(i64::MAX) } else { 0 };
-        Reach { models: models.collect(), cpu }
-    }
-
     /// How much more a vertex may borrow before its share is beyond `most`, which is given for work on each model, and without.
     pub fn until(&self, vertex: Vertex, most: &[i64], without: i64) -> Reach {
         let entry = &self.entries[vertex];
@@ -50,7 +40,7 @@ impl Tree {
             let weight = i128::from(entry.weight) * i128::from(self.capacity[r].max(1));
             // shares are cut off, so a share of `most` reaches just below the next one
             let all = ((i128::from(most) + 1) * weight - 1).div_euclid(SHARE);
-            i64::try_from(all).unwrap_or(i64::MAX).saturating_sub(entry.borrowed[r])
+            i64::try_from(all).unwrap_or(i64::MAX).saturating_sub(self.beyond(entry, r, 0, 0))
         };
         let models = most.iter().enumerate().map(|(model, most)| left(MODELS + model, *most));
         Reach { models: models.collect(), cpu: left(CPU, without) }
@@ -64,9 +54,9 @@ impl Tree {
             let is_model = (MODELS..MODELS + self.models).contains(r);
             *r != GPU && (!is_model || model.is_none_or(|model| *r == MODELS + model))
         };
-        let shares = (0..self.capacity.len())
-            .filter(counts)
-            .map(|r| portion(entry.borrowed[r].saturating_sub(least[r]), self.whole(entry, r)));
+        let gpus = -least[GPU];
+        let shares = (0..self.capacity.len()).filter(counts);
+        let shares = shares.map(|r| portion(self.beyond(entry, r, -least[r], gpus), self.whole(entry, r)));
         shares.max().unwrap_or(0)
     }
 
@@ -84,15 +74,26 @@ impl Tree {
 
     /// The same with `demands` more (or less, by `sign`).
     pub fn share_with(&self, vertex: Vertex, demands: &[Demand], sign: i64) -> i64 {
-        self.dominant(vertex, &self.entries[vertex].borrowed, demands, sign)
+        self.share_among(vertex, demands, sign, |r| r != GPU)
     }
 
     /// The same, of the resources alone that `of` asks for.
     pub fn share_of(&self, vertex: Vertex, demands: &[Demand], sign: i64, of: &[Demand]) -> i64 {
+        self.share_among(vertex, demands, sign, |r| r != GPU && sum(of, r, self.models) > 0)
+    }
+
+    fn share_among(
+        &self,
+        vertex: Vertex,
+        demands: &[Demand],
+        sign: i64,
+        counts: impl Fn(usize) -> bool,
+    ) -> i64 {
         let entry = &self.entries[vertex];
-        let kinds = (0..self.capacity.len()).filter(|r| *r != GPU && sum(of, *r, self.models) > 0);
-        let shares = kinds
-            .map(|r| portion(entry.borrowed[r] + sign * sum(demands, r, self.models), self.whole(entry, r)));
+        let more = |r: usize| if sign == 0 { 0 } else { sign * sum(demands, r, self.models) };
+        let gpus = if entry.promises { more(GPU) } else { 0 };
+        let shares = (0..self.capacity.len()).filter(|r| counts(*r));
+        let shares = shares.map(|r| portion(self.beyond(entry, r, more(r), gpus), self.whole(entry, r)));
         shares.max().unwrap_or(0)
     }
 
@@ -100,7 +101,8 @@ impl Tree {
     pub fn share_on(&self, vertex: Vertex, demands: &[Demand], model: Option<ModelIx>) -> i64 {
         let Some(r) = model.map(|model| MODELS + model.at()) else { return 0 };
         let entry = &self.entries[vertex];
-        portion(entry.borrowed[r] + sum(demands, r, self.models), self.whole(entry, r))
+        let more = |r: usize| sum(demands, r, self.models);
+        portion(self.beyond(entry, r, more(r), more(GPU)), self.whole(entry, r))
     }
 
     /// How many milli-GPU of each model one vertex could lose at once and still have no less of it than another with `demands` more.
@@ -110,7 +112,11 @@ impl Tree {
             let most = self.share_on(other, demands, Some(ModelIx::of(model)));
             // the least amount that is such a share
             let least = (i128::from(most) * self.whole(entry, MODELS + model) + SHARE - 1) / SHARE;
-            entry.borrowed[MODELS + model].saturating_sub(i64::try_from(least).unwrap_or(i64::MAX))
+            let r = MODELS + model;
+            if least <= 0 {
+                return entry.borrowed[r];
+            }
+            self.beyond(entry, r, 0, 0).saturating_sub(i64::try_from(least).unwrap_or(i64::MAX))
         };
         (0..self.models()).map(above).collect()
     }
@@ -126,11 +132,9 @@ impl Tree {
         entry.share.saturating_add(entry.spare_share)
     }
 
-    pub(super) fn dominant(&self, vertex: Vertex, used: &[i64], demands: &[Demand], sign: i64) -> i64 {
-        let shares = (0..self.capacity.len()).filter(|r| *r != GPU).map(|r| {
-            let used = used[r] + sign * if sign == 0 { 0 } else { sum(demands, r, self.models) };
-            portion(used, self.whole(&self.entries[vertex], r))
-        });
+    pub(super) fn dominant(&self, vertex: Vertex, used: &[i64]) -> i64 {
+        let shares = (0..self.capacity.len()).filter(|r| *r != GPU);
+        let shares = shares.map(|r| portion(used[r], self.whole(&self.entries[vertex], r)));
         shares.max().unwrap_or(0)
     }
 }

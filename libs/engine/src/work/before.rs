@@ -1,7 +1,6 @@
 //! What was before a cycle touched it, so that everything can be put back.
 
 use super::{Before, Has, Touched, Work, nodes_of};
-use crate::model::Snapshot;
 
 impl Before {
     /// What a job had before it was touched; `None`: it was not.
@@ -40,7 +39,7 @@ impl Work {
     }
 
     /// Puts everything back as it was at [`Work::begin`].
-    pub fn roll_back(&mut self, snapshot: &Snapshot) {
+    pub fn roll_back(&mut self) {
         let mut before = std::mem::take(&mut self.before);
         while self.pieces.len() > before.pieces {
             // lists are undone in the order in which they grew
@@ -56,7 +55,7 @@ impl Work {
             }
             for node in nodes_of(&piece.spots) {
                 self.on_node[node.at()].pop();
-                self.settle_first_end(snapshot, node);
+                self.settle_first_end(node);
             }
         }
         for ix in before.touched {

@@ -54,11 +54,11 @@ impl Work {
         } else {
             self.of_leaf[leaf].push(ix);
         }
-        let end = of.expected_ms.map_or(Millis::MAX, |runs| started.saturating_add(runs));
+        let end = of.expected_ms.map(|runs| started.saturating_add(runs));
         for node in nodes_of(&spots) {
             self.on_node[node.at()].push(ix);
             let first = &mut self.first_end[node.at()];
-            *first = end.min(*first);
+            *first = end.unwrap_or(Millis::MAX).min(*first);
         }
         self.surplus_in[leaf] += u32::from(surplus);
         if promised {
@@ -71,12 +71,13 @@ impl Work {
             line: tree.line(of.account),
             spots,
             demands,
-            charge: Charge { inside: 0, best_effort: of.class == Class::BestEffort },
+            charge: Charge::of(of),
             surplus,
             promised,
             fresh: false,
             alive: true,
             started,
+            end,
         });
         if of.class == Class::BestEffort {
             self.count_spare(ix, 1);

@@ -72,6 +72,8 @@ proptest! {
         sim.happen(&Event::Wait(1_000_000));
         let mut log = Vec::new();
         for cycle in 0..60 {
+            // that the past fades is an event, too
+            sim.happen(&Event::Wait(70 * sim.snapshot.settings.half_life_ms));
             sim.decide();
             audit(&sim.snapshot, &sim.plan);
             log.push(format!("{cycle}: {:?} {:?}", sim.plan.grants, sim.plan.revocations));
@@ -79,6 +81,7 @@ proptest! {
             if !moved {
                 // and stays so
                 for _ in 0..3 {
+                    sim.happen(&Event::Wait(70 * sim.snapshot.settings.half_life_ms));
                     sim.decide();
                     let again = (sim.plan.grants.clone(), sim.plan.revocations.clone());
                     prop_assert_eq!(again, (Vec::new(), Vec::new()), "moved again after {:#?}", log);
