@@ -27,7 +27,7 @@ pub use known::Known;
 pub type Tree = BTreeMap<AccountId, Option<AccountId>>;
 
 /// Keys from here on are no labels, but say which nodes turned whom away.
-pub const BARS: KeyIx = KeyIx(1 << 30);
+pub const BARS: KeyIx = KeyIx::MARKS;
 
 /// What is given in beside the cache.
 pub struct Beside<'a> {
