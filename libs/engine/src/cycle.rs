@@ -341,7 +341,8 @@ impl Cycle<'_> {
             if let Some(node) = self.work.has(job).unconfirmed {
                 return Some(Outcome::Waits(Blocked::Past(Reason::NodeUnconfirmed { node })));
             }
-            match self.consider(turn, &want, lifted) {
+            let ask = if turn.growth { self.shapes.ask(job, 1 + usize::from(first.role)) } else { turn.ask };
+            match self.consider(Turn { ask, ..turn }, &want, lifted) {
                 // where one role finds no room to grow, the next one may
                 Outcome::Waits(blocked) if turn.growth => outcome = Some(Outcome::Waits(blocked)),
                 other => return Some(other),
@@ -442,7 +443,6 @@ impl Cycle<'_> {
         Outcome::Waits(blocked.filter(|_| all_limited).unwrap_or(Blocked::Room))
     }
 
-    /// Is this inside the guarantee of the account itself?
     fn try_place(
         &mut self,
         job: usize,

@@ -347,6 +347,7 @@ impl Engine {
             self.world.settle(ix.at(), held);
             branches.extend(self.world.branch(ix.at()));
         }
+        self.world.lines.settle(&self.world.shapes);
         for (_, branch) in branches {
             let World { s, tree, work, .. } = &mut self.world;
             work.charge_anew(s, tree, &branch);

@@ -155,7 +155,8 @@ impl Ground<'_> {
 
     fn usable(&self, how: Try<'_>, each: &Shape, node: NodeIx) -> bool {
         let group = self.shapes.groups.of[node.at()];
-        how.pool.list(each, how.choice).groups.binary_search(&group).is_ok()
+        let offers = self.rooms.room(View::Soon, node).offers();
+        how.pool.list(each, how.choice).groups.binary_search(&group).is_ok() && each.may_be_offered(offers)
     }
 
     /// Finds victims so that all of `want` is placed on what will be free; `None` leaves everything as it was.

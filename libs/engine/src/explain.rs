@@ -1,6 +1,6 @@
 //! Why there is no room for a job, found once for each shape.
 
-use crate::model::{ExtendedIx, JobIx, NodeIx, Shape, Snapshot, WHOLE_GPU};
+use crate::model::{Extended, ExtendedIx, JobIx, NodeIx, Shape, Snapshot, WHOLE_GPU};
 use crate::place::{Misfit, Part, Try, Want, holds, place, room_for, undo};
 use crate::pool::{Choice, Pool};
 use crate::reason::{Reason, Resource};
@@ -82,30 +82,37 @@ pub(crate) fn short_of(
         [only] => Resource::GpuModel(*only),
         _ => Resource::Gpu,
     };
+    // each resource: a replica without it, and nothing but it
     let by_name = each.extended.iter().map(|(name, count)| {
-        let shape = Shape { extended: each.extended.without(name), ..each };
-        (count, shape, Resource::Extended(name))
+        let without = Shape { extended: each.extended.without(name), ..each };
+        let alone = [(name, u32::try_from(count).unwrap_or(u32::MAX))];
+        let extended = Extended::new(alone).unwrap_or_default();
+        (without, Shape { extended, ..Shape::default() }, Resource::Extended(name))
     });
+    let none = Shape::default();
     let plain = [
-        (each.gpu, Shape { gpu: 0, ..each }, gpu),
-        (each.memory, Shape { memory: 0, ..each }, Resource::Memory),
-        (each.cpu, Shape { cpu: 0, ..each }, Resource::Cpu),
+        (Shape { gpu: 0, ..each }, Shape { gpu: each.gpu, ..none }, gpu),
+        (Shape { memory: 0, ..each }, Shape { memory: each.memory, ..none }, Resource::Memory),
+        (Shape { cpu: 0, ..each }, Shape { cpu: each.cpu, ..none }, Resource::Cpu),
     ];
-    let without = by_name.chain(plain);
-    let named = each.extended.iter().next().map(|(name, _)| Resource::Extended(name));
-    let mut short = (0, if each.gpu > 0 { gpu } else { named.unwrap_or(Resource::Cpu) });
-    for (wanted, shape, resource) in without {
-        if wanted > 0 {
-            // the nodes that the job may use, whatever the shape leaves out
-            let fit = if shape.gpu > 0 || each.gpu == 0 {
-                room_for(rooms, &shape, most, how).0
-            } else {
-                nodes.iter().map(|n| u64::from(rooms.capacity(View::Now, *n, &shape, most))).sum()
-            };
-            if fit > short.0 {
-                short = (fit, resource);
-            }
+    let asked: Vec<(Shape, Shape, Resource)> =
+        by_name.chain(plain).filter(|(_, alone, _)| *alone != none).collect();
+    // the nodes that the job may use, whatever the shape leaves out
+    let count = |rooms: &Rooms, shape: &Shape| -> u64 {
+        nodes.iter().map(|n| u64::from(rooms.capacity(View::Now, *n, shape, most))).sum()
+    };
+    let mut short = (0, Resource::Cpu);
+    for (without, _, resource) in &asked {
+        let seek = without.gpu > 0 || each.gpu == 0;
+        let fit = if seek { room_for(rooms, without, most, how).0 } else { count(rooms, without) };
+        if fit > short.0 {
+            short = (fit, *resource);
         }
+    }
+    if short.0 == 0 {
+        // several are: the one of which there is least
+        let least = asked.iter().min_by_key(|(_, alone, _)| count(rooms, alone));
+        short.1 = least.map_or(short.1, |(_, _, resource)| *resource);
     }
     let (_, best_node) = room_for(rooms, &each, most, how);
     Reason::NoRoom {

@@ -62,18 +62,20 @@ pub(crate) fn feasible(
     rooms: &mut Rooms,
 ) -> Result<(), Infeasible> {
     let wants_gpus = request.roles.iter().any(|role| role.each.gpu > 0);
+    let no_such_node =
+        || Infeasible::NoSuchNode { selector: request.selector.clone(), models: request.models.clone() };
     if wants_gpus && pool.models.is_empty() {
         let mut known = nodes.iter().filter_map(|node| node.model);
         let exists = known.any(|model| request.models.is_empty() || request.models.contains(&model));
         return Err(if exists {
-            Infeasible::NoSuchNode
+            no_such_node()
         } else {
             Infeasible::NoSuchModel { models: request.models.clone() }
         });
     }
     let widest = Shape::default();
     if pool.nodes(&widest, Choice::Mixed).is_empty() {
-        return Err(Infeasible::NoSuchNode);
+        return Err(no_such_node());
     }
     for (name, each) in request.roles.iter().flat_map(|r| r.each.extended.iter().map(|(n, _)| (n, &r.each))) {
         let offers =

@@ -48,8 +48,8 @@ impl Index {
     }
 
     /// Could any node here have the devices by name that a replica needs?
-    fn may_offer(&self, each: &Shape) -> bool {
-        each.extended.iter().all(|(name, _)| self.offers & 1 << (name.at() % 64) != 0)
+    pub fn may_offer(&self, each: &Shape) -> bool {
+        each.may_be_offered(self.offers)
     }
 
     /// The tightest node that holds `times` replicas.

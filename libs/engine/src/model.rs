@@ -2,7 +2,7 @@
 //!
 //! Units everywhere: cpu in milli-cores, memory in bytes, GPU in milli-GPU (1000 is one whole device), time in
 //! milliseconds. Names stay with the caller: a [`NodeIx`] is an index into [`Snapshot::nodes`], and so on. Where two
-//! things are equal the smaller ordinal wins, so the caller numbers nodes by name and jobs in order of submission.
+//! things are equal the smaller ordinal wins, so the caller numbers nodes by name, and jobs that were submitted in the same millisecond in their order.
 
 mod extended;
 mod settings;
@@ -47,7 +47,7 @@ macro_rules! ordinal {
 ordinal! {
     /// Index into [`Snapshot::nodes`], numbered in order of node names.
     NodeIx,
-    /// Index into [`Snapshot::jobs`], numbered in order of submission.
+    /// Index into [`Snapshot::jobs`]. An ordinal may come to stand for another job once one is gone.
     JobIx,
     /// Index into [`Snapshot::accounts`].
     AccountIx,
@@ -64,8 +64,7 @@ ordinal! {
 }
 
 impl KeyIx {
-    /// From here on a key is no label of the cluster, but a mark that the caller puts on nodes for selectors of its own. It makes no level of a
-    /// topology.
+    /// Keys from here on are no labels but marks of the caller's own: they are not told to people, and are no levels of a topology.
     pub const MARKS: Self = Self(1 << 30);
 }
 
@@ -89,7 +88,7 @@ pub struct Snapshot {
     pub accounts: Vec<Account>,
     /// People with guarantees or limits of their own inside an account; others need no entry.
     pub users: Vec<User>,
-    /// Jobs that want or hold something, in order of submission. Ended jobs are left out once nothing is held.
+    /// Jobs that want or hold something; which was submitted first is told by [`Job::submitted`]. Ended jobs are left out once nothing is held.
     pub jobs: Vec<Job>,
     /// What is allocated and not yet released, one entry a replica.
     pub holdings: Vec<Holding>,
@@ -225,7 +224,7 @@ pub enum Preemptible {
     WhenBorrowing,
     /// Inside the guarantee too: by higher priority in its account, or to be migrated. (Never by another account.)
     Always,
-    /// Never, and so it may not borrow. (What a lowered guarantee turns into borrowing is the last to go.)
+    /// Never, and so it may not borrow. (What a lowered guarantee no longer covers runs to its end.)
     Never,
 }
 
@@ -241,6 +240,13 @@ pub struct Shape {
     /// Devices by name, beside the GPUs. All roles of a request together name at most [`Extended::MOST`].
     #[serde(default, skip_serializing_if = "Extended::is_empty")]
     pub extended: Extended,
+}
+
+impl Shape {
+    /// Could it have its devices by name where names are offered as [`crate::room::Room::offers`] tells?
+    pub(crate) fn may_be_offered(&self, offers: u64) -> bool {
+        self.extended.iter().all(|(name, _)| offers & 1 << (name.at() % 64) != 0)
+    }
 }
 
 /// Replicas of one kind.

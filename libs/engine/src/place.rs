@@ -56,22 +56,24 @@ pub(crate) struct Try<'a> {
 
 /// Places all of `want` or nothing. What is placed is charged to `rooms`.
 pub(crate) fn place(rooms: &mut Rooms, want: &Want, how: Try<'_>) -> Result<Vec<Placement>, Misfit> {
+    let mut steps = exact::STEPS;
     if want.total() > 1
         && let Some(levels) = how.pool.levels()
     {
-        match near::place(rooms, want, how, levels) {
+        match near::place(rooms, want, how, levels, &mut steps) {
             // of several roles only a search tells how many fit
             Err(_) if want.parts.len() > 1 => {}
             known => return known,
         }
     }
     if how.pin.is_some() || !how.pool.has_domains() {
-        return place_within(rooms, want, how, how.pin.into()).map_err(|fit| Misfit { fit, domain: how.pin });
+        let placed = place_within(rooms, want, how, how.pin.into(), &mut steps);
+        return placed.map_err(|fit| Misfit { fit, domain: how.pin });
     }
     let domains = how.pool.domains(rooms, how.view, &want.largest(), how.choice);
     let mut best = Misfit::default();
     for domain in domains {
-        match place_within(rooms, want, how, domain.into()) {
+        match place_within(rooms, want, how, domain.into(), &mut steps) {
             Ok(placements) => return Ok(placements),
             Err(fit) if fit > best.fit || best.domain.is_none() => best = Misfit { fit, domain },
             Err(_) => {}
@@ -85,6 +87,7 @@ fn place_within(
     want: &Want,
     how: Try<'_>,
     within: Within<'_>,
+    steps: &mut u32,
 ) -> Result<Vec<Placement>, u32> {
     if let [part] = want.parts.as_slice()
         && part.replicas.len() > 1
@@ -115,7 +118,7 @@ fn place_within(
         return Ok(placed);
     }
     undo(rooms, want, how.view, &placed);
-    exact::search(rooms, want, how, within).ok_or(fit.min(want.total().saturating_sub(1)))
+    exact::search(rooms, want, how, within, steps).ok_or(fit.min(want.total().saturating_sub(1)))
 }
 
 /// Places as many replicas as find room within one domain, and charges them.

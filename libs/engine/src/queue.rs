@@ -10,8 +10,8 @@ use crate::model::{Class, Millis, Snapshot};
 use crate::shapes::{AskIx, Shapes};
 use crate::tree::{Demand, Tree, Vertex};
 
+use lines::{Bucket, Place, kind};
 pub(crate) use lines::{Kind, Lines, Modest};
-use lines::{Place, kind};
 
 /// A job's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,25 @@ impl Ground<'_> {
             |demands: &[Demand]| self.tree.owed(turn.leaf, demands) & (1 << self.tree.depth(vertex)) != 0;
         self.tree.promises(vertex)
             && self.shapes.asks[turn.ask].options.iter().any(|(_, demands)| owed(demands))
+    }
+}
+
+impl Ground<'_> {
+    /// Might anybody in a bucket be inside the guarantee of a person? The least that any of them asks for is.
+    fn may_be_owed(&self, bucket: &Bucket) -> bool {
+        let Kind { kin, leaf, .. } = bucket.kind;
+        let asked = &self.shapes.asks[self.shapes.first_of(kin)];
+        let Modest { cpu, memory, .. } = bucket.modest;
+        asked.options.iter().any(|(_, demands)| {
+            let alone = demands.len() == 1;
+            let least = |demand: &Demand| Demand {
+                cpu: if alone { cpu } else { demand.cpu.min(1) },
+                memory: if alone { memory } else { demand.memory.min(1) },
+                ..*demand
+            };
+            let least: Vec<Demand> = demands.iter().map(least).collect();
+            self.tree.owed(leaf, &least) & (1 << self.tree.depth(leaf)) != 0
+        })
     }
 }
 
@@ -192,7 +211,7 @@ impl Queue {
         let first = |(ix, at): (usize, &usize)| {
             let bucket = &buckets[ix];
             let promised = bucket.kind.leaf != line && ground.tree.promises(bucket.kind.leaf);
-            let entry = bucket.entries.get(*at).filter(|_| promised);
+            let entry = bucket.entries.get(*at).filter(|_| promised && ground.may_be_owed(bucket));
             entry.map(|entry| Reverse((entry.place, ix, *at)))
         };
         let mut firsts: BinaryHeap<_> = self.courses[line].at.iter().enumerate().filter_map(first).collect();

@@ -44,7 +44,14 @@ pub enum Infeasible {
         name: ExtendedIx,
     },
     /// No node carries the labels asked for.
-    NoSuchNode,
+    NoSuchNode {
+        /// The labels that it asks for.
+        #[serde(default)]
+        selector: Vec<(KeyIx, ValueIx)>,
+        /// The models that it asks for.
+        #[serde(default)]
+        models: Vec<ModelIx>,
+    },
     /// No node carries the topology label at all.
     NoSuchTopology {
         /// The label.
@@ -223,6 +230,21 @@ fn holder(of: Holder, names: &dyn Names) -> String {
     }
 }
 
+fn no_such_node(selector: &[(KeyIx, ValueIx)], models: &[ModelIx], names: &dyn Names) -> String {
+    let labels = selector.iter().filter(|(key, _)| *key < KeyIx::MARKS);
+    let labels: Vec<String> =
+        labels.map(|(key, value)| format!("{}={}", names.key(*key), names.value(*value))).collect();
+    let models: Vec<&str> = models.iter().map(|model| names.model(*model)).collect();
+    let wanted = [("label", labels.join(" and ")), ("GPU model", models.join(" or "))];
+    let wanted = wanted.into_iter().filter(|(_, which)| !which.is_empty());
+    let wanted: Vec<String> = wanted.map(|(what, which)| format!("{what} {which}")).collect();
+    if wanted.is_empty() {
+        "no node may be used by it".into()
+    } else {
+        format!("no node has {}", wanted.join(" and "))
+    }
+}
+
 impl Infeasible {
     /// The sentence for people.
     #[must_use]
@@ -236,7 +258,7 @@ impl Infeasible {
             Infeasible::NoSuchExtended { name } => {
                 format!("no node that it may use offers {}", names.extended(*name))
             }
-            Infeasible::NoSuchNode => "no node has the labels and GPU model asked for".into(),
+            Infeasible::NoSuchNode { selector, models } => no_such_node(selector, models, names),
             Infeasible::NoSuchTopology { key } => format!("no node has a {} label", names.key(*key)),
             Infeasible::ReplicaTooLarge { resource, wanted, largest, .. } => format!(
                 "a replica asks for {}, the largest node it may use has {}",

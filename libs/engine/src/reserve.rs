@@ -158,14 +158,15 @@ pub(crate) fn reserve(
         |place: &Placement| want.parts.iter().find(|part| part.role == place.role).map(|part| part.each);
     let placed = placed.into_iter().filter_map(|place| Some((place.node, each(&place)?, place.gpus)));
     let mut taken: Vec<Portion> = placed.collect();
-    for (node, each) in later {
-        let (each, gpus) = available(site.rooms.room(View::Soon, node), &each);
+    let mut nodes: Vec<NodeIx> = taken.iter().map(|(node, _, _)| *node).collect();
+    nodes.extend(later.iter().map(|(node, _)| *node));
+    nodes.sort_unstable();
+    nodes.dedup();
+    let asked = site.snapshot.jobs[job].queued_since;
+    for (node, each, gpus) in site.lacking(later, when, asked) {
         site.rooms.take(View::Soon, node, &each, &gpus);
         taken.push((node, each, gpus));
     }
-    let mut nodes: Vec<NodeIx> = taken.iter().map(|(node, _, _)| *node).collect();
-    nodes.sort_unstable();
-    nodes.dedup();
     let start = Some(when.0).filter(|start| *start != Millis::MAX);
     Some(Kept { job, models: line.to_vec(), start, nodes, placements: Vec::new(), taken })
 }
@@ -331,6 +332,55 @@ impl Site<'_> {
         }
     }
 
+    /// What must be kept on these nodes for these replicas to start by then: what they need, but for what comes free until then.
+    fn lacking(&self, later: Vec<(NodeIx, Shape)>, by: When, asked: Millis) -> Vec<Portion> {
+        let mut taken: Vec<Portion> = Vec::new();
+        let mut on: BTreeMap<NodeIx, (Room, Room)> = BTreeMap::new();
+        for (node, each) in later {
+            let now = self.rooms.room(View::Soon, node);
+            let (left, then) = on.entry(node).or_insert_with(|| (now.clone(), self.room_by(node, by, asked)));
+            let gpus = if by == NEVER { None } else { devices_by(left, then, &each) };
+            if let Some(gpus) = gpus {
+                then.take(&each, &gpus);
+            } else {
+                let (each, gpus) = available(left, &each);
+                left.take(&each, &gpus);
+                then.take(&each, &gpus);
+                taken.push((node, each, gpus));
+            }
+        }
+        for (node, (now, then)) in on {
+            let gpus = now.gpus.iter().zip(&then.gpus).zip(0u16..);
+            let gpus: Vec<(u16, i64)> = gpus
+                .map(|((now, then), device)| (device, now - then.max(&0)))
+                .filter(|(_, milli)| *milli > 0)
+                .collect();
+            let each = Shape {
+                cpu: (now.cpu - then.cpu.max(0)).max(0),
+                memory: (now.memory - then.memory.max(0)).max(0),
+                gpu: gpus.iter().map(|(_, milli)| milli).sum(),
+                extended: now.beyond(&then),
+            };
+            if each != Shape::default() {
+                taken.push((node, each, gpus));
+            }
+        }
+        taken
+    }
+
+    /// What a node will have free by then.
+    fn room_by(&self, node: NodeIx, by: When, asked: Millis) -> Room {
+        let mut room = self.rooms.room(View::Soon, node).clone();
+        let here = self.work.on_node[node.at()].iter().map(|ix| &self.work.pieces[*ix]);
+        let gone = here.filter(|piece| {
+            piece.alive && !piece.promised && self.when(piece.end, piece.started, asked) <= by
+        });
+        for spot in gone.flat_map(|piece| &piece.spots).filter(|spot| spot.node == node) {
+            room.add(&spot.each, &spot.gpus);
+        }
+        room
+    }
+
     /// When something ends that started then; for somebody who has waited since `asked`.
     fn when(&self, end: Option<Millis>, started: Millis, asked: Millis) -> When {
         end.map_or((Millis::MAX, started.max(asked)), |end| (end.max(self.snapshot.now), 0))
@@ -349,6 +399,26 @@ fn beside(room: &Room, given: &[Shape], each: &Shape, most: usize) -> usize {
         room.take(shape, &gpus);
     }
     room.capacity(each, most) as usize
+}
+
+/// Devices for a replica that starts when so much is free, those of which least is free now first.
+fn devices_by(now: &Room, then: &Room, each: &Shape) -> Option<Vec<(u16, i64)>> {
+    then.devices(each)?;
+    let devices = then.gpus.iter().zip(&now.gpus).zip(0u16..);
+    let able = devices.filter(|((then, _), _)| **then >= each.gpu.min(WHOLE_GPU));
+    if each.gpu == 0 {
+        return Some(Vec::new());
+    }
+    if each.gpu < WHOLE_GPU {
+        // what would have to be kept, then the tightest
+        let least =
+            able.min_by_key(|((then, now), device)| ((*now - (*then - each.gpu)).max(0), **then, *device));
+        return least.map(|(_, device)| vec![(device, each.gpu)]);
+    }
+    let mut able: Vec<(i64, u16)> = able.map(|((_, now), device)| (*now, device)).collect();
+    able.sort_unstable();
+    able.truncate(usize::try_from(each.gpu / WHOLE_GPU).ok()?);
+    Some(able.into_iter().map(|(_, device)| (device, WHOLE_GPU)).collect())
 }
 
 /// As much of one replica's needs as a node has free.

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::cmp::Reverse;
 
-use crate::model::{Class, Preemptible, RevokeCause, Snapshot};
+use crate::model::{Class, Millis, Preemptible, RevokeCause, Snapshot};
 use crate::tree::{Demand, Tree, Vertex};
 use crate::work::{Piece, PieceIx, Work};
 
@@ -69,8 +69,6 @@ pub(crate) enum Loss {
     Lower,
     /// Must find another place, or stays.
     Moved,
-    /// May not be preempted, but is no longer covered by a guarantee that was lowered.
-    Uncovered,
 }
 
 /// By what right.
@@ -92,7 +90,8 @@ pub(crate) struct Key {
     priority: i32,
     gang: bool,
     lost_work: i64,
-    job: Reverse<usize>,
+    /// When it was submitted, and its ordinal.
+    job: Reverse<(Millis, usize)>,
     replica: Reverse<u32>,
 }
 
@@ -124,10 +123,7 @@ pub(crate) fn right(
     let protected = !piece.promised && snapshot.now - piece.started < snapshot.settings.protection_ms;
     let parted = tree.part(claim.leaf, piece.leaf);
     let own_level = piece.leaf;
-    let own_account = account_of(tree, piece.line);
-    let over = !is_inside(tree, piece, own_account);
-    let never = victim.preemptible == Preemptible::Never && !piece.charge.best_effort;
-    if never && !over {
+    if piece.charge.firm {
         return None;
     }
     // growth takes no gang by priority, but what is above one
@@ -151,16 +147,15 @@ pub(crate) fn right(
         let borrows =
             || !tree.promises(theirs) || !tree.covers_instead(theirs, &piece.demands, &piece.demands);
         if !inside && owed && tree.parent(theirs) != mine && borrows() {
-            let loss = if never { Loss::Uncovered } else { Loss::Borrowed };
-            return Some(Right { loss, cause: RevokeCause::Reclaimed, level: theirs });
+            return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::Reclaimed, level: theirs });
         }
         let strangers = siblings && claim.line != piece.line;
-        if !inside && strangers && !never && !protected && evens_out(tree, work, claim, ix, (mine, theirs)) {
+        if !inside && strangers && !protected && evens_out(tree, work, claim, ix, (mine, theirs)) {
             return Some(Right { loss: Loss::Borrowed, cause: RevokeCause::FairShare, level: theirs });
         }
     }
     let preempts = lower && !protected && may_be_stopped(snapshot, tree, piece) && {
-        let inside = piece.charge.inside & (u64::MAX >> (63 - tree.depth(own_account)));
+        let inside = piece.charge.inside & (u64::MAX >> (63 - tree.depth(account_of(tree, piece.line))));
         inside == 0 || inside & !claim.displaces(snapshot, tree, work) == 0
     };
     preempts.then_some(Right { loss: Loss::Lower, cause: RevokeCause::Priority, level: own_level })
@@ -305,7 +300,7 @@ pub(crate) fn lost(snapshot: &Snapshot, piece: &Piece) -> i64 {
 /// How gladly a piece is taken.
 pub(crate) fn key(snapshot: &Snapshot, tree: &Tree, right: &Right, piece: &Piece) -> Key {
     let replica = piece.spots.iter().map(|spot| spot.replica).max().unwrap_or(0);
-    let even = right.loss == Loss::Borrowed || right.loss == Loss::Uncovered;
+    let even = right.loss == Loss::Borrowed;
     Key {
         loss: right.loss,
         running: !piece.promised,
@@ -314,7 +309,7 @@ pub(crate) fn key(snapshot: &Snapshot, tree: &Tree, right: &Right, piece: &Piece
         priority: snapshot.jobs[piece.job].priority,
         gang: !piece.surplus,
         lost_work: lost(snapshot, piece),
-        job: Reverse(piece.job),
+        job: Reverse((snapshot.jobs[piece.job].submitted, piece.job)),
         replica: Reverse(replica),
     }
 }

@@ -144,6 +144,11 @@ impl Room {
             .collect()
     }
 
+    /// What it has of devices by name that another has not.
+    pub fn beyond(&self, other: &Room) -> Extended {
+        Extended::new(other.lacks(self)).unwrap_or_default()
+    }
+
     /// As many as there are of some devices by name.
     pub fn available(&self, wanted: &Extended) -> Extended {
         let there = wanted.iter().map(|(name, count)| (name, count.min(self.extended(name)).max(0)));

@@ -8,6 +8,7 @@ mod wants;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use crate::model::{Class, Holding, Millis, ModelIx, NodeIx, Placement, Preemptible, Shape, Snapshot};
 use crate::room::{Rooms, View};
@@ -326,12 +327,18 @@ impl Work {
                     (!never, piece.charge.inside & below == 0)
                 });
             }
+            // is the gang of a job inside here? It goes before what is above it
+            let mut gangs: BTreeMap<usize, bool> = BTreeMap::new();
             for ix in &order {
-                let with_gang = self.gang_inside(*ix) & (1 << depth) != 0;
                 let piece = &mut self.pieces[*ix];
+                let with_gang = !piece.surplus || gangs.get(&piece.job).copied().unwrap_or(false);
                 let Some(vertex) = tree.path(piece.leaf).find(|v| tree.depth(*v) == depth) else { continue };
                 if !piece.charge.best_effort && with_gang && tree.covers(vertex, &piece.demands) {
                     piece.charge.inside |= 1 << depth;
+                }
+                if !piece.surplus && self.surplus_in[piece.leaf] > 0 {
+                    let inside = piece.charge.inside & (1 << depth) != 0;
+                    gangs.entry(piece.job).and_modify(|all| *all &= inside).or_insert(inside);
                 }
                 tree.add_at(vertex, &piece.demands, piece.charge);
             }

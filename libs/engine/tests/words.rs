@@ -72,7 +72,7 @@ fn what_could_never_run_is_said_with_its_numbers() {
         (Request { models: vec![ModelIx(1)], ..request(1000, 0, 0, 1) }, "no node has GPU model H100"),
         (
             Request { selector: vec![(KeyIx(0), ValueIx(9))], ..request(1000, 0, 0, 1) },
-            "no node has the labels and GPU model asked for",
+            "no node has label rack=r7",
         ),
         (
             Request { topology: Some(Topology { key: KeyIx(0), required: true }), ..request(1000, 0, 0, 5) },

@@ -5,6 +5,7 @@
 //! `crater replay`. It decides nothing itself; that is `crater-engine`.
 
 pub mod command;
+mod document;
 pub mod input;
 pub mod placement;
 pub mod plot;

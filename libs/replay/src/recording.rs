@@ -41,7 +41,7 @@ pub fn redo(path: &Path, settings: Option<&str>) -> Result<Redone, InputError> {
     let mut lines = text.lines().zip(1usize..).filter(|(line, _)| !line.is_empty());
     let (first, number) = lines.next().ok_or_else(|| InputError::in_file(path, "there is no header"))?;
     let header: Header = serde_json::from_str(first)
-        .map_err(|error| fault(number, format!("this is no header of a recording: {error}")))?;
+        .map_err(|error| fault(number, format!("this is no header of a recording: {}", in_line(&error))))?;
     if header.crater_recording != VERSION {
         let what = format!("version {} is not {VERSION}, the one that is read", header.crater_recording);
         return Err(fault(number, what).in_field("crater_recording"));
@@ -49,7 +49,7 @@ pub fn redo(path: &Path, settings: Option<&str>) -> Result<Redone, InputError> {
     let mut snapshot = Snapshot::default();
     let mut redone = Redone::default();
     for (line, number) in lines {
-        let frame: Frame = serde_json::from_str(line).map_err(|error| fault(number, error.to_string()))?;
+        let frame: Frame = serde_json::from_str(line).map_err(|error| fault(number, in_line(&error)))?;
         frame.apply(&mut snapshot).map_err(|torn| fault(number, torn.to_string()))?;
         let mut tried = snapshot.clone();
         if let Some(changes) = settings {
@@ -70,6 +70,14 @@ pub fn redo(path: &Path, settings: Option<&str>) -> Result<Redone, InputError> {
         }
     }
     Ok(redone)
+}
+
+/// A fault in one line, of which the parser knows only the column.
+fn in_line(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let place = format!(" at line {line} column {column}");
+    text.strip_suffix(&place).map_or(text.clone(), |what| format!("{what}, at column {column}"))
 }
 
 fn json(plan: &Plan) -> serde_json::Value {

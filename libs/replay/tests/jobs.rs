@@ -183,10 +183,14 @@ fn bad_tables_are_refused_by_file_line_and_field() {
         ("30,500,600", "30,500,0", "j.csv:5: estimate: must be at least 1 second"),
         ("language,bob,,,1", ",bob,,,1", "j.csv:5: account: the job is in no account"),
         ("0.5", "1.5", "j.csv:3: gpu: must be whole GPUs or a part of one"),
-        ("0.5", "-0.5", "j.csv:3: gpu: is not an amount of zero or more"),
-        ("2,1,8", "2,3,8", "j.csv:4: min_replicas: needs 1 <= min_replicas <= replicas"),
+        ("0.5", "-0.5", "j.csv:3: gpu: -0.5 is negative"),
+        ("2,1,8", "2,3,8", "j.csv:4: min_replicas: 3 is not from 1 to the 2 replicas that it wants"),
         ("best_effort", "best", "j.csv:3: class: \"best\" is neither guaranteed nor best_effort"),
-        ("high", "highest", "j.csv:2: priority: there is no priority class highest"),
+        (
+            "high",
+            "highest",
+            "j.csv:2: priority: there is no priority class highest; there are critical, high, low, normal, and whole numbers",
+        ),
         (
             "required:rack",
             "rack",
@@ -222,6 +226,92 @@ fn bad_tables_are_refused_by_file_line_and_field() {
             (code, out.as_str()) == (2, "") && err.contains(says) && err.lines().count() == 1,
             "{args}: {err}"
         );
+    }
+}
+
+#[test]
+fn bad_yaml_is_refused_by_file_line_and_field() {
+    let run = |text: &str| command(&[("j.yaml", text.as_bytes())], "--workload j.yaml");
+    assert_eq!(run(AS_YAML).0, 0);
+    for (from, to, says) in [
+        (
+            "jobs:",
+            "job:",
+            "j.yaml:8: job: there is no such key; there are nodes, accounts, priority_classes, settings, jobs",
+        ),
+        ("name: b, count: 2", "name: b, count: 0", "j.yaml:3: nodes[0].count: must be at least 1"),
+        (
+            "name: b, count: 2",
+            "name: b, count: 4000000000",
+            "j.yaml:3: nodes[0].count: there are more than 1000000 nodes in all",
+        ),
+        ("cpu: 32", "cpu: 32GB", "j.yaml:4: nodes[1].cpu: \"32GB\" is not an amount: say 32G or 32Gi"),
+        (
+            "- {name: vision}",
+            "- {name: vision, guaranteed: {gpu: 2}, limit: {gpu: 1}}",
+            "j.yaml:7: accounts[1].guaranteed.gpu: 2 is more than the account's limit of 1",
+        ),
+        (
+            "- {name: vision}",
+            "- {name: vision, parent: vision}",
+            "j.yaml:7: accounts[1].parent: an account is above itself: vision below vision",
+        ),
+        ("  submit: 0\n", "", "j.yaml:9: jobs[0].submit: is missing"),
+        ("  submit: 0\n", "  submit: -1\n", "j.yaml:10: jobs[0].submit: -1 is negative"),
+        ("  duration: 1000", "  duration: 0", "j.yaml:11: jobs[0].duration: must be at least 1 second"),
+        (
+            "  duration: 1000",
+            "  duration: 1000\n  duration: 900",
+            "j.yaml:12: jobs[0].duration: is there twice, first on line 11",
+        ),
+        (
+            "  estimate: 1200",
+            "  estimate: soon",
+            "j.yaml:12: jobs[0].estimate: \"soon\" is not a whole number",
+        ),
+        (
+            "  account: vision\n",
+            "",
+            "j.yaml:9: jobs[0].account: job wide-1 is in no account; there are language, vision",
+        ),
+        (
+            "priority: high",
+            "priority: highest",
+            "j.yaml:15: jobs[0].priority: there is no priority class highest; there are critical, high, low, normal, and whole numbers",
+        ),
+        (
+            "{gpu: 8, cpu: 16}",
+            "{gpu: 8, tpu: 16}",
+            "j.yaml:17: jobs[0].each.tpu: there is no such key; there are cpu, memory, gpu, extended",
+        ),
+        ("name: half-2", "name: wide-1", "j.yaml:20: jobs[1].name: job wide-1 is there twice"),
+        ("submit: 20", "submit: 5", "j.yaml:21: jobs[2].submit: is before the job above: times go back"),
+        (
+            "gpu: 0.5",
+            "gpu: 0.0001",
+            "j.yaml:20: jobs[1].each.gpu: 0.0001 is less than 0.001, the smallest part of a GPU",
+        ),
+        (
+            "min_replicas: 1",
+            "min_replicas: 3",
+            "j.yaml:22: jobs[2].min_replicas: 3 is not from 1 to the 2 replicas that it wants",
+        ),
+    ] {
+        let text = AS_YAML.replacen(from, to, 1);
+        assert_ne!(text, AS_YAML, "{from}");
+        let (code, out, err) = run(&text);
+        assert_eq!((code, out.as_str(), err.trim_end()), (2, "", says), "{to}");
+    }
+    assert_eq!(run("nodes: []\njobs: []\n").2, "j.yaml:1: nodes: there is no node\n");
+    assert_eq!(run("nodes: [{name: n}]\njobs: []\n").2, "j.yaml:2: jobs: there is no job\n");
+    assert_eq!(run("\n").2, "j.yaml:1: there is nothing in it\n");
+    // what Kubernetes writes, and classes of one's own beside the usual ones
+    let own = AS_YAML
+        .replace("accounts:", "priority_classes: {rush: 50}\naccounts:")
+        .replace("priority: 5", "priority: rush");
+    for text in [own, AS_YAML.replace("cpu: 16}", "cpu: 15500m, memory: 1.5Gi}")] {
+        let (code, _, err) = run(&text);
+        assert_eq!((code, err.as_str()), (0, ""));
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crater_replay::scenario::{Format, run_scenarios, scenario_main};
+use crater_replay::scenario::{Format, Outcome, files, run_scenario, scenario_main};
 
 fn all_pass(folder: &Path) {
-    let outcomes = run_scenarios(&[folder.to_owned()]).unwrap();
+    let outcomes: Vec<Outcome> =
+        files(folder).unwrap().iter().map(|file| run_scenario(file).unwrap()).collect();
     let failed: Vec<String> = outcomes
         .iter()
         .filter(|outcome| !outcome.pass)
@@ -101,4 +102,14 @@ fn the_order_in_which_nodes_are_listed_does_not_matter() {
     let (_, other, _) = main_on(&world(&format!("{y}, {x}")));
     assert_eq!(one, other);
     assert!(one.contains(r#""placements":{"a":["x"],"b":["y"]}"#), "{one}");
+}
+
+#[test]
+fn what_the_documentation_shows_is_so() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scheduling.md");
+    let text = std::fs::read_to_string(docs).unwrap();
+    let section = text.split_once("### A world with a known answer").unwrap().1;
+    let world = section.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let (code, out, err) = main_on(world);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
 }

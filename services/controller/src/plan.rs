@@ -51,6 +51,8 @@ pub struct View<'a> {
     pub fence: Option<Fence>,
     /// The nodes that are not silent.
     pub heard: &'a BTreeMap<String, Heard>,
+    /// When a write last told of a checkpoint, if this process remembers.
+    pub checkpoint_told: Option<i64>,
     /// Now, in milliseconds since 1970.
     pub now_millis: i64,
 }
@@ -128,6 +130,7 @@ pub fn plan(view: &View<'_>) -> Plan {
             usage::follow(view, next);
         }
     }
+    checkpoint::spare(view, &mut plan);
     plan
 }
 
@@ -410,7 +413,7 @@ fn back_to_queue(view: &View<'_>, now: AIJobStatus, reason: &str, message: Strin
     // by this the scheduler tells what was given before from what is given after, so its clock must not be ahead of ours
     let given = view.allocations.iter().map(|a| a.spec.granted_millis).max();
     next.queued_millis = given.max(Some(view.now_millis));
-    next.start_millis = None;
+    checkpoint::start_over(&mut next);
     next.nodes = Vec::new();
     status::action(next, view.job)
 }
@@ -435,7 +438,7 @@ fn after_failure(view: &View<'_>, now: AIJobStatus, failed: &Replica, holdings: 
         next.phase = Some(Phase::Starting);
         next.reason = Some("Retrying".to_owned());
         next.message = Some(format!("{message}; retry {} of {}", next.failures, view.job.spec.max_retries));
-        next.start_millis = None;
+        checkpoint::start_over(&mut next);
     } else {
         started_at(&mut next, view);
         let at = failed.ended_millis.unwrap_or(view.now_millis);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crater_k8s::aijob::{AIJobResources, AIJobRole, AIJobStatus, Class, Phase, Suspension};
 use crater_k8s::allocation::{Placement, Range, Revoked};
 use crater_k8s::{AIJob, AIJobSpec, Allocation, AllocationSpec, AllocationStatus, names};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::fence::Fence;
@@ -19,6 +20,7 @@ struct World {
     pods: Vec<Replica>,
     fence: Option<Fence>,
     heard: BTreeMap<String, Heard>,
+    checkpoint_told: Option<i64>,
 }
 
 fn role(name: &str, replicas: i32, min_replicas: i32) -> AIJobRole {
@@ -66,6 +68,7 @@ fn running(roles: Vec<AIJobRole>) -> World {
         pods: vec![],
         fence: Some(Fence { epoch: 7, list_revision: Some(100) }),
         heard: [("n".to_owned(), Heard::Ready)].into(),
+        checkpoint_told: None,
     };
     let all: Vec<_> = world.job.spec.roles.iter().map(|r| (r.name.clone(), 0, r.replicas)).collect();
     let all: Vec<_> = all.iter().map(|(r, first, n)| (r.as_str(), *first, *n)).collect();
@@ -123,6 +126,70 @@ fn a_checkpoint_that_cannot_be_is_ignored_and_the_status_says_so() {
     world.status().start_millis = Some(10_000);
     world.job.spec.checkpointed_millis = Some(5000);
     assert_eq!(checkpoint(&world), (None, None));
+}
+
+#[test]
+fn a_checkpoint_says_nothing_of_the_next_start() {
+    let saved = || {
+        let mut world = running(vec![role("worker", 2, 2)]);
+        world.job.spec.max_retries = 1;
+        let status = world.status();
+        (status.start_millis, status.checkpointed_millis) = (Some(1000), Some(12_000));
+        status.checkpoint_ignored = Some("nonsense".into());
+        world
+    };
+    let mut preempted = saved();
+    preempted.revoke(0, 0, 2);
+    let mut retried = saved();
+    retried.end(0, 1, 18_000);
+    for (world, phase) in [(preempted, Phase::Queued), (retried, Phase::Starting)] {
+        let next = world.next();
+        assert_eq!((next.phase, next.start_millis), (Some(phase), None));
+        assert_eq!((next.checkpointed_millis, next.checkpoint_ignored), (None, None), "{phase:?}");
+    }
+}
+
+#[test]
+fn however_often_a_job_saves_its_work_its_status_is_written_once_in_ten_seconds_and_shows_the_last() {
+    let mut world = running(vec![role("worker", 2, 2)]);
+    world.status().start_millis = Some(1000);
+    let settled = world.next();
+    *world.status() = settled;
+    let mut writes = Vec::new();
+    // one checkpoint in every 100 ms, told 20 s late by the first replica; the other tells nonsense, always another
+    for at in (100_000..130_000).step_by(100) {
+        if at < 125_000 {
+            let told = Timestamp::from_millisecond(at - 20_000).unwrap();
+            world.pods[0].checkpointed_at = Some(told.to_string());
+            world.pods[1].checkpointed_at = Some(format!("nonsense {at}"));
+        }
+        let plan = world.plan_at(at);
+        match status(&plan) {
+            Some(next) => {
+                writes.push((at, next.checkpointed_millis.unwrap()));
+                world.checkpoint_told = Some(at);
+                *world.status() = next;
+            }
+            None => {
+                let told = world.checkpoint_told.unwrap();
+                let left = Duration::from_millis((told + 10_000 - at).unsigned_abs());
+                assert_eq!(plan.look_again, Some(left), "at {at}");
+            }
+        }
+    }
+    assert_eq!(writes, [(100_000, 80_000), (110_000, 90_000), (120_000, 100_000)]);
+    // the last comes through
+    assert_eq!(world.plan_at(129_999).look_again, Some(Duration::from_millis(1)));
+    let last = status(&world.plan_at(130_000)).unwrap();
+    assert_eq!(last.checkpointed_millis, Some(104_900));
+    assert!(last.checkpoint_ignored.unwrap().contains("nonsense 124900"));
+    // with other news it goes at once
+    world.pods[1].state = State::Starting { stuck: None };
+    assert_eq!(status(&world.plan_at(126_000)).unwrap().checkpointed_millis, Some(104_900));
+    // as when the clock was put back
+    world.pods[1].state = State::Running;
+    world.checkpoint_told = Some(500_000);
+    assert_eq!(status(&world.plan_at(126_000)).unwrap().checkpointed_millis, Some(104_900));
 }
 
 /// The same before anything was given to it.
@@ -207,6 +274,7 @@ impl World {
             pods: &self.pods,
             fence: self.fence,
             heard: &self.heard,
+            checkpoint_told: self.checkpoint_told,
             now_millis,
         })
     }

@@ -16,6 +16,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::Notify;
 
 use crate::act::{Actor, Known, lock};
+use crate::checkpoint;
 use crate::fence::Fence;
 use crate::index::{Index, Key};
 use crate::logged;
@@ -41,6 +42,8 @@ pub struct Controller {
     synced: AtomicUsize,
     all_synced: Notify,
     pauses: Mutex<BTreeMap<Key, Duration>>,
+    /// When a write last told of a job's checkpoint, in milliseconds since 1970. Forgetting it costs a write.
+    checkpoints_told: Mutex<BTreeMap<Key, i64>>,
     /// How long a Pod waits for its output to be kept, and since when which ones do.
     patience: Duration,
     logged: Mutex<BTreeMap<Key, logged::Since>>,
@@ -67,6 +70,7 @@ impl Controller {
             synced: AtomicUsize::new(0),
             all_synced: Notify::new(),
             pauses: Mutex::default(),
+            checkpoints_told: Mutex::default(),
             patience,
             logged: Mutex::default(),
         })
@@ -226,6 +230,7 @@ impl Controller {
         // before the Lease is read: what it says holds for what was seen before
         let mut allocations = lock(&self.known.allocations).of(key);
         let Some(job) = lock(&self.known.jobs).of(key).into_iter().next() else {
+            lock(&self.checkpoints_told).remove(key);
             return Ok(Pass::Done { look_again: None });
         };
         let uid = job.spec.job_uid.as_str();
@@ -244,6 +249,7 @@ impl Controller {
             pods: &pods,
             fence,
             heard: &heard,
+            checkpoint_told: lock(&self.checkpoints_told).get(key).copied(),
             now_millis: now_millis(),
         };
         let plan = plan::plan(&view);
@@ -258,6 +264,9 @@ impl Controller {
         let overdue = self.let_go(key, &actor).await?;
         if !actor.act(&plan.actions).await? {
             return Ok(Pass::Stale);
+        }
+        if plan.actions.iter().any(|action| checkpoint::is_news(&job, action)) {
+            lock(&self.checkpoints_told).insert(key.clone(), view.now_millis);
         }
         // what was written may ask for more, and its own echo may be too early to tell
         if !plan.actions.is_empty() {

@@ -16,7 +16,7 @@ use kube::runtime::watcher::Event;
 
 use crate::bars::Bars;
 use crate::jobs::JobEntry;
-use crate::store::Store;
+use crate::store::{Before, Store};
 use crate::words::Words;
 
 pub use crate::store::Key;
@@ -102,6 +102,9 @@ struct Assumed<T> {
 /// So many ends are remembered for those who learn from them; a standby hears of no cycle and learns nothing.
 const UNHEARD: usize = 10_000;
 
+/// Of so many jobs something may be new before another look at everything is no dearer: somebody who never asks keeps no more.
+const NEW: usize = 10_000;
+
 /// What is new since somebody last asked: of whom another look is due.
 #[derive(Debug, Default)]
 pub struct News {
@@ -119,6 +122,20 @@ impl News {
     /// Nothing is known yet.
     pub fn all() -> Self {
         Self { all: true, ..Self::default() }
+    }
+
+    fn of_job(&mut self, job: Key) {
+        if !self.all {
+            self.jobs.insert(job);
+        }
+        if self.jobs.len() > NEW {
+            self.of_all();
+        }
+    }
+
+    fn of_all(&mut self) {
+        self.all = true;
+        self.jobs.clear();
     }
 }
 
@@ -156,7 +173,7 @@ impl Cache {
         let Some(given) = self.given_one(allocation) else { return };
         let job = given.job.clone();
         self.of_job.entry(job.clone()).or_default().insert(allocation.clone());
-        self.news.jobs.insert(job);
+        self.news.of_job(job);
     }
 
     /// Forgets Allocations that are gone.
@@ -181,13 +198,15 @@ impl Cache {
         };
         match &event {
             Event::Apply(object) | Event::Delete(object) => {
-                self.news.jobs.insert(Key::of(object));
+                self.news.of_job(Key::of(object));
             }
-            Event::InitDone => self.news.all = true,
+            Event::InitDone => self.news.of_all(),
             Event::Init | Event::InitApply(_) => {}
         }
         let words = &self.words;
-        self.jobs.apply(event, |object| Some(JobEntry::new(object, words)));
+        if let Before::All(before) = self.jobs.apply(event, |object| Some(JobEntry::new(object, words))) {
+            self.note_ends(&before);
+        }
         matters
     }
 
@@ -195,12 +214,27 @@ impl Cache {
         let before = self.jobs.get(&Key::of(object));
         // an end that was there before we looked is no news
         let ends = before.is_some_and(|before| !before.state().is_final()) && object.state().is_final();
-        if ends && self.ended.len() < UNHEARD {
-            self.ended.push(JobEntry::new(object.clone(), &self.words));
+        let ended = ends.then(|| JobEntry::new(object.clone(), &self.words));
+        let gone = (ends || deleted).then(|| object.spec.job_uid.clone());
+        self.note_over(ended, gone);
+    }
+
+    /// Of jobs that ended or went while the watch was broken, the list after it tells alone.
+    fn note_ends(&mut self, before: &BTreeMap<Key, JobEntry>) {
+        for (key, was) in before {
+            let uid = &was.object.spec.job_uid;
+            let is = self.jobs.get(key).filter(|is| is.object.spec.job_uid == *uid);
+            let ended = is.filter(|is| is.state().is_final() && !was.state().is_final()).cloned();
+            let gone = (is.is_none() || ended.is_some()).then(|| uid.clone());
+            self.note_over(ended, gone);
         }
-        if (ends || deleted) && self.gone.len() < UNHEARD {
-            self.gone.push(object.spec.job_uid.clone());
-        }
+    }
+
+    fn note_over(&mut self, ended: Option<JobEntry>, gone: Option<String>) {
+        let room = |have: usize| UNHEARD.saturating_sub(have);
+        let (ends, goes) = (room(self.ended.len()), room(self.gone.len()));
+        self.ended.extend(ended.into_iter().take(ends));
+        self.gone.extend(gone.into_iter().take(goes));
     }
 
     /// Jobs whose end was seen since the last call, and the uids of all that start no more.
@@ -220,8 +254,10 @@ impl Cache {
                 self.assumed.values_mut().for_each(|a| a.covered = a.answered);
                 self.revoking.values_mut().for_each(|r| r.covered = r.answered);
             }
-            Event::InitApply(object) | Event::Apply(object) => {
-                self.seen(object);
+            // what a list shows is seen when all of it is in: until then the list before it counts, which may lack it
+            Event::InitApply(object) => self.note_rejections(object, now_ms),
+            Event::Apply(object) => {
+                self.seen(&Key::of(object), &object.revoked());
                 self.note_rejections(object, now_ms);
             }
             Event::Delete(object) => self.forget(&Key::of(object)),
@@ -236,23 +272,32 @@ impl Cache {
         }
         if let Some(job) = before {
             self.clean(&job);
-            self.news.jobs.insert(job);
+            self.news.of_job(job);
         }
         if listed {
+            self.see_list();
             let mut of_job: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
             for (key, given) in self.given() {
                 of_job.entry(given.job.clone()).or_default().insert(key.clone());
             }
-            (self.of_job, self.news.all) = (of_job, true);
+            self.of_job = of_job;
+            self.news.of_all();
         }
     }
 
-    fn seen(&mut self, object: &Allocation) {
-        let key = Key::of(object);
-        self.assumed.remove(&key);
-        if self.revoking.get(&key).is_some_and(|r| r.what.is_subset(&object.revoked())) {
-            self.revoking.remove(&key);
+    /// The watch shows an Allocation, and what of it was taken back.
+    fn seen(&mut self, key: &Key, revoked: &BTreeSet<Replica>) {
+        self.assumed.remove(key);
+        if self.revoking.get(key).is_some_and(|r| r.what.is_subset(revoked)) {
+            self.revoking.remove(key);
         }
+    }
+
+    /// A list is in: what it shows is seen.
+    fn see_list(&mut self) {
+        let shown = &self.allocations;
+        self.assumed.retain(|key, _| shown.get(key).is_none());
+        self.revoking.retain(|key, r| shown.get(key).is_none_or(|given| !r.what.is_subset(&given.revoked)));
     }
 
     fn note_rejections(&mut self, object: &Allocation, now_ms: i64) {
@@ -273,38 +318,41 @@ impl Cache {
 
     /// An event of the watch of Nodes.
     pub fn node(&mut self, event: Event<Node>) {
-        if let Event::Apply(node) = &event {
-            let name = node.name_any();
-            let key = Key { namespace: String::new(), name };
-            if self.nodes.get(&key).is_some_and(|before| *before != machine(node)) {
-                self.bars.lift(&key.name);
-            }
-        }
-        // what a node says of itself again and again is no news
-        self.news.nodes |= match &event {
-            Event::Apply(node) => {
-                self.nodes.get(&Key::of(node)).is_none_or(|before| *before != machine(node))
-            }
-            Event::Delete(_) | Event::InitDone => true,
-            Event::Init | Event::InitApply(_) => false,
-        };
         let models = &self.words.models;
-        self.nodes.apply(event, |node| {
+        let before = self.nodes.apply(event, |node| {
             let machine = machine(&node);
             models.intern(&machine.model);
             Some(machine)
         });
+        let is_as = |key: &Key, before: &Machine| self.nodes.get(key) == Some(before);
+        // what a node says of itself again and again is no news
+        self.news.nodes |= match before {
+            Before::Same => false,
+            Before::One(key, None) => self.nodes.get(&key).is_some(),
+            Before::One(key, Some(before)) => {
+                let differs = !is_as(&key, &before);
+                if differs {
+                    self.bars.lift(&key.name);
+                }
+                differs
+            }
+            Before::All(before) => {
+                for (key, _) in before.iter().filter(|(key, before)| !is_as(key, before)) {
+                    self.bars.lift(&key.name);
+                }
+                true
+            }
+        };
     }
 
     /// An event of the watch of Pods that are not ours.
     pub fn pod(&mut self, event: Event<Pod>) {
-        self.news.nodes |= match &event {
-            Event::Apply(pod) => other(pod) != self.others.get(&Key::of(pod)).cloned(),
-            Event::Delete(pod) => self.others.get(&Key::of(pod)).is_some(),
-            Event::InitDone => true,
-            Event::Init | Event::InitApply(_) => false,
+        let before = self.others.apply(event, |pod| other(&pod));
+        self.news.nodes |= match before {
+            Before::Same => false,
+            Before::One(key, before) => self.others.get(&key) != before.as_ref(),
+            Before::All(_) => true,
         };
-        self.others.apply(event, |pod| other(&pod));
     }
 
     /// Which kinds have not been listed yet.
@@ -449,83 +497,5 @@ impl Cache {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crater_k8s::AllocationSpec;
-
-    fn allocation(name: &str, uid: Option<&str>) -> Allocation {
-        let placements = vec![crater_k8s::allocation::Placement {
-            node: "n0".into(),
-            role: "worker".into(),
-            first_replica: 0,
-            count: 2,
-            gpus: vec![vec![0], vec![1]],
-            gpu_millis: 1000,
-        }];
-        let spec = AllocationSpec {
-            job: "j".into(),
-            job_uid: String::new(),
-            epoch: 1,
-            granted_millis: 0,
-            placements,
-            revoked: Vec::new(),
-        };
-        let mut made = Allocation::new(name, spec);
-        made.metadata.uid = uid.map(str::to_owned);
-        made
-    }
-
-    fn listed(cache: &mut Cache, all: &[Allocation]) {
-        cache.allocation(Event::Init, 0);
-        for each in all {
-            cache.allocation(Event::InitApply(each.clone()), 0);
-        }
-        cache.allocation(Event::InitDone, 0);
-    }
-
-    #[test]
-    fn what_was_written_counts_until_the_watch_shows_it_and_then_once() {
-        let mut cache = Cache::default();
-        cache.assume(allocation("a", None));
-        assert_eq!(cache.given().count(), 1, "counted before it is answered");
-        cache.created(allocation("a", Some("u")));
-        cache.allocation(Event::Apply(allocation("a", Some("u"))), 0);
-        assert_eq!(cache.given().count(), 1);
-        cache.allocation(Event::Delete(allocation("a", Some("u"))), 0);
-        assert_eq!(cache.given().count(), 0);
-    }
-
-    #[test]
-    fn a_list_forgets_only_writes_that_were_answered_before_it_began() {
-        let mut cache = Cache::default();
-        cache.assume(allocation("a", None));
-        cache.allocation(Event::Init, 0);
-        // the answer comes while the list is under way: the list may be older than the write
-        cache.created(allocation("a", Some("u")));
-        cache.allocation(Event::InitDone, 0);
-        assert_eq!(cache.given().count(), 1);
-        listed(&mut cache, &[]);
-        assert_eq!(cache.given().count(), 0, "written, and deleted before it was seen");
-        // nobody knows whether it happened: the next list tells
-        for (there, count) in [(vec![], 0), (vec![allocation("b", Some("v"))], 1)] {
-            cache.assume(allocation("b", None));
-            cache.doubt(&Key { namespace: String::new(), name: "b".into() });
-            assert_eq!(cache.given().count(), 1);
-            listed(&mut cache, &there);
-            assert_eq!(cache.given().count(), count);
-        }
-    }
-
-    #[test]
-    fn a_revocation_counts_before_the_watch_shows_it() {
-        let mut cache = Cache::default();
-        listed(&mut cache, &[allocation("a", Some("u"))]);
-        let key = Key { namespace: String::new(), name: "a".into() };
-        let replica: Replica = ("worker".into(), 1);
-        cache.assume_revoked(&key, BTreeSet::from([replica.clone()]));
-        let given = cache.given_one(&key).cloned().unwrap();
-        assert!(cache.is_revoked(&key, &given, &replica));
-        cache.unrevoke(&key);
-        assert!(!cache.is_revoked(&key, &given, &replica));
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

@@ -90,7 +90,7 @@ async fn once(
         return Ok(true);
     }
     memory.cycle += 1;
-    let frame = shared.frame(memory.cycle, None);
+    let frame = shared.frame(memory.cycle);
     let (mut engine, recorder) = (memory.engine.take(), recorder.clone());
     let decided = tokio::task::spawn_blocking(move || {
         let plan = decide(&mut engine, &frame.snapshot)?;

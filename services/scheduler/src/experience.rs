@@ -37,7 +37,7 @@ struct Experience {
 /// Takes up what was kept when this process comes to lead, then keeps what is new. Losing it costs good forecasts, and fairness over time, for a
 /// while; nothing else.
 pub async fn keep(shared: Arc<Shared>, client: Client) -> Result<(), String> {
-    let (mut led, mut known) = (None, String::new());
+    let (mut led, mut known, mut share) = (None, String::new(), Share::default());
     let mut terms = shared.leader.changes();
     loop {
         let Some(term) = shared.leader.term() else {
@@ -49,14 +49,18 @@ pub async fn keep(shared: Arc<Shared>, client: Client) -> Result<(), String> {
             led = Some(term.epoch);
         }
         tokio::time::sleep(EVERY).await;
-        let mut experience = Experience {
-            learned: shared.foresight().learned().clone(),
-            past: shared.past().pack(&shared.cache().words.models),
-        };
-        let mut text = pack(&experience)?;
-        while text.len() > FITS && experience.learned.halve() {
-            text = pack(&experience)?;
-        }
+        let (of, mut next) = (shared.clone(), share);
+        // much is packed slowly, and who packs renews no Lease
+        let packed = tokio::task::spawn_blocking(move || {
+            let mut experience = Experience {
+                learned: of.foresight().learned().clone(),
+                past: of.past().pack(&of.cache().words.models),
+            };
+            let text = next.pack(&mut experience, FITS, pack)?;
+            Ok::<_, String>((next, text))
+        });
+        let text;
+        (share, text) = packed.await.map_err(|error| format!("packing: {error}"))??;
         if text == known {
             continue;
         }
@@ -69,9 +73,45 @@ pub async fn keep(shared: Arc<Shared>, client: Client) -> Result<(), String> {
     }
 }
 
+/// How much of what was learned is packed: what fitted last, and a little more where that left room.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    /// None: all of it.
+    most: Option<(usize, usize)>,
+}
+
+impl Share {
+    /// Packs as much as fits into so many bytes, or what cannot be made less.
+    fn pack(
+        &mut self,
+        experience: &mut Experience,
+        fits: usize,
+        mut pack: impl FnMut(&Experience) -> Result<String, String>,
+    ) -> Result<String, String> {
+        let all = experience.learned.size();
+        self.most = self.most.filter(|most| most.0 < all.0 || most.1 < all.1);
+        if let Some(most) = self.most {
+            experience.learned.keep(most);
+        }
+        let mut text = pack(experience)?;
+        while text.len() > fits && experience.learned.size() != (0, 0) {
+            let (groups, waiting) = experience.learned.size();
+            self.most = Some((groups / 2, waiting / 2));
+            experience.learned.keep((groups / 2, waiting / 2));
+            text = pack(experience)?;
+        }
+        if text.len() < fits / 8 * 7 {
+            let more = |most: usize| most + most / 8 + 1;
+            self.most = self.most.map(|(groups, waiting)| (more(groups), more(waiting)));
+        }
+        Ok(text)
+    }
+}
+
 async fn take_up(shared: &Shared, client: &Client) -> Result<(), String> {
     let kept = kept::read(client, EXPERIENCE_CONFIGMAP, ENTRY).await.map_err(|error| error.to_string())?;
-    match kept.as_deref().map(unpack).transpose() {
+    let unpacked = tokio::task::spawn_blocking(move || kept.as_deref().map(unpack).transpose());
+    match unpacked.await.map_err(|error| format!("unpacking: {error}"))? {
         Ok(Some(Experience { learned, past })) => {
             // who knows more than what was kept has led all along
             if learned.amount() >= shared.foresight().learned().amount() {
@@ -113,5 +153,35 @@ mod tests {
         for broken in ["", "!", &text[..text.len() / 2]] {
             assert!(unpack(broken).is_err(), "{broken:?}");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_halved_once_and_then_begun_with_what_fitted() {
+        let experience = |users: u64| {
+            let past = Past::default().pack(&Models::default());
+            Experience { learned: Learned::of_users(users), past }
+        };
+        let whole = pack(&experience(500)).unwrap().len();
+        let mut share = Share::default();
+        let mut packed = |users: u64, fits: usize| {
+            let mut tries = 0;
+            let text = share.pack(&mut experience(users), fits, |experience| {
+                tries += 1;
+                pack(experience)
+            });
+            (text.unwrap().len(), tries)
+        };
+        assert_eq!(packed(500, whole), (whole, 1), "all of it fits");
+        let fits = whole / 3;
+        let (bytes, tries) = packed(500, fits);
+        assert!(bytes <= fits && tries == 3, "{bytes} of {fits} bytes, {tries} tries");
+        let rest: Vec<(usize, usize)> = (0..20).map(|more| packed(500 + more, fits)).collect();
+        assert!(rest.iter().all(|(bytes, tries)| *bytes <= fits && *tries == 1), "{fits}: {rest:?}");
+        assert!(rest[19].0 > fits / 4 * 3, "room is used: {fits}: {rest:?}");
+        // and all of it again where there is room for that
+        let more = (0..20).map(|_| packed(500, 2 * whole)).last();
+        assert_eq!(more, Some((whole, 1)));
+        // what cannot be made less comes as it is
+        assert!(packed(500, 1).0 > 1);
     }
 }

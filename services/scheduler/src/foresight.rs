@@ -50,17 +50,31 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// Forgets half of it, what was not met for longest first; false once there is nothing left to forget.
-    pub fn halve(&mut self) -> bool {
-        let (groups, waiting) = (self.predictor.groups() / 2, self.forecaster.waiting() / 2);
+    /// How many groups of jobs, and jobs that wait, it remembers.
+    pub fn size(&self) -> (usize, usize) {
+        (self.predictor.groups(), self.forecaster.waiting())
+    }
+
+    /// Forgets all but so much of it, what was not met for longest first.
+    pub fn keep(&mut self, (groups, waiting): (usize, usize)) {
         self.predictor.keep(groups);
         self.forecaster.keep(waiting);
-        groups + waiting > 0
     }
 
     /// Jobs and waits that were learned from: grows with everything that is learned.
     pub fn amount(&self) -> u64 {
         self.predictor.learned() + self.forecaster.starts()
+    }
+
+    /// Of this many users, each of whom ran one job.
+    #[cfg(test)]
+    pub fn of_users(users: u64) -> Self {
+        let mut learned = Self::default();
+        for user in 0..users {
+            let traits = Traits { user: Some(user), stem: Some(user), kind: None, gpu: 1000, estimate: None };
+            learned.predictor.learn(&traits, 1000);
+        }
+        learned
     }
 }
 

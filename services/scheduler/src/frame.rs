@@ -1,4 +1,5 @@
-//! What one cycle decides on, with the names of everything: ordinals change from one snapshot to the next.
+//! What one cycle decides on, with the names of everything. Jobs keep their ordinals from one snapshot to the next while they are there; nodes,
+//! accounts and users are numbered anew when there are others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::cache::{Key, Replica};
 use crate::jobs::JobEntry;
 use crate::words::Words;
 
-/// What was promised in the last cycle, by name: ordinals change from one snapshot to the next.
+/// What was promised in the last cycle, by name: an ordinal may mean another in the next.
 #[derive(Clone, Debug, Default)]
 pub struct Promised {
     /// Room that is not free yet, or not all of it.

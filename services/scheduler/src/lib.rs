@@ -25,6 +25,8 @@ mod reasons;
 mod record;
 mod remedies;
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod scale;
 mod service;
 mod setbacks;

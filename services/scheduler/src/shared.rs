@@ -18,6 +18,7 @@ use crate::past::Past;
 use crate::setbacks::Setbacks;
 use crate::snapshot::{Beside, Known, frame};
 use crate::told::Verdicts;
+use crate::words::Words;
 
 /// Where several locks are needed: setbacks, the cache, promises, what is known.
 pub struct Shared {
@@ -76,8 +77,40 @@ impl Shared {
         self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a cycle would decide on at this moment, with a job that is thought of as the last one.
-    pub fn frame(&self, cycle: u64, thought: Option<&JobEntry>) -> Frame {
+    /// What a cycle would decide on at this moment.
+    pub fn frame(&self, cycle: u64) -> Frame {
+        let mut now = self.look(cycle, |cache, beside, known| {
+            let news = cache.take_news();
+            framed(cache, beside, known, news)
+        });
+        self.look_back(&mut now);
+        now
+    }
+
+    /// The same for a job that is thought of, as the last one, and the names that it was read by: what is only thought of is heard of by
+    /// nobody else.
+    ///
+    /// # Errors
+    /// Those of reading the job.
+    pub fn imagine<E>(
+        &self,
+        read: impl FnOnce(&Words) -> Result<Option<JobEntry>, E>,
+    ) -> Result<(Frame, Words, Option<JobEntry>), E> {
+        let (mut frame, words, thought) = self.look(0, |cache, beside, known| {
+            // names that are there are heard first: the job's own come behind them
+            let news = cache.take_news();
+            known.update(cache, beside, news);
+            let words = cache.words.copy();
+            let thought = read(&words)?;
+            let beside = Beside { thought: thought.as_ref().map(|thought| (thought, &words)), ..*beside };
+            let frame = framed(cache, &beside, known, News::default());
+            Ok((frame, words, thought))
+        })?;
+        self.look_back(&mut frame);
+        Ok((frame, words, thought))
+    }
+
+    fn look<R>(&self, cycle: u64, with: impl FnOnce(&mut Cache, &Beside<'_>, &mut Known) -> R) -> R {
         let tree = self.directory.account_tree();
         let mut setbacks = self.setbacks();
         let mut cache = self.cache();
@@ -87,28 +120,24 @@ impl Shared {
             tree: &tree,
             setbacks: &setbacks,
             promises: &promises,
-            thought,
+            thought: None,
             settings: self.settings,
             now_ms: self.now_ms(),
             cycle,
         };
-        let news = cache.take_news();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut now = frame(&cache, &beside, &mut known, news);
-        debug_assert_eq!(
-            now.in_words(),
-            frame(&cache, &beside, &mut Known::default(), News::all()).in_words(),
-            "what is known is not what there is"
-        );
-        drop((known, promises, cache, setbacks));
+        with(&mut cache, &beside, &mut known)
+    }
+
+    /// Adds what follows from what was.
+    fn look_back(&self, now: &mut Frame) {
         let half_life = self.settings.half_life_ms;
         if half_life > 0 {
             now.snapshot.lately = self.past().forward(&now.accounts, now.snapshot.now, half_life);
         }
         if self.settings.asks_for_predictions() {
-            self.foresight().predict(&mut now);
+            self.foresight().predict(now);
         }
-        now
     }
 
     /// A cycle is decided: for those who follow.
@@ -195,4 +224,15 @@ impl Shared {
     pub fn relists(&self) -> watch::Receiver<u64> {
         self.relists.subscribe()
     }
+}
+
+/// The frame of a moment, which is what it would be if nothing had been known before.
+fn framed(cache: &Cache, beside: &Beside<'_>, known: &mut Known, news: News) -> Frame {
+    let now = frame(cache, beside, known, news);
+    debug_assert_eq!(
+        now.in_words(),
+        frame(cache, beside, &mut Known::default(), News::all()).in_words(),
+        "what is known is not what there is"
+    );
+    now
 }

@@ -6,8 +6,11 @@
 
 mod accounts;
 mod known;
+mod leaning;
 mod nodes;
 mod part;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use crate::cache::{Cache, Key, News};
 use crate::frame::{Frame, Promise, Promised};
 use crate::jobs::JobEntry;
 use crate::setbacks::Setbacks;
+use crate::words::Words;
 
 pub use accounts::set_amount;
 pub use known::Known;
@@ -30,6 +34,7 @@ pub type Tree = BTreeMap<AccountId, Option<AccountId>>;
 pub const BARS: KeyIx = KeyIx::MARKS;
 
 /// What is given in beside the cache.
+#[derive(Clone, Copy)]
 pub struct Beside<'a> {
     /// The tree of accounts.
     pub tree: &'a Tree,
@@ -37,8 +42,9 @@ pub struct Beside<'a> {
     pub setbacks: &'a Setbacks,
     /// What was promised in the last cycle.
     pub promises: &'a Promised,
-    /// A job that is thought of: it comes last, as if it had just been submitted.
-    pub thought: Option<&'a JobEntry>,
+    /// A job that is thought of, and the names that it is read by: those of the cache, and its own. It comes last, as if it had just been
+    /// submitted.
+    pub thought: Option<(&'a JobEntry, &'a Words)>,
     /// The engine's.
     pub settings: Settings,
     /// Milliseconds since 1970.
@@ -51,7 +57,8 @@ pub struct Beside<'a> {
 pub fn frame(cache: &Cache, beside: &Beside<'_>, known: &mut Known, news: News) -> Frame {
     known.update(cache, beside, news);
     let mut frame = known.frame();
-    if let Some(thought) = beside.thought {
+    if let Some((thought, words)) = beside.thought {
+        label(&mut frame, cache, known.nodes.labels, words);
         let key = Key::of(&*thought.object);
         let part = known.reader(cache, beside).part(&key, Some(thought));
         known::add(&mut frame, Arc::new(key), &part);
@@ -62,8 +69,20 @@ pub fn frame(cache: &Cache, beside: &Beside<'_>, known: &mut Known, news: News) 
     served(&mut frame);
     bar(&mut frame, cache);
     promises(&mut frame, known, beside.promises);
-    frame.name(&cache.words);
+    frame.name(beside.thought.map_or(&cache.words, |(_, words)| words));
     frame
+}
+
+/// Adds the labels of nodes that are only thought of: those by keys from this number on.
+fn label(frame: &mut Frame, cache: &Cache, first: usize, words: &Words) {
+    let keys = words.labels.keys();
+    if keys.len() == first {
+        return;
+    }
+    for (name, node) in frame.nodes.iter().zip(&mut frame.snapshot.nodes) {
+        let machine = cache.nodes.get(&Key { namespace: String::new(), name: name.clone() });
+        node.labels.extend(machine.into_iter().flat_map(|of| words.labels.of(&keys, first, &of.labels)));
+    }
 }
 
 /// What each job was served until now; where nobody asks, jobs do not change with every cycle.

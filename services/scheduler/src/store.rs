@@ -22,6 +22,17 @@ impl Key {
     }
 }
 
+/// What was there before an event.
+#[derive(Debug)]
+pub enum Before<T> {
+    /// What is there still: a list is under way.
+    Same,
+    /// Of this name.
+    One(Key, Option<T>),
+    /// All of it: a list is in.
+    All(BTreeMap<Key, T>),
+}
+
 /// Objects of one kind, as the watch last said.
 #[derive(Debug)]
 pub struct Store<T> {
@@ -38,8 +49,8 @@ impl<T> Default for Store<T> {
 }
 
 impl<T> Store<T> {
-    /// Takes in one event; what `read` drops counts as deleted.
-    pub fn apply<K: Resource>(&mut self, event: Event<K>, read: impl Fn(K) -> Option<T>) {
+    /// Takes in one event; what `read` drops counts as deleted. Answers what was there before.
+    pub fn apply<K: Resource>(&mut self, event: Event<K>, read: impl Fn(K) -> Option<T>) -> Before<T> {
         match event {
             Event::Init => self.draft = Some(BTreeMap::new()),
             Event::InitApply(object) => {
@@ -50,21 +61,25 @@ impl<T> Store<T> {
             }
             Event::InitDone => {
                 if let Some(draft) = self.draft.take() {
-                    self.items = draft;
                     self.synced = true;
+                    return Before::All(std::mem::replace(&mut self.items, draft));
                 }
             }
             Event::Apply(object) => {
                 let key = Key::of(&object);
-                match read(object) {
-                    Some(item) => self.items.insert(key, item),
+                let before = match read(object) {
+                    Some(item) => self.items.insert(key.clone(), item),
                     None => self.items.remove(&key),
                 };
+                return Before::One(key, before);
             }
             Event::Delete(object) => {
-                self.items.remove(&Key::of(&object));
+                let key = Key::of(&object);
+                let before = self.items.remove(&key);
+                return Before::One(key, before);
             }
         }
+        Before::Same
     }
 
     /// By namespace and name.
@@ -80,10 +95,5 @@ impl<T> Store<T> {
     /// Those from this one on, or all, in order.
     pub fn from(&self, first: Option<&Key>) -> impl Iterator<Item = (&Key, &T)> {
         self.items.range((first.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded))
-    }
-
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.items.len()
     }
 }

@@ -124,11 +124,11 @@ pub async fn remedies(shared: &Arc<Shared>, job: &JobName) -> Result<Vec<Remedy>
     let turn = shared.trials.lock().await;
     let of = shared.clone();
     let found = tokio::task::spawn_blocking(move || {
-        let frame = of.frame(0, None);
-        let Some(at) = frame.jobs.iter().position(|job| **job == key) else { return Ok(Vec::new()) };
-        let Some(entry) = frame.entries[at].clone() else { return Ok(Vec::new()) };
+        let frame = of.frame(0);
+        let Some(job) = frame.find((&key.namespace, &key.name)) else { return Ok(Vec::new()) };
+        let Some(entry) = frame.entries[job.at()].clone() else { return Ok(Vec::new()) };
         let mut what = WhatIf::new(frame.snapshot.clone()).map_err(unsound)?;
-        Ok(look(&frame, &entry, &mut what, JobIx::of(at)))
+        Ok(look(&frame, &entry, &mut what, job))
     });
     let found = found.await;
     drop(turn);
@@ -146,9 +146,9 @@ fn look(frame: &Frame, entry: &JobEntry, what: &mut WhatIf, job: JobIx) -> Vec<R
 }
 
 fn answer(shared: &Shared, sight: &Sight, question: &Question) -> Result<Answer> {
-    let words = shared.cache().words.clone();
-    let thought = question.job.as_ref().map(|job| entry(job, shared.now_ms(), &words)).transpose()?;
-    let mut frame = shared.frame(0, thought.as_ref());
+    let read =
+        |words: &Words| question.job.as_ref().map(|job| entry(job, shared.now_ms(), words)).transpose();
+    let (mut frame, words, thought) = shared.imagine(read)?;
     if thought.is_some() && frame.jobs.last().is_none_or(|last| last.name != NAME) {
         return Err(Error::field("parent", "is no account of the cluster"));
     }
@@ -370,3 +370,7 @@ fn user_at(frame: &mut Frame, account: AccountIx, user: &UserId) -> usize {
     }
     at
 }
+
+#[cfg(test)]
+#[path = "whatif_tests.rs"]
+mod tests;

@@ -23,6 +23,10 @@ impl Heard {
     fn names(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.names())))
+    }
 }
 
 /// GPU models by number.
@@ -67,7 +71,7 @@ impl DeviceNames {
 #[derive(Clone, Debug, Default)]
 pub struct Labels(Arc<Mutex<Interned>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Interned {
     keys: Vec<String>,
     values: BTreeMap<String, ValueIx>,
@@ -111,14 +115,24 @@ impl Labels {
         values.into_iter().map(|(_, value)| value.clone()).collect()
     }
 
-    /// Those labels of a node that have a key among these.
-    pub fn of(&self, keys: &[String], labels: &BTreeMap<String, String>) -> Vec<(KeyIx, ValueIx)> {
-        let asked = keys.iter().enumerate().filter_map(|(at, key)| Some((at, labels.get(key)?)));
+    /// Those labels of a node that have a key among these, from this number on.
+    pub fn of(
+        &self,
+        keys: &[String],
+        first: usize,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<(KeyIx, ValueIx)> {
+        let asked = keys.iter().enumerate().skip(first).filter_map(|(at, key)| Some((at, labels.get(key)?)));
         asked.map(|(at, value)| (KeyIx::of(at), self.value(value))).collect()
+    }
+
+    fn copy(&self) -> Self {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self(Arc::new(Mutex::new(all)))
     }
 }
 
-/// Names by number.
+/// Names by number. Clones hear of each other's names; see [`Words::copy`].
 #[derive(Clone, Debug, Default)]
 pub struct Words {
     /// GPU models.
@@ -127,4 +141,32 @@ pub struct Words {
     pub devices: DeviceNames,
     /// Labels.
     pub labels: Labels,
+}
+
+impl Words {
+    /// The same names, to which others can be added that nobody else hears of.
+    pub fn copy(&self) -> Self {
+        let (models, devices) = (Models(self.models.0.copy()), DeviceNames(self.devices.0.copy()));
+        Self { models, devices, labels: self.labels.copy() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_knows_what_was_heard_and_what_it_hears_it_keeps_to_itself() {
+        let words = Words::default();
+        let name = |words: &Words, name: &str| {
+            let (key, value) = (words.labels.key(name), words.labels.value(name));
+            (words.models.intern(name).at(), words.devices.intern(name).at(), key.at(), value.at())
+        };
+        assert_eq!(name(&words, "a"), (0, 0, 0, 0));
+        let copy = words.copy();
+        assert_eq!((name(&copy, "a"), name(&copy, "b")), ((0, 0, 0, 0), (1, 1, 1, 1)));
+        assert_eq!((name(&words, "c"), name(&words.clone(), "d")), ((1, 1, 1, 1), (2, 2, 2, 2)));
+        assert_eq!(words.models.names(), ["a", "c", "d"]);
+        assert_eq!(copy.labels.values(), ["a", "b"]);
+    }
 }

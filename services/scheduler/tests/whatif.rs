@@ -166,6 +166,18 @@ async fn a_question_that_makes_no_sense_is_refused_by_its_field() {
     let house = House::new([node("n0", 4)]).await;
     let nodes = |group: pb::NodeGroup| pb::SimulateRequest { nodes: vec![group], ..Default::default() };
     let quota = |name: &str| Quota { name: name.into(), ..Default::default() };
+    let has = |change: fn(&mut Resources)| {
+        let mut all = Resources::default();
+        change(&mut all);
+        pb::NodeGroup { count: 1, allocatable: Some(all), ..Default::default() }
+    };
+    // so many quotas, each with so many rows of its own
+    let of_quotas = |which: std::ops::Range<usize>, rows: usize| {
+        let rows =
+            |of: usize| (0..rows).map(move |n| row(&format!("gpu/M{of}-{n}"), None, Some(1))).collect();
+        let quotas = which.map(|of| Quota { resources: rows(of), ..quota("accounts/lab/quota") });
+        pb::SimulateRequest { quotas: quotas.collect(), ..Default::default() }
+    };
     let large = Resources { gpu_millis: 1500, ..Default::default() };
     let mut no_model = nodes(pb::NodeGroup { count: 1, allocatable: Some(large), ..Default::default() });
     let cases = [
@@ -190,6 +202,43 @@ async fn a_question_that_makes_no_sense_is_refused_by_its_field() {
         ),
         (no_model.clone(), "nodes[0].allocatable.gpu_millis: must be whole GPUs"),
         (pb::SimulateRequest { quotas: vec![quota("lab")], ..Default::default() }, "quotas[0].name: "),
+        (
+            pb::SimulateRequest { nodes: vec![pb::NodeGroup::default(); 101], ..Default::default() },
+            "nodes: must be at most 100 groups",
+        ),
+        (
+            nodes(has(|all| all.memory_bytes = (1 << 46) + 1)),
+            "nodes[0].allocatable.memory_bytes: must be at most 70368744177664, not 70368744177665",
+        ),
+        (
+            nodes(has(|all| all.cpu_millis = i64::MAX)),
+            "nodes[0].allocatable.cpu_millis: must be at most 10000000, not ",
+        ),
+        (
+            nodes(has(|all| all.devices = [("rdma/hca".to_owned(), 100_001)].into())),
+            "nodes[0].allocatable.devices[rdma/hca]: must be from 0 to 100000, not 100001",
+        ),
+        (
+            nodes(has(|all| all.devices = (100..201).map(|n| (format!("rdma/d{n}"), 1)).collect())),
+            "nodes[0].allocatable.devices[rdma/d200]: is one of more than 100 devices and models",
+        ),
+        (
+            nodes(pb::NodeGroup { gpu_model: "H 100".into(), ..has(|_| {}) }),
+            "nodes[0].gpu_model: must be the name of a model",
+        ),
+        (of_quotas(0..101, 1), "quotas: must be at most 100"),
+        (of_quotas(0..1, 101), "quotas[0].resources: must have at most 100 rows"),
+        (of_quotas(0..2, 51), "quotas[1].resources[49].resource: is one of more than 100 devices and models"),
+        (
+            pb::SimulateRequest {
+                quotas: vec![Quota {
+                    resources: vec![row("memory", None, Some(i64::MAX))],
+                    ..quota("accounts/lab/quota")
+                }],
+                ..Default::default()
+            },
+            "quotas[0].resources[0].limit: must be at most 72057594037927936, not 9223372036854775807",
+        ),
     ];
     for (request, why) in cases {
         let refused = house.simulate("ann", request).await.unwrap_err();

@@ -91,7 +91,7 @@ impl Cycle<'_> {
         victims.sort_by_key(|(ix, _)| {
             let piece = &self.work.pieces[*ix];
             let job = &self.s.jobs[piece.job];
-            (job.class, piece.surplus, Reverse(job.priority), piece.job, *ix)
+            (job.class, piece.surplus, Reverse(job.priority), job.submitted, piece.job, *ix)
         });
         for (ix, cause) in victims {
             let piece = &self.work.pieces[ix];

@@ -6,15 +6,15 @@ use super::{Change, Engine};
 use crate::check::SnapshotError;
 use crate::model::{Holding, JobIx, Snapshot};
 
-/// Of more changes than this and more than a quarter of the jobs, to begin anew is quicker.
-const MANY: usize = 64;
+/// Of more changes than the first of these and more than a quarter of the jobs, or than the second, to begin anew is quicker.
+const MANY: (usize, usize) = (64, 2048);
 
 impl Engine {
     /// The next decision is made on this snapshot. Ordinals are to mean what they meant in the last one; that of a job that is gone may stand
     /// for another, and that of nobody's ([`crate::Job::nobody`]) for none.
     ///
     /// The comparison takes a step for each job, node and replica that is held. Other nodes, accounts, users or settings, or
-    /// other jobs by the quarter, mean to begin anew.
+    /// other jobs by the quarter or the thousand, mean to begin anew.
     ///
     /// # Errors
     /// When the snapshot is not sound, or a replica is held twice. The engine is then to be shown another before it decides.
@@ -26,10 +26,9 @@ impl Engine {
             && s.accounts == snapshot.accounts
             && s.users == snapshot.users
             && s.jobs.len() <= snapshot.jobs.len();
-        let most = snapshot.jobs.len() / 4;
-        let changes = step_by_step
-            .then(|| self.differences(snapshot))
-            .filter(|changes| changes.len() <= MANY.max(most));
+        let most = (snapshot.jobs.len() / 4).clamp(MANY.0, MANY.1);
+        let changes =
+            step_by_step.then(|| self.differences(snapshot)).filter(|changes| changes.len() <= most);
         // what makes no sense as a change may do so as a beginning, or is told for what it is
         if changes.is_none_or(|changes| self.apply(changes).is_err()) {
             *self = Self::new(snapshot.clone())?;
@@ -78,12 +77,14 @@ impl Engine {
 /// What one job gave back, and what it took, between two lists in order of role and replica.
 fn compare(was: &[Holding], is: &[&Holding], released: &mut Vec<Change>, taken: &mut Vec<Change>) {
     let at = |held: &Holding| (held.role, held.replica);
+    // one that is there twice is taken twice, which is refused
+    let twice = is.windows(2).filter(|pair| at(pair[0]) == at(pair[1])).map(|pair| pair[1]);
+    taken.extend(twice.map(|held| Change::Held(held.clone())));
     let before: BTreeMap<_, &Holding> = was.iter().map(|held| (at(held), held)).collect();
     let now: BTreeMap<_, &Holding> = is.iter().map(|held| (at(held), *held)).collect();
     for held in was.iter().filter(|held| now.get(&at(held)) != Some(held)) {
         released.push(Change::Released { job: held.job, role: held.role, replica: held.replica });
     }
-    // one that is there twice is taken twice, which is refused
     let new = is.iter().filter(|held| before.get(&at(held)) != Some(*held));
     taken.extend(new.map(|held| Change::Held((*held).clone())));
 }

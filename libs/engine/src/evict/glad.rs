@@ -137,9 +137,7 @@ impl Ground<'_> {
                 if best.as_ref().is_none_or(|best| cost < best.cost) {
                     *best = Some(Best { cost, piece: *ix, right });
                 }
-                if right.loss != Loss::Uncovered {
-                    break;
-                }
+                break;
             }
         }
         let orders = if best_effort { &mut self.orders.best_effort } else { &mut self.orders.guaranteed };
@@ -164,9 +162,9 @@ impl Ground<'_> {
             let along = if piece.surplus { Vec::new() } else { self.work.surplus_of(piece.job) };
             let all = along.into_iter().map(|ix| self.amount(ix)).fold(self.amount(*ix), i64::saturating_add);
             let replica = piece.spots.iter().map(|spot| spot.replica).max().unwrap_or(0);
-            let priority = self.snapshot.jobs[piece.job].priority;
-            let lost = lost(self.snapshot, piece);
-            (all, !piece.promised, priority, !piece.surplus, lost, Reverse(piece.job), Reverse(replica), *ix)
+            let of = &self.snapshot.jobs[piece.job];
+            let (lost, job) = (lost(self.snapshot, piece), (of.submitted, piece.job));
+            (all, !piece.promised, of.priority, !piece.surplus, lost, Reverse(job), Reverse(replica), *ix)
         };
         let mut keys: Vec<_> = list.iter().filter(|ix| !self.work.pieces[**ix].fresh).map(key).collect();
         keys.sort_unstable();

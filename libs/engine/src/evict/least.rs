@@ -4,6 +4,8 @@
 //! keep, or they would take that next. The search is by branch and bound (Land and Doig, Econometrica 1960): a set that suffices is not
 //! added to, and one that is no better than the best so far is left.
 
+use std::cell::OnceCell;
+
 use super::{Found, Ground, Victim};
 use crate::model::{Placement, RevokeCause};
 use crate::place::{Try, Want, place, redo, undo};
@@ -11,7 +13,6 @@ use crate::pool::Choice;
 use crate::rights::{Claim, Loss, Right, lost};
 use crate::tree::Demand;
 use crate::work::{PieceIx, Work};
-use std::cell::OnceCell;
 
 /// So many pieces at most may come into question.
 const CANDIDATES: usize = 12;
@@ -41,10 +42,33 @@ struct Search<'a> {
     candidates: Vec<Candidate>,
     /// The set that is looked at.
     chosen: Vec<Victim>,
-    /// Only what is below is worth it.
-    bound: Toll,
+    /// What is to be beaten.
+    bound: Bound,
     best: Option<Vec<PieceIx>>,
     left: u32,
+}
+
+/// A set that is there already.
+#[derive(Clone, Copy)]
+struct Bound {
+    /// What loses no more than this is better.
+    worth: Toll,
+    /// And so is what loses no more than this with fewer replicas than so many.
+    toll: Toll,
+    replicas: usize,
+}
+
+impl Bound {
+    const NONE: Self = Self::exact(((Loss::Moved, true), i64::MAX), usize::MAX);
+
+    /// Nothing that loses as much is better, unless it has fewer replicas.
+    const fn exact(toll: Toll, replicas: usize) -> Self {
+        Self { worth: toll, toll, replicas }
+    }
+
+    fn is_beaten_by(&self, toll: Toll, replicas: usize) -> bool {
+        toll < self.worth || (toll <= self.toll && replicas < self.replicas)
+    }
 }
 
 fn sum(a: Toll, b: Toll) -> Toll {
@@ -69,10 +93,14 @@ impl Ground<'_> {
         found: Option<Found>,
     ) -> Option<Found> {
         let toll = found.as_ref().map(|found| self.toll(&found.victims));
-        let bound = toll.map_or(((Loss::Uncovered, true), i64::MAX), worth);
+        let known = toll.zip(found.as_ref().map(|found| found.victims.len()));
+        let bound = known.map_or(Bound::NONE, |(toll, victims)| Bound {
+            worth: worth(toll),
+            ..Bound::exact(toll, victims)
+        });
         // a gang on several models is the last resort, and nothing is less than nothing
         let mixed = how.choice == Choice::Mixed && want.largest().gpu > 0;
-        if mixed || bound == NOTHING || self.orders.trials >= TRIALS {
+        if mixed || bound.worth == NOTHING || self.orders.trials >= TRIALS {
             return found;
         }
         if let Some(found) = &found {
@@ -132,7 +160,8 @@ impl Ground<'_> {
     fn descend(&mut self, search: &mut Search<'_>, from: usize, toll: Toll, short: i64) {
         for at in from..search.candidates.len() {
             let Candidate { toll: least, piece, gives } = search.candidates[at];
-            if search.left == 0 || sum(toll, least) >= search.bound {
+            let before = self.replicas(&search.chosen);
+            if search.left == 0 || !search.bound.is_beaten_by(sum(toll, least), before + 1) {
                 return;
             }
             let rest = search.candidates[at..].iter().map(|candidate| candidate.gives);
@@ -141,14 +170,15 @@ impl Ground<'_> {
             }
             let Some(right) = self.alive_right(search.claim, piece) else { continue };
             let toll = sum(toll, ((right.loss, !self.work.pieces[piece].surplus), self.work_lost(piece)));
-            if toll >= search.bound {
+            let replicas = before + self.spots(piece);
+            if !search.bound.is_beaten_by(toll, replicas) {
                 continue;
             }
             self.evict(&mut search.chosen, piece, right);
             let still = short.saturating_sub(gives);
             search.left -= 1;
             if still <= 0 && self.suffices(search) {
-                search.bound = toll;
+                search.bound = Bound::exact(toll, replicas);
                 search.best = Some(search.chosen.iter().map(|victim| victim.piece).collect());
             } else {
                 self.descend(search, at + 1, toll, still);
@@ -240,6 +270,15 @@ impl Ground<'_> {
         let mut all = if piece.surplus { Vec::new() } else { self.work.surplus_of(piece.job) };
         all.push(ix);
         all
+    }
+
+    /// How many replicas are lost with a piece.
+    fn spots(&self, ix: PieceIx) -> usize {
+        self.with_it(ix).into_iter().map(|ix| self.work.pieces[ix].spots.len()).sum()
+    }
+
+    fn replicas(&self, victims: &[Victim]) -> usize {
+        victims.iter().flat_map(Victim::pieces).map(|piece| self.work.pieces[piece].spots.len()).sum()
     }
 
     fn work_lost(&self, ix: PieceIx) -> i64 {

@@ -12,7 +12,8 @@ use crate::room::Rooms;
 const NODES: usize = 16;
 /// So many replicas at most are placed.
 const REPLICAS: u32 = 32;
-const STEPS: u32 = 2000;
+/// So many steps at most are taken for one want, in all topology domains.
+pub(super) const STEPS: u32 = 2000;
 
 struct Search<'a> {
     rooms: &'a mut Rooms,
@@ -23,14 +24,15 @@ struct Search<'a> {
     left: u32,
 }
 
-/// Places all of `want` or nothing; what is placed is charged.
+/// Places all of `want` or nothing; what is placed is charged. `steps`: so many may still be taken.
 pub(super) fn search(
     rooms: &mut Rooms,
     want: &Want,
     how: Try<'_>,
     within: Within<'_>,
+    steps: &mut u32,
 ) -> Option<Vec<Placement>> {
-    if want.parts.len() < 2 || want.total() > REPLICAS {
+    if want.parts.len() < 2 || want.total() > REPLICAS || *steps == 0 {
         return None;
     }
     let mut parts = Vec::new();
@@ -44,8 +46,10 @@ pub(super) fn search(
         nodes.sort_unstable_by_key(|(_, _, node)| *node);
         parts.push((part, nodes.into_iter().map(|(_, _, node)| node).collect()));
     }
-    let mut search = Search { rooms, how, parts, placed: Vec::new(), left: STEPS };
-    search.descend(0, 0, 0).then_some(search.placed)
+    let mut search = Search { rooms, how, parts, placed: Vec::new(), left: *steps };
+    let found = search.descend(0, 0, 0);
+    *steps = search.left;
+    found.then_some(search.placed)
 }
 
 impl Search<'_> {

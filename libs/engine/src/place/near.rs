@@ -36,12 +36,13 @@ struct Piece {
 type Rank = (usize, Vec<i64>, ValueIx);
 
 /// Places all of `want` or nothing. A pool that is bound, or a pin, keeps it in one domain of the label that is asked for; else it goes up level
-/// by level, and at last anywhere. How much of it fits is told of a want of one part alone.
+/// by level, and at last anywhere. How much of it fits is told of a want of one part alone. `steps`: so many of a search may still be taken.
 pub(super) fn place(
     rooms: &mut Rooms,
     want: &Want,
     how: Try<'_>,
     levels: &Levels,
+    steps: &mut u32,
 ) -> Result<Vec<Placement>, Misfit> {
     let mut parts = by_size(want).map(|part| (part, Sums::fitting(rooms, part, how, levels)));
     let Some((part, mut sums)) = parts.next() else { return Err(Misfit::default()) };
@@ -68,7 +69,7 @@ pub(super) fn place(
             continue;
         }
         let there = holding.iter().flat_map(|domain| domain.nodes.clone());
-        if let Some(placed) = on_one(rooms, want, how, (&sums, count(part)), there) {
+        if let Some(placed) = on_one(rooms, want, how, (&sums, count(part)), there, steps) {
             return Ok(placed);
         }
         sums.weigh(rooms, part, how);
@@ -77,15 +78,15 @@ pub(super) fn place(
             holding.into_iter().filter(enough).map(|domain| sums.rank(level, domain, count(part))).collect();
         ranked.sort_unstable();
         for (_, _, value) in ranked {
-            if let Some(placed) = put(rooms, want, how, Within::Domain(level, value), level + 1) {
+            if let Some(placed) = put(rooms, want, how, (Within::Domain(level, value), level + 1), steps) {
                 return Ok(placed);
             }
         }
     }
     let anywhere = !bound && sums.fit(&all) >= count(part);
     if anywhere && others.iter().all(|(part, sums)| sums.fit(&(0..sums.tree.nodes.len())) >= count(part)) {
-        let placed = on_one(rooms, want, how, (&sums, count(part)), all);
-        let placed = placed.or_else(|| put(rooms, want, how, Within::All, 0));
+        let placed = on_one(rooms, want, how, (&sums, count(part)), all, steps);
+        let placed = placed.or_else(|| put(rooms, want, how, (Within::All, 0), steps));
         return placed.ok_or_else(Misfit::default);
     }
     if others.is_empty() {
@@ -102,6 +103,7 @@ fn on_one(
     how: Try<'_>,
     (sums, largest): (&Sums<'_>, u64),
     nodes: impl Iterator<Item = usize>,
+    steps: &mut u32,
 ) -> Option<Vec<Placement>> {
     if want.parts.len() < 2 || rooms.scorer().is_some_and(|scorer| scorer.spreads()) {
         return None;
@@ -114,7 +116,7 @@ fn on_one(
     };
     let mut nodes: Vec<NodeIx> = nodes.filter(holds).map(|at| sums.tree.nodes[at]).collect();
     nodes.sort_by_cached_key(|node| (rooms.score(how.view, *node, &each), *node));
-    nodes.into_iter().find_map(|node| place_within(rooms, want, how, Within::These(&[node])).ok())
+    nodes.into_iter().find_map(|node| place_within(rooms, want, how, Within::These(&[node]), steps).ok())
 }
 
 /// Places all of `want` on these nodes or nothing, in as few domains of this level as it can, and of each finer one.
@@ -122,8 +124,8 @@ fn put(
     rooms: &mut Rooms,
     want: &Want,
     how: Try<'_>,
-    within: Within<'_>,
-    level: usize,
+    (within, level): (Within<'_>, usize),
+    steps: &mut u32,
 ) -> Option<Vec<Placement>> {
     let scorer = rooms.scorer();
     let ways = scorer.as_deref().map(Some).into_iter().chain([None]);
@@ -138,7 +140,7 @@ fn put(
         undo(rooms, want, how.view, &placed);
     }
     // roles that are in each other's way may yet fit if they need not keep to few domains
-    if want.parts.len() > 1 { place_within(rooms, want, how, within).ok() } else { None }
+    if want.parts.len() > 1 { place_within(rooms, want, how, within, steps).ok() } else { None }
 }
 
 /// Places as many replicas as find room on these nodes.

@@ -17,7 +17,9 @@ struct Open {
 /// holds any.
 fn best_class(rooms: &Rooms, scorer: &Scorer, part: &Part, how: Try<'_>, left: u32) -> Option<(NodeIx, u32)> {
     let (free, alike) = rooms.alike(how.view)?;
+    let (_, index) = rooms.ordered(how.view)?;
     let groups = how.pool.list(&part.each, how.choice).groups.iter();
+    let groups = groups.filter(|group| index[**group as usize].may_offer(&part.each));
     let firsts = groups.flat_map(|group| alike[*group as usize].firsts(free, &part.each));
     if left == 1 {
         let holds = firsts.filter(|node| free[node.at()].holds(&part.each));

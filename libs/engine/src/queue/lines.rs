@@ -1,6 +1,6 @@
 //! The turns of all lines, in order: what does not change from cycle to cycle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Turn;
 use crate::model::{Class, Job, Millis, Queueing, Snapshot, WHOLE_GPU};
@@ -181,12 +181,15 @@ pub(crate) struct Lines {
     ruler: Ruler,
     guaranteed: Vec<Line>,
     best_effort: Vec<Line>,
+    /// Buckets that lost whoever asked for least.
+    uncounted: BTreeSet<(Class, Vertex, usize)>,
 }
 
 impl Lines {
     pub fn new(snapshot: &Snapshot, lines: usize) -> Self {
         let none = vec![Line::default(); lines];
-        Self { ruler: Ruler::new(snapshot), guaranteed: none.clone(), best_effort: none }
+        let uncounted = BTreeSet::new();
+        Self { ruler: Ruler::new(snapshot), guaranteed: none.clone(), best_effort: none, uncounted }
     }
 
     pub(super) fn of(&self, class: Class) -> &[Line] {
@@ -244,22 +247,32 @@ impl Lines {
         line.settle_first(ix, before);
     }
 
-    /// Takes a job's turn out of its line; the snapshot and the shapes must still know the job as it was.
+    /// Finds anew what is least asked for where that went; needed before turns are judged by it.
+    pub fn settle(&mut self, shapes: &Shapes) {
+        for (class, line, ix) in std::mem::take(&mut self.uncounted) {
+            self.line(class, line).buckets[ix].count(&shapes.asks);
+        }
+    }
+
+    /// Takes a job's turn out of its line (see [`Lines::settle`]); the snapshot and the shapes must still know the job as it was.
     pub fn remove(&mut self, snapshot: &Snapshot, shapes: &Shapes, class: Class, turn: Turn) {
         let old = self.entry(snapshot, turn);
         let line = self.line(class, turn.line);
         let Some(ix) = line.bucket(&kind(shapes, turn)) else { return };
         let bucket = &mut line.buckets[ix];
-        let before = bucket.first();
+        let (before, mut uncounted) = (bucket.first(), false);
         let at = bucket.entries.partition_point(|other| other.place < old.place);
         if bucket.entries.get(at).is_some_and(|found| found.place == old.place) {
             bucket.entries.remove(at);
             line.turns -= 1;
             let (is, most) = (Modest::of(&old, &shapes.asks), bucket.modest);
             if is.cpu == most.cpu || is.memory == most.memory || is.runs == most.runs {
-                bucket.count(&shapes.asks);
+                uncounted = true;
             }
             line.settle_first(ix, before);
+        }
+        if uncounted {
+            self.uncounted.insert((class, turn.line, ix));
         }
     }
 }

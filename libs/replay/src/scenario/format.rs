@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crater_engine::{Backfill, Placing, Queueing};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+use super::quantity::Quantity;
 
 /// One world and what is expected of it.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,8 +28,8 @@ pub struct Scenario {
     /// What an administrator may turn; what is left out is as by default.
     #[serde(default)]
     pub settings: SettingsSpec,
-    /// Priorities by name.
-    #[serde(default = "default_priorities")]
+    /// Priorities by name, beside or instead of those that there are anyway.
+    #[serde(default)]
     pub priority_classes: BTreeMap<String, i32>,
     /// In order of submission.
     #[serde(default)]
@@ -63,12 +65,6 @@ pub struct SettingsSpec {
     pub half_life: u32,
 }
 
-fn default_priorities() -> BTreeMap<String, i32> {
-    [("low", -10), ("normal", 0), ("high", 10), ("critical", 100)]
-        .map(|(name, n)| (name.to_owned(), n))
-        .into()
-}
-
 fn default_max_cycles() -> u32 {
     10
 }
@@ -85,40 +81,6 @@ pub enum Kind {
     Invariant,
     /// Our choice.
     Policy,
-}
-
-/// A number, or a text such as `512Gi`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub enum Quantity {
-    /// A whole number.
-    Whole(i64),
-    /// A fraction.
-    Part(f64),
-    /// With a unit.
-    Text(String),
-}
-
-/// A label value or a name that YAML may have read as a number.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub enum Scalar {
-    /// A text.
-    Text(String),
-    /// A number.
-    Whole(i64),
-    /// true or false.
-    Bool(bool),
-}
-
-impl Scalar {
-    pub(crate) fn text(&self) -> String {
-        match self {
-            Scalar::Text(text) => text.clone(),
-            Scalar::Whole(n) => n.to_string(),
-            Scalar::Bool(b) => b.to_string(),
-        }
-    }
 }
 
 /// One node, or `count` equal ones.
@@ -143,7 +105,7 @@ pub struct NodeSpec {
     pub extended: BTreeMap<String, u32>,
     /// Labels.
     #[serde(default)]
-    pub labels: BTreeMap<String, Scalar>,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A team.
@@ -156,7 +118,7 @@ pub struct AccountSpec {
     pub parent: Option<String>,
     /// Its part of what is borrowed.
     #[serde(default = "one")]
-    pub weight: i64,
+    pub weight: u32,
     /// By resource: `cpu`, `memory`, `gpu`, a GPU model, or a device by name.
     #[serde(default)]
     pub guaranteed: BTreeMap<String, Quantity>,
@@ -168,8 +130,22 @@ pub struct AccountSpec {
     pub borrowed_lately: BTreeMap<String, Quantity>,
 }
 
-fn one() -> i64 {
+fn one() -> u32 {
     1
+}
+
+impl AccountSpec {
+    /// One with this name, without guarantee or limit.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            parent: None,
+            weight: one(),
+            guaranteed: BTreeMap::new(),
+            limit: BTreeMap::new(),
+            borrowed_lately: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a replica needs.
@@ -219,13 +195,25 @@ pub enum Mode {
 }
 
 /// A priority by name or number.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Priority {
     /// One of the classes.
     Class(String),
     /// As it is.
     Value(i32),
+}
+
+impl Priority {
+    /// A number if it is one, else a name.
+    pub(crate) fn of(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Class(text.to_owned()), Self::Value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Priority {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self::of(&text))
+    }
 }
 
 /// A job.
@@ -242,7 +230,7 @@ pub struct JobSpec {
     /// `normal` if left out.
     pub priority: Option<Priority>,
     /// How many it wants.
-    #[serde(default = "one_replica")]
+    #[serde(default = "one")]
     pub replicas: u32,
     /// Its gang; all replicas if left out.
     pub min_replicas: Option<u32>,
@@ -257,7 +245,7 @@ pub struct JobSpec {
     pub gpu_model: Vec<String>,
     /// Labels of the nodes.
     #[serde(default)]
-    pub node_selector: BTreeMap<String, Scalar>,
+    pub node_selector: BTreeMap<String, String>,
     /// Replicas near each other.
     pub topology: Option<TopologySpec>,
     /// What its owner says about being stopped.
@@ -267,12 +255,12 @@ pub struct JobSpec {
     pub running_on: Vec<String>,
     /// For how many seconds.
     #[serde(default)]
-    pub started: i64,
+    pub started: u32,
     /// How many seconds it runs, as its owner said.
     pub estimate: Option<u32>,
     /// When it is submitted, in seconds; orders the jobs.
     #[serde(default)]
-    pub submit: i64,
+    pub submit: u32,
 }
 
 /// Replicas of one kind.
@@ -282,17 +270,13 @@ pub struct RoleSpec {
     /// Unique in the job.
     pub name: String,
     /// How many it wants.
-    #[serde(default = "one_replica")]
+    #[serde(default = "one")]
     pub replicas: u32,
     /// How many of them belong to the gang; all if left out.
     pub min_replicas: Option<u32>,
     /// Per replica.
     #[serde(default)]
     pub each: Each,
-}
-
-fn one_replica() -> u32 {
-    1
 }
 
 /// One event: exactly one of these.
@@ -320,7 +304,7 @@ pub struct Expect {
     pub placed: BTreeMap<String, Vec<String>>,
     /// How many replicas run.
     #[serde(default)]
-    pub running: BTreeMap<String, usize>,
+    pub running: BTreeMap<String, u32>,
     /// Waits, with a reason that contains this.
     #[serde(default)]
     pub pending: BTreeMap<String, String>,
@@ -330,62 +314,10 @@ pub struct Expect {
     /// Jobs that lost a replica which found no other place, exactly these.
     pub evicted: Option<Vec<String>>,
     /// At most so many replicas left their node by decision.
-    pub evictions_max: Option<usize>,
+    pub evictions_max: Option<u32>,
     /// All replicas of a job on nodes with one value of a label.
     #[serde(default)]
     pub same_value: BTreeMap<String, String>,
     /// Jobs that were migrated, exactly these.
     pub moved: Option<Vec<String>>,
-}
-
-/// How a resource is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
-    /// Milli-cores or milli-GPU.
-    Thousandths,
-    /// Bytes.
-    Bytes,
-    /// Jobs.
-    Pieces,
-}
-
-impl Quantity {
-    /// In the engine's integers; `None` if it is not a non-negative amount.
-    pub(crate) fn amount(&self, unit: Unit) -> Option<i64> {
-        let scale = if unit == Unit::Thousandths { 1000 } else { 1 };
-        let amount = match self {
-            Quantity::Whole(n) => n.checked_mul(scale)?,
-            Quantity::Part(f) => {
-                let scaled = (f * f64::from(i32::try_from(scale).ok()?)).round();
-                // exact up to 2^53, far above any amount in a scenario
-                if !(0.0..9.0e15).contains(&scaled) {
-                    return None;
-                }
-                scaled as i64
-            }
-            Quantity::Text(text) => return from_text(text, scale),
-        };
-        (amount >= 0).then_some(amount)
-    }
-}
-
-fn from_text(text: &str, scale: i64) -> Option<i64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: i64 = number.parse().ok()?;
-    let factor: i64 = match unit {
-        "" => 1,
-        "m" if scale == 1000 => return Some(number),
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        "k" => 1000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "T" => 1_000_000_000_000,
-        _ => return None,
-    };
-    number.checked_mul(factor)?.checked_mul(scale)
 }

@@ -2,10 +2,14 @@
 
 use crater_engine::{Extended, ExtendedIx, Role, Shape, valid_gpu};
 
-use super::error::Fault;
-use super::format::{Each, JobSpec, Unit};
+use super::build::amount;
+use super::fault::Fault;
+use super::format::{Each, JobSpec};
 use super::names::Interned;
-use super::world::amount;
+use super::quantity::Unit;
+
+/// Replicas of a role.
+const MOST_REPLICAS: u32 = 1_000_000;
 
 /// Its roles, or the one that it has. `names`: of devices.
 pub(super) fn roles(spec: &JobSpec, names: &mut Interned, at: &str) -> Result<Vec<Role>, Fault> {
@@ -19,6 +23,9 @@ pub(super) fn roles(spec: &JobSpec, names: &mut Interned, at: &str) -> Result<Ve
     let mut roles = Vec::new();
     for (i, one) in spec.roles.iter().enumerate() {
         let at = format!("{at}.roles[{i}]");
+        if one.name.is_empty() {
+            return Err(Fault::new(format!("{at}.name"), "is empty"));
+        }
         if spec.roles.iter().take(i).any(|other| other.name == one.name) {
             return Err(Fault::new(format!("{at}.name"), format!("role {} is there twice", one.name)));
         }
@@ -28,7 +35,7 @@ pub(super) fn roles(spec: &JobSpec, names: &mut Interned, at: &str) -> Result<Ve
 }
 
 fn role(replicas: u32, min: Option<u32>, each: &Each, names: &mut Interned, at: &str) -> Result<Role, Fault> {
-    let gpu = amount(each.gpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.gpu"))?;
+    let gpu = amount(each.gpu.as_ref(), Unit::Gpus, 0, &format!("{at}.each.gpu"))?;
     if !valid_gpu(gpu) {
         return Err(Fault::new(format!("{at}.each.gpu"), "must be whole GPUs or a part of one"));
     }
@@ -36,14 +43,22 @@ fn role(replicas: u32, min: Option<u32>, each: &Each, names: &mut Interned, at: 
     let extended = Extended::new(named)
         .ok_or_else(|| Fault::new(format!("{at}.each.extended"), "may have at most four names"))?;
     let each = Shape {
-        cpu: amount(each.cpu.as_ref(), Unit::Thousandths, 0, &format!("{at}.each.cpu"))?,
+        cpu: amount(each.cpu.as_ref(), Unit::Cores, 0, &format!("{at}.each.cpu"))?,
         memory: amount(each.memory.as_ref(), Unit::Bytes, 0, &format!("{at}.each.memory"))?,
         gpu,
         extended,
     };
+    if !(1..=MOST_REPLICAS).contains(&replicas) {
+        let why = format!("{replicas} is not from 1 to {MOST_REPLICAS}");
+        return Err(Fault::new(format!("{at}.replicas"), why));
+    }
+    if each.memory.saturating_mul(i64::from(replicas)) > Unit::BytesOfMany.most() {
+        return Err(Fault::new(format!("{at}.each.memory"), "is more than 1Ei for all replicas together"));
+    }
     let min = min.unwrap_or(replicas);
-    if replicas == 0 || min == 0 || min > replicas {
-        return Err(Fault::new(format!("{at}.min_replicas"), "needs 1 <= min_replicas <= replicas"));
+    if min == 0 || min > replicas {
+        let why = format!("{min} is not from 1 to the {replicas} replicas that it wants");
+        return Err(Fault::new(format!("{at}.min_replicas"), why));
     }
     Ok(Role { each, replicas, min })
 }

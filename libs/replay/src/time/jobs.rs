@@ -7,7 +7,6 @@
 //! stopped. A job that starts again, or that loses or moves a replica and runs on, pays the cost of a restart.
 
 mod file;
-mod lines;
 mod table;
 
 use crater_engine::forecast::count;
@@ -17,7 +16,7 @@ use super::clock::{Fate, Outcome, Watch};
 use super::foretell::Foreteller;
 use super::workload::Workload;
 use crate::input::InputError;
-use crate::scenario::error::Fault;
+use crate::scenario::fault::Fault;
 
 pub(super) use file::{Cluster, Jobs, load};
 

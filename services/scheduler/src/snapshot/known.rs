@@ -37,7 +37,7 @@ pub struct Known {
 
 impl Known {
     /// Takes in what is new.
-    pub(super) fn update(&mut self, cache: &Cache, beside: &Beside<'_>, news: News) {
+    pub fn update(&mut self, cache: &Cache, beside: &Beside<'_>, news: News) {
         let mut all = news.all || !self.begun;
         self.begun = true;
         if all || !self.nodes.stand(cache, &news) {
@@ -69,6 +69,10 @@ impl Known {
             new.into_iter().map(part).collect()
         };
         self.take_in(parts);
+        if self.accounts.all.is_empty() {
+            // nobody is there, and an ordinal of nobody's is in some account
+            (self.slots, self.free) = (Vec::new(), BTreeSet::new());
+        }
     }
 
     pub(super) fn reader<'a>(&'a self, cache: &'a Cache, beside: &'a Beside<'_>) -> Reader<'a> {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crater_engine::{Node, NodeIx};
 use crater_k8s::node::UNKNOWN_MODEL;
 
-use crate::cache::{Cache, Given, News};
+use super::leaning::Leaning;
+use crate::cache::{Cache, Given, Key, News};
 
 /// All nodes.
 #[derive(Debug, Default)]
@@ -17,10 +18,10 @@ pub(super) struct Nodes {
     /// Those that are drained, with the words for it.
     pub drained: BTreeMap<String, String>,
     ix: BTreeMap<String, NodeIx>,
-    /// Does any of it follow from what jobs hold?
-    leans: bool,
+    /// What of it follows from what jobs hold.
+    leaning: Leaning,
     /// So many labels were known.
-    labels: usize,
+    pub labels: usize,
 }
 
 impl Nodes {
@@ -47,7 +48,7 @@ impl Nodes {
                     model,
                     open: machine.closed.is_none(),
                     lost: machine.lost,
-                    labels: words.labels.of(&keys, &machine.labels),
+                    labels: words.labels.of(&keys, 0, &machine.labels),
                     extended: words.devices.counts(&machine.devices),
                     ..Node::default()
                 },
@@ -67,13 +68,18 @@ impl Nodes {
                 node.model.get_or_insert_with(|| words.models.intern(UNKNOWN_MODEL));
             }
         }
-        nodes.leans = found.len() > cache.nodes.len() || found.values().any(|node| !node.bad_gpus.is_empty());
+        let gone =
+            |name: &str| cache.nodes.get(&Key { namespace: String::new(), name: name.to_owned() }).is_none();
+        let lean = found.iter().filter(|(name, node)| !node.bad_gpus.is_empty() || (node.lost && gone(name)));
+        let mut lean: BTreeSet<String> = lean.map(|(name, _)| (*name).to_owned()).collect();
         for (index, (name, node)) in found.into_iter().enumerate() {
             nodes.ix.insert(name.to_owned(), NodeIx::of(index));
             nodes.names.push(name.to_owned());
             nodes.all.push(node);
         }
-        nodes.others(cache);
+        let shared = nodes.others(cache);
+        lean.extend(shared.into_iter().map(|ix| nodes.names[ix.at()].clone()));
+        nodes.leaning = Leaning::new(cache, lean);
         nodes
     }
 
@@ -82,8 +88,7 @@ impl Nodes {
         let known = |key| cache.given_of(key).iter().all(|(_, given)| self.know(given));
         !news.nodes
             && self.labels == cache.words.labels.keys().len()
-            && (!self.leans || news.jobs.is_empty())
-            && news.jobs.iter().all(known)
+            && news.jobs.iter().all(|job| known(job) && self.leaning.stands(cache, job))
     }
 
     /// Are all nodes and devices there that were given?
@@ -103,8 +108,8 @@ impl Nodes {
         self.ix.get(name).copied()
     }
 
-    /// What Pods of others take.
-    fn others(&mut self, cache: &Cache) {
+    /// What Pods of others take. Answers on which nodes that depends on what jobs hold.
+    fn others(&mut self, cache: &Cache) -> Vec<NodeIx> {
         let mut devices: BTreeMap<NodeIx, i64> = BTreeMap::new();
         for (_, other) in cache.others.iter() {
             let Some(ix) = self.of(&other.node) else { continue };
@@ -122,10 +127,11 @@ impl Nodes {
                 }
             }
         }
-        if !devices.is_empty() {
-            self.leans = true;
+        let shared: Vec<NodeIx> = devices.keys().copied().collect();
+        if !shared.is_empty() {
             self.others_devices(cache, devices);
         }
+        shared
     }
 
     /// Which devices the Pods of others got is not told: those that we did not give, from the last one down.

@@ -250,10 +250,12 @@ impl Reader<'_> {
             request: Arc::new(Request { roles: vec![role], ..Request::default() }),
             ..Job::default()
         });
-        for held in given.iter().flat_map(|(_, of)| &of.held) {
+        // which roles there were is not known, so each replica has a number of its own
+        for (number, held) in (0..).zip(given.iter().flat_map(|(_, of)| &of.held)) {
             let devices = i64::try_from(held.gpus.len()).unwrap_or(0);
             let each = Shape { gpu: held.gpu_millis.saturating_mul(devices), ..Shape::default() };
-            self.hold(part, held, each, (started, true));
+            let held = Granted { replica: number, ..held.clone() };
+            self.hold(part, &held, each, (started, true));
         }
     }
 }

@@ -7,13 +7,13 @@ use crater_engine::predict::stem;
 use crater_engine::{Millis, Settings, WHOLE_GPU};
 use serde::Deserialize;
 
-use super::lines::line_of;
 use super::table;
-use crate::input::{InputError, read_text};
-use crate::scenario::error::Fault;
+use crate::document::Document;
+use crate::input::InputError;
+use crate::scenario::build::{Asked as Names, Start};
+use crate::scenario::fault::Fault;
 use crate::scenario::format::{
-    AccountSpec, ClassSpec, Each, JobSpec, NodeSpec, Priority, RoleSpec, Scalar, Scenario, SettingsSpec,
-    TopologySpec,
+    AccountSpec, ClassSpec, Each, JobSpec, NodeSpec, Priority, RoleSpec, SettingsSpec, TopologySpec,
 };
 use crate::scenario::world::World;
 use crate::time::workload::{Asked, Workload};
@@ -24,7 +24,8 @@ struct File {
     nodes: Option<Vec<NodeSpec>>,
     #[serde(default)]
     accounts: Vec<AccountSpec>,
-    priority_classes: Option<BTreeMap<String, i32>>,
+    #[serde(default)]
+    priority_classes: BTreeMap<String, i32>,
     #[serde(default)]
     settings: SettingsSpec,
     jobs: Vec<TimedJob>,
@@ -56,7 +57,7 @@ pub(in crate::time) struct TimedJob {
     #[serde(default)]
     pub gpu_model: Vec<String>,
     #[serde(default)]
-    pub node_selector: BTreeMap<String, Scalar>,
+    pub node_selector: BTreeMap<String, String>,
     pub topology: Option<TopologySpec>,
     pub preemptible: Option<bool>,
 }
@@ -91,10 +92,7 @@ impl TimedJob {
 /// Where something was read, so that a fault in it has a line.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    Yaml {
-        file: PathBuf,
-        text: String,
-    },
+    Yaml(Document),
     /// Rows of a table, by line.
     Table {
         file: PathBuf,
@@ -107,10 +105,7 @@ impl Source {
     /// A fault in a field such as `jobs[3].each.gpu`.
     pub fn fault(&self, field: &str, why: impl Into<String>) -> InputError {
         match self {
-            Self::Yaml { file, text } => {
-                let line = line_of(text, field);
-                InputError::in_file(file, why).at_line(line).in_field(field)
-            }
+            Self::Yaml(document) => document.fault(field, why),
             Self::Table { file, lines } => {
                 let row = field.split(['[', ']']).nth(1).and_then(|row| row.parse::<usize>().ok());
                 let line = row.and_then(|row| lines.get(row)).copied().unwrap_or(1);
@@ -154,20 +149,16 @@ impl Jobs {
 pub(super) struct Read {
     pub nodes: Option<Vec<NodeSpec>>,
     pub accounts: Vec<AccountSpec>,
-    pub priority_classes: Option<BTreeMap<String, i32>>,
+    pub priority_classes: BTreeMap<String, i32>,
     pub settings: SettingsSpec,
     pub jobs: Vec<TimedJob>,
     pub source: Source,
 }
 
 fn yaml(path: &Path) -> Result<Read, InputError> {
-    let text = read_text(path)?;
-    let file: File = serde_yaml_ng::from_str(&text).map_err(|error| {
-        let line = error.location().map_or(1, |at| at.line());
-        InputError::in_file(path, error.to_string()).at_line(line as u64)
-    })?;
-    let source = Source::Yaml { file: path.to_owned(), text };
-    let File { nodes, accounts, priority_classes, settings, jobs } = file;
+    let document = Document::read(path)?;
+    let File { nodes, accounts, priority_classes, settings, jobs } = document.decode()?;
+    let source = Source::Yaml(document);
     Ok(Read { nodes, accounts, priority_classes, settings, jobs, source })
 }
 
@@ -200,15 +191,22 @@ pub(in crate::time) fn load(path: &Path, cluster: &Cluster, restart: Millis) -> 
         }
         (Cluster::Table(file), None) => table::nodes(file)?,
     };
-    let mut scenario: Scenario =
-        serde_yaml_ng::from_str("{name: '', law: '', kind: policy, nodes: [], expect: {}}")
-            .map_err(|error| InputError::in_file(path, error.to_string()))?;
-    scenario.nodes = nodes;
-    scenario.accounts = read.accounts;
-    scenario.settings = read.settings;
-    scenario.priority_classes = read.priority_classes.unwrap_or(scenario.priority_classes);
     let source = read.source;
-    let mut world = World::new(&scenario).map_err(|Fault { field, why }| {
+    if nodes.is_empty() {
+        return Err(nodes_source.fault("nodes", "there is no node"));
+    }
+    let mut names = Names::default();
+    for job in &read.jobs {
+        names.add(&job.gpu_model, job.roles.iter().map(|role| &role.each).chain([&job.each]));
+    }
+    let start = Start {
+        nodes: &nodes,
+        accounts: &read.accounts,
+        settings: read.settings,
+        priority_classes: &read.priority_classes,
+        asked: &names,
+    };
+    let world = World::new(&start).map_err(|Fault { field, why }| {
         let of = if field.starts_with("nodes") { &nodes_source } else { &source };
         of.fault(&field, why)
     })?;
@@ -251,13 +249,11 @@ pub(in crate::time) fn load(path: &Path, cluster: &Cluster, restart: Millis) -> 
     if workload.is_empty() {
         return Err(source.fault("jobs", "there is no job"));
     }
-    world.know_models(&trial);
     Ok(Jobs { workload, gpus, world, specs: read.jobs })
 }
 
 /// The accounts that jobs name, all alike.
 pub(super) fn accounts_of(jobs: &[TimedJob]) -> Vec<AccountSpec> {
     let names: BTreeSet<&str> = jobs.iter().filter_map(|job| job.account.as_deref()).collect();
-    let spec = |name: &str| serde_json::from_value(serde_json::json!({ "name": name })).ok();
-    names.into_iter().filter_map(spec).collect()
+    names.into_iter().map(AccountSpec::named).collect()
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use super::file::{Read, Source, TimedJob, accounts_of};
 use crate::input::{InputError, Row, Table};
-use crate::scenario::format::{
-    ClassSpec, Each, Mode, NodeSpec, Priority, Quantity, Scalar, SettingsSpec, TopologySpec,
-};
+use crate::scenario::format::{ClassSpec, Each, Mode, NodeSpec, Priority, SettingsSpec, TopologySpec};
+use crate::scenario::quantity::Quantity;
 
 /// More seconds than any replay has.
 const MOST: i64 = u32::MAX as i64;
@@ -36,6 +35,8 @@ pub(super) fn jobs(path: &Path) -> Result<Read, InputError> {
     let mut lines = Vec::new();
     for row in table.rows() {
         let text = |column: &str| Some(row.text(column)).filter(|text| !text.is_empty());
+        // whether it is an amount is checked with the job or node
+        let quantity = |column: &str| text(column).map(|text| Quantity(text.to_owned()));
         let class = match text("class") {
             None | Some("guaranteed") => ClassSpec::Guaranteed,
             Some("best_effort") => ClassSpec::BestEffort,
@@ -43,10 +44,7 @@ pub(super) fn jobs(path: &Path) -> Result<Read, InputError> {
                 return Err(row.fault("class", format!("{other:?} is neither guaranteed nor best_effort")));
             }
         };
-        let priority = text("priority").map(|text| match text.parse::<i32>() {
-            Ok(value) => Priority::Value(value),
-            Err(_) => Priority::Class(text.to_owned()),
-        });
+        let priority = text("priority").map(Priority::of);
         let preemptible = match text("preemptible") {
             None => None,
             Some("true") => Some(true),
@@ -70,9 +68,9 @@ pub(super) fn jobs(path: &Path) -> Result<Read, InputError> {
             replicas: text("replicas").map_or(Ok(1), |_| seconds(row, "replicas"))?,
             min_replicas: text("min_replicas").map(|_| seconds(row, "min_replicas")).transpose()?,
             each: Each {
-                cpu: quantity(row, "cpu")?,
-                memory: quantity(row, "memory")?,
-                gpu: quantity(row, "gpu")?,
+                cpu: quantity("cpu"),
+                memory: quantity("memory"),
+                gpu: quantity("gpu"),
                 ..Each::default()
             },
             roles: Vec::new(),
@@ -88,7 +86,7 @@ pub(super) fn jobs(path: &Path) -> Result<Read, InputError> {
     Ok(Read {
         nodes: None,
         accounts: accounts_of(&jobs),
-        priority_classes: None,
+        priority_classes: BTreeMap::new(),
         settings: SettingsSpec::default(),
         jobs,
         source,
@@ -102,12 +100,14 @@ pub(super) fn nodes(path: &Path) -> Result<(Vec<NodeSpec>, Source), InputError> 
     let mut lines = Vec::new();
     for row in table.rows() {
         let text = |column: &str| Some(row.text(column)).filter(|text| !text.is_empty());
+        // whether it is an amount is checked with the job or node
+        let quantity = |column: &str| text(column).map(|text| Quantity(text.to_owned()));
         let count = text("count").map(|_| seconds(row, "count")).transpose()?;
         nodes.push(NodeSpec {
             name: row.name("name")?.to_owned(),
             count,
-            cpu: quantity(row, "cpu")?,
-            memory: quantity(row, "memory")?,
+            cpu: quantity("cpu"),
+            memory: quantity("memory"),
             gpu: u16::try_from(row.number("gpu", 1024)?)
                 .map_err(|error| row.fault("gpu", error.to_string()))?,
             gpu_model: text("gpu_model").map(str::to_owned),
@@ -128,28 +128,14 @@ fn seconds(row: Row<'_>, column: &str) -> Result<u32, InputError> {
     u32::try_from(number).map_err(|error| row.fault(column, error.to_string()))
 }
 
-/// A number, whole or not, or a text with a unit; whether it is an amount is checked with the job.
-fn quantity(row: Row<'_>, column: &str) -> Result<Option<Quantity>, InputError> {
-    let text = row.text(column);
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if let Ok(whole) = text.parse::<i64>() {
-        return Ok(Some(Quantity::Whole(whole)));
-    }
-    let decimal = text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-');
-    let part = text.parse::<f64>().ok().filter(|_| decimal).map(Quantity::Part);
-    Ok(Some(part.unwrap_or_else(|| Quantity::Text(text.to_owned()))))
-}
-
 /// `key=value;key=value`.
-fn labels(row: Row<'_>, column: &str) -> Result<BTreeMap<String, Scalar>, InputError> {
+fn labels(row: Row<'_>, column: &str) -> Result<BTreeMap<String, String>, InputError> {
     let mut labels = BTreeMap::new();
     for label in row.text(column).split(';').filter(|label| !label.is_empty()) {
         let Some((key, value)) = label.split_once('=') else {
             return Err(row.fault(column, format!("{label:?} is not of the form key=value")));
         };
-        if labels.insert(key.to_owned(), Scalar::Text(value.to_owned())).is_some() {
+        if labels.insert(key.to_owned(), value.to_owned()).is_some() {
             return Err(row.fault(column, format!("{key} is there twice")));
         }
     }
