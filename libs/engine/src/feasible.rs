@@ -44,7 +44,10 @@ impl Feasible {
                 return feasible(request, nodes, shapes.pool_of(shape), rooms);
             }
             let pool = self.pools.entry(shapes.class(shape)).or_insert_with(|| {
-                Pool::new(nodes, groups, &request.selector, &request.models, request.topology, true)
+                let levels = shapes.pool_of(shape).levels().cloned();
+                let required = request.topology.is_some_and(|asked| asked.required);
+                let topology = levels.map(|levels| (levels, required));
+                Pool::new(groups, &request.selector, &request.models, topology, true)
             });
             feasible(request, nodes, pool, rooms)
         })

@@ -31,6 +31,7 @@ mod room;
 mod scorer;
 mod shapes;
 mod tell;
+mod topology;
 mod tree;
 pub mod usage;
 pub mod whatif;

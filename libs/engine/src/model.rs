@@ -64,7 +64,7 @@ ordinal! {
 }
 
 impl KeyIx {
-    /// Keys from here on are no labels but marks of the caller's own, and are not told to people.
+    /// Keys from here on are no labels but marks of the caller's own: they are not told to people, and are no levels of a topology.
     pub const MARKS: Self = Self(1 << 30);
 }
 
@@ -260,12 +260,12 @@ pub struct Role {
     pub min: u32,
 }
 
-/// How far apart replicas may be.
+/// How far apart replicas may be. What lies within what (islands in racks, racks in zones) is seen from the labels of all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Topology {
     /// The label whose value all replicas shall share.
     pub key: KeyIx,
-    /// Wait for it (true), or start without it (false)?
+    /// Wait for it (true), or start where they share one of a coarser label, and else anywhere (false)?
     pub required: bool,
 }
 

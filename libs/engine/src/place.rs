@@ -1,12 +1,13 @@
 //! Where a gang goes: the fewest and tightest nodes of its pool, or those with the best scores.
 
 mod exact;
+mod near;
 mod scored;
 
 use std::cmp::Reverse;
 
 use crate::model::{NodeIx, Placement, Shape, ValueIx};
-use crate::pool::{Choice, Pool};
+use crate::pool::{Choice, Pool, Within};
 use crate::room::{Room, Rooms, View};
 
 /// Replicas to place together.
@@ -56,14 +57,23 @@ pub(crate) struct Try<'a> {
 /// Places all of `want` or nothing. What is placed is charged to `rooms`.
 pub(crate) fn place(rooms: &mut Rooms, want: &Want, how: Try<'_>) -> Result<Vec<Placement>, Misfit> {
     let mut steps = exact::STEPS;
+    if want.total() > 1
+        && let Some(levels) = how.pool.levels()
+    {
+        match near::place(rooms, want, how, levels, &mut steps) {
+            // of several roles only a search tells how many fit
+            Err(_) if want.parts.len() > 1 => {}
+            known => return known,
+        }
+    }
     if how.pin.is_some() || !how.pool.has_domains() {
-        let placed = place_within(rooms, want, how, how.pin, &mut steps);
+        let placed = place_within(rooms, want, how, how.pin.into(), &mut steps);
         return placed.map_err(|fit| Misfit { fit, domain: how.pin });
     }
     let domains = how.pool.domains(rooms, how.view, &want.largest(), how.choice);
     let mut best = Misfit::default();
     for domain in domains {
-        match place_within(rooms, want, how, domain, &mut steps) {
+        match place_within(rooms, want, how, domain.into(), &mut steps) {
             Ok(placements) => return Ok(placements),
             Err(fit) if fit > best.fit || best.domain.is_none() => best = Misfit { fit, domain },
             Err(_) => {}
@@ -76,14 +86,14 @@ fn place_within(
     rooms: &mut Rooms,
     want: &Want,
     how: Try<'_>,
-    domain: Option<ValueIx>,
+    within: Within<'_>,
     steps: &mut u32,
 ) -> Result<Vec<Placement>, u32> {
     if let [part] = want.parts.as_slice()
         && part.replicas.len() > 1
     {
         // refused by counts, before anything is placed
-        let fit = room_in(rooms, part, how, domain);
+        let fit = room_in(rooms, part, how, within);
         if fit < want.total() {
             return Err(fit);
         }
@@ -91,7 +101,7 @@ fn place_within(
     let mut placed = Vec::with_capacity(want.total() as usize);
     if let Some(scorer) = rooms.scorer() {
         for part in by_size(want) {
-            scored::fill(rooms, &scorer, part, how, domain, &mut placed);
+            scored::fill(rooms, &scorer, part, how, within, &mut placed);
         }
         if placed.len() == want.total() as usize {
             return Ok(placed);
@@ -102,13 +112,13 @@ fn place_within(
     }
     let mut fit = 0;
     for part in by_size(want) {
-        fit += fill(rooms, part, how, domain, &mut placed);
+        fit += fill(rooms, part, how, within, &mut placed);
     }
     if placed.len() == want.total() as usize {
         return Ok(placed);
     }
     undo(rooms, want, how.view, &placed);
-    exact::search(rooms, want, how, domain, steps).ok_or(fit.min(want.total().saturating_sub(1)))
+    exact::search(rooms, want, how, within, steps).ok_or(fit.min(want.total().saturating_sub(1)))
 }
 
 /// Places as many replicas as find room within one domain, and charges them.
@@ -120,7 +130,7 @@ pub(crate) fn place_some(
 ) -> Vec<Placement> {
     let mut placed = Vec::new();
     for part in by_size(want) {
-        fill(rooms, part, how, domain, &mut placed);
+        fill(rooms, part, how, domain.into(), &mut placed);
     }
     placed
 }
@@ -162,19 +172,13 @@ pub(crate) fn by_size(want: &Want) -> impl Iterator<Item = &Part> {
 pub(crate) type Capable = (Reverse<u32>, (i64, i64), NodeIx);
 
 /// The tightest node that holds `times` replicas.
-fn tightest(
-    rooms: &Rooms,
-    each: &Shape,
-    times: u32,
-    how: Try<'_>,
-    domain: Option<ValueIx>,
-) -> Option<NodeIx> {
-    if let (None, Some((free, index))) = (domain, rooms.ordered(how.view)) {
+fn tightest(rooms: &Rooms, each: &Shape, times: u32, how: Try<'_>, within: Within<'_>) -> Option<NodeIx> {
+    if let (Within::All, Some((free, index))) = (within, rooms.ordered(how.view)) {
         let groups = how.pool.list(each, how.choice).groups.iter();
         let best = groups.filter_map(|group| index[*group as usize].tightest(free, each, times)).min();
         return best.map(|tight| tight.1);
     }
-    let nodes = how.pool.nodes_in(each, how.choice, domain).iter();
+    let nodes = how.pool.nodes_in(each, how.choice, within).iter();
     let fit = nodes.filter(|node| rooms.capacity(how.view, **node, each, times) >= times);
     fit.map(|node| (rooms.score(how.view, *node, each), *node)).min().map(|tight| tight.1)
 }
@@ -186,17 +190,18 @@ pub(crate) fn holds(rooms: &Rooms, each: &Shape, how: Try<'_>) -> bool {
         return holds(rooms, each, Try { view: View::Now, ..how })
             || parted.any(|node| rooms.capacity(View::Raw, node, each, 1) > 0);
     }
-    tightest(rooms, each, 1, how, None).is_some()
+    tightest(rooms, each, 1, how, Within::All).is_some()
 }
 
 /// Every node that holds some replicas, at most `most`.
-pub(crate) fn capable(
+pub(crate) fn capable<'a>(
     rooms: &Rooms,
     each: &Shape,
     most: u32,
-    how: Try<'_>,
-    domain: Option<ValueIx>,
+    how: Try<'a>,
+    within: impl Into<Within<'a>>,
 ) -> Vec<Capable> {
+    let within = within.into();
     let mut all = Vec::new();
     let mut judge = |node: NodeIx| {
         let capacity = rooms.capacity(how.view, node, each, most);
@@ -204,33 +209,33 @@ pub(crate) fn capable(
             all.push((Reverse(capacity), rooms.score(how.view, node, each), node));
         }
     };
-    match (domain, rooms.ordered(how.view)) {
-        (None, Some((_, index))) => {
+    match (within, rooms.ordered(how.view)) {
+        (Within::All, Some((_, index))) => {
             let groups = how.pool.list(each, how.choice).groups.iter();
             groups.for_each(|group| index[*group as usize].candidates(each, &mut judge));
         }
-        _ => how.pool.nodes_in(each, how.choice, domain).iter().copied().for_each(judge),
+        _ => how.pool.nodes_in(each, how.choice, within).iter().copied().for_each(judge),
     }
     all
 }
 
 /// How many replicas fit on the nodes of a pool, each node by itself, and the node that holds most of them.
 pub(crate) fn room_for(rooms: &Rooms, each: &Shape, most: u32, how: Try<'_>) -> (u64, Option<NodeIx>) {
-    let all = capable(rooms, each, most, how, None);
+    let all = capable(rooms, each, most, how, Within::All);
     let fit = all.iter().map(|(capacity, _, _)| u64::from(capacity.0)).sum();
     (fit, all.iter().map(|(capacity, _, node)| (*capacity, *node)).min().map(|(_, node)| node))
 }
 
-/// How many replicas of a part find room in one domain, each node by itself; at most all.
-fn room_in(rooms: &Rooms, part: &Part, how: Try<'_>, domain: Option<ValueIx>) -> u32 {
+/// How many replicas of a part find room on some nodes, each node by itself; at most all.
+fn room_in(rooms: &Rooms, part: &Part, how: Try<'_>, within: Within<'_>) -> u32 {
     let all = u32::try_from(part.replicas.len()).unwrap_or(u32::MAX);
-    if tightest(rooms, &part.each, all, how, domain).is_some() {
+    if tightest(rooms, &part.each, all, how, within).is_some() {
         return all;
     }
     if all == 1 {
         return 0;
     }
-    let capable = capable(rooms, &part.each, all, how, domain);
+    let capable = capable(rooms, &part.each, all, how, within);
     capable.iter().map(|(capacity, _, _)| capacity.0).fold(0, u32::saturating_add).min(all)
 }
 
@@ -239,11 +244,11 @@ fn fill(
     rooms: &mut Rooms,
     part: &Part,
     how: Try<'_>,
-    domain: Option<ValueIx>,
+    within: Within<'_>,
     placed: &mut Vec<Placement>,
 ) -> u32 {
     let before = placed.len();
-    let fit = imagine(rooms, part, how, domain, placed);
+    let fit = imagine(rooms, part, how, within, placed);
     for place in &placed[before..] {
         rooms.take(how.view, place.node, &part.each, &place.gpus);
     }
@@ -252,23 +257,24 @@ fn fill(
 
 /// The fewest nodes: one that holds all that remains, the tightest of those; else the one that holds most. Nothing is charged. Answers how
 /// many replicas find room, at most all.
-pub(crate) fn imagine(
+pub(crate) fn imagine<'a>(
     rooms: &Rooms,
     part: &Part,
-    how: Try<'_>,
-    domain: Option<ValueIx>,
+    how: Try<'a>,
+    within: impl Into<Within<'a>>,
     placed: &mut Vec<Placement>,
 ) -> u32 {
+    let within = within.into();
     let mut left = part.replicas.as_slice();
     let all = u32::try_from(left.len()).unwrap_or(u32::MAX);
-    if let Some(node) = tightest(rooms, &part.each, all, how, domain) {
+    if let Some(node) = tightest(rooms, &part.each, all, how, within) {
         put((rooms.room(how.view, node), node), part, &mut left, u32::MAX, placed);
         return all;
     }
     if all == 1 {
         return 0;
     }
-    let mut capable = capable(rooms, &part.each, all, how, domain);
+    let mut capable = capable(rooms, &part.each, all, how, within);
     let fit = capable.iter().map(|(capacity, _, _)| capacity.0).fold(0, u32::saturating_add).min(all);
     // a node takes one at least, so no more of them are needed than there are replicas
     let first = left.len().min(capable.len());

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{ExtendedIx, KeyIx, ModelIx, Node, NodeIx, Request, Shape, Topology, ValueIx};
+use crate::model::{ExtendedIx, KeyIx, ModelIx, Node, NodeIx, Request, Shape, ValueIx};
 use crate::room::{Rooms, View};
+use crate::topology::{Levels, Topology, Tree};
 
 /// A label selector.
 pub(crate) type Selector = Vec<(KeyIx, ValueIx)>;
@@ -78,20 +79,26 @@ pub(crate) struct NodeList {
     pub groups: Vec<u32>,
     /// Nodes by their value of the topology label, where one is asked for.
     domains: BTreeMap<ValueIx, Vec<NodeIx>>,
+    /// The same nodes by every level of the topology.
+    pub tree: Tree,
 }
 
 impl NodeList {
-    fn new(groups: &Groups, values: Option<&[Option<ValueIx>]>, belongs: impl Fn(&Group) -> bool) -> Self {
+    fn new(groups: &Groups, levels: Option<&Levels>, belongs: impl Fn(&Group) -> bool) -> Self {
         let chosen: Vec<bool> = groups.list.iter().map(belongs).collect();
         let mut list = Self::default();
         for (node, group) in groups.of.iter().enumerate() {
             if !chosen[*group as usize] {
                 continue;
             }
-            list.nodes.push(NodeIx::of(node));
-            if let Some(value) = values.and_then(|values| values[node]) {
-                list.domains.entry(value).or_default().push(NodeIx::of(node));
+            let node = NodeIx::of(node);
+            list.nodes.push(node);
+            if let Some(value) = levels.and_then(|levels| levels.value(node)) {
+                list.domains.entry(value).or_default().push(node);
             }
+        }
+        if let Some(levels) = levels {
+            list.tree = Tree::new(levels, |node| chosen[groups.of[node.at()] as usize]);
         }
         let all = (0u32..).zip(&chosen);
         list.groups = all.filter(|(_, chosen)| **chosen).map(|(group, _)| group).collect();
@@ -117,38 +124,46 @@ pub(crate) struct Pool {
     pub models: Vec<(ModelIx, NodeList)>,
     /// Of all these models; empty where there is only one.
     mixed: NodeList,
-    /// The value of the topology label on every node of the cluster.
-    values: Option<Arc<Vec<Option<ValueIx>>>>,
+    /// The levels of the topology, where one is asked for.
+    levels: Option<Arc<Levels>>,
     required: bool,
 }
 
-pub(crate) fn value_of(node: &Node, key: KeyIx) -> Option<ValueIx> {
-    node.labels.iter().find(|(k, _)| *k == key).map(|(_, value)| *value)
+/// Some nodes of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Within<'a> {
+    All,
+    /// Those with this value of the topology label that is asked for.
+    Value(ValueIx),
+    /// Those with this value of a level.
+    Domain(usize, ValueIx),
+    These(&'a [NodeIx]),
+}
+
+impl From<Option<ValueIx>> for Within<'_> {
+    fn from(value: Option<ValueIx>) -> Self {
+        value.map_or(Self::All, Self::Value)
+    }
 }
 
 impl Pool {
-    /// `all`: nodes that are closed or do not answer too.
+    /// `topology`: the levels, and whether all replicas must share the value that is asked for. `all`: nodes that are closed or do not answer too.
     pub fn new(
-        nodes: &[Node],
         groups: &Groups,
         selector: &Selector,
         models: &[ModelIx],
-        topology: Option<Topology>,
+        topology: Option<(Arc<Levels>, bool)>,
         all: bool,
     ) -> Self {
         let selector = groups.selector(selector);
-        let values = topology.map(|topology| {
-            let values = nodes.iter().map(|node| value_of(node, topology.key));
-            Arc::new(values.collect::<Vec<_>>())
-        });
+        let (levels, required) =
+            topology.map_or((None, false), |(levels, required)| (Some(levels), required));
         let may = |group: &Group| (all || group.usable) && selector.is_some_and(|at| group.answers[at]);
         let on = |group: &Group| match group.model {
             Some(model) => models.is_empty() || models.contains(&model),
             None => false,
         };
-        let list = |belongs: &dyn Fn(&Group) -> bool| {
-            NodeList::new(groups, values.as_ref().map(|values| values.as_slice()), belongs)
-        };
+        let list = |belongs: &dyn Fn(&Group) -> bool| NodeList::new(groups, levels.as_deref(), belongs);
         let mut there: Vec<ModelIx> =
             groups.list.iter().filter(|g| may(g) && on(g)).filter_map(|g| g.model).collect();
         there.sort_unstable();
@@ -168,19 +183,15 @@ impl Pool {
         let models = there.into_iter();
         let models =
             models.map(|model| (model, list(&|group| may(group) && group.model == Some(model)))).collect();
-        Self {
-            any: list(&may),
-            models,
-            mixed,
-            required: topology.is_some_and(|topology| topology.required),
-            values,
-        }
+        Self { any: list(&may), models, mixed, required, levels }
     }
 
     /// The pool of one request alone, on all nodes, the closed ones too.
     pub fn alone(nodes: &[Node], request: &Request) -> (Groups, Self) {
         let groups = Groups::new(nodes, vec![request.selector.clone()]);
-        let pool = Self::new(nodes, &groups, &request.selector, &request.models, request.topology, true);
+        let mut levels = Topology::default();
+        let topology = request.topology.map(|asked| (levels.levels(nodes, asked.key), asked.required));
+        let pool = Self::new(&groups, &request.selector, &request.models, topology, true);
         (groups, pool)
     }
 
@@ -209,32 +220,46 @@ impl Pool {
         &self.list(each, choice).nodes
     }
 
-    /// The nodes of one domain; all of them for `None`.
-    pub fn nodes_in(&self, each: &Shape, choice: Choice, domain: Option<ValueIx>) -> &[NodeIx] {
+    pub fn nodes_in<'a>(
+        &'a self,
+        each: &Shape,
+        choice: Choice,
+        within: impl Into<Within<'a>>,
+    ) -> &'a [NodeIx] {
         let list = self.list(each, choice);
-        match domain {
-            None => &list.nodes,
-            Some(value) => list.domains.get(&value).map_or(&[], Vec::as_slice),
+        match within.into() {
+            Within::All => &list.nodes,
+            Within::Value(value) => list.domains.get(&value).map_or(&[], Vec::as_slice),
+            Within::Domain(level, value) => {
+                let domain = list.tree.domain(level, value);
+                domain.map_or(&[], |domain| &list.tree.nodes[domain.nodes.clone()])
+            }
+            Within::These(nodes) => nodes,
         }
     }
 
+    /// The levels of the topology, where one is asked for.
+    pub fn levels(&self) -> Option<&Arc<Levels>> {
+        self.levels.as_ref()
+    }
+
     pub fn value(&self, node: NodeIx) -> Option<ValueIx> {
-        self.values.as_ref().and_then(|values| values[node.at()])
+        self.levels.as_ref().and_then(|levels| levels.value(node))
     }
 
     /// Is any topology asked for?
     pub fn has_domains(&self) -> bool {
-        self.values.is_some()
+        self.levels.is_some()
     }
 
     /// Must all replicas share one value of the topology label?
     pub fn bound(&self) -> bool {
-        self.values.is_some() && self.required
+        self.levels.is_some() && self.required
     }
 
     /// Topology domains, the least free first; `[None]` (no restriction) last where it is allowed.
     pub fn domains(&self, rooms: &Rooms, view: View, each: &Shape, choice: Choice) -> Vec<Option<ValueIx>> {
-        if self.values.is_none() {
+        if self.levels.is_none() {
             return vec![None];
         }
         let domains = self.list(each, choice).domains.iter();

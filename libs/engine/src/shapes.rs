@@ -9,6 +9,7 @@ use crate::model::{Extended, Job, ModelIx, Node, Request, Shape, Snapshot, Topol
 use crate::place::{Part, Want};
 use crate::pool::{Choice, Groups, Pool, Selector};
 use crate::room::View;
+use crate::topology;
 use crate::tree::Demand;
 
 /// Index into [`Shapes::asks`].
@@ -56,6 +57,7 @@ pub(crate) struct Shapes {
     pub asks: Vec<Ask>,
     pools: Vec<Pool>,
     by_class: BTreeMap<PoolClass, usize>,
+    levels: topology::Topology,
     /// By pool, whether it is one of several roles that may grow, and GPUs and replicas of each part.
     kins: BTreeMap<KinOf, Kin>,
     /// An ask of each kin.
@@ -82,6 +84,7 @@ impl Shapes {
             asks: Vec::new(),
             pools: Vec::new(),
             by_class: BTreeMap::new(),
+            levels: topology::Topology::default(),
             kins: BTreeMap::new(),
             firsts: Vec::new(),
             groups: Groups::default(),
@@ -132,7 +135,8 @@ impl Shapes {
     fn push(&mut self, nodes: &[Node], request: Arc<Request>) {
         let class = class_of(&request);
         let pool = *self.by_class.entry(class).or_insert_with_key(|(selector, models, topology)| {
-            self.pools.push(Pool::new(nodes, &self.groups, selector, models, *topology, false));
+            let topology = topology.map(|asked| (self.levels.levels(nodes, asked.key), asked.required));
+            self.pools.push(Pool::new(&self.groups, selector, models, topology, false));
             self.pools.len() - 1
         });
         let shape = self.list.len();

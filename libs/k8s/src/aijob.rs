@@ -145,7 +145,7 @@ pub struct AIJobRole {
 pub struct AIJobTopology {
     /// The label whose value their nodes share.
     pub key: String,
-    /// Whether the job waits for that.
+    /// Whether the job waits for that; else it starts as near as it can be.
     #[serde(default)]
     pub required: bool,
 }

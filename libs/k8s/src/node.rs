@@ -15,9 +15,30 @@ use crate::quantity::{millis, units};
 /// The model of GPUs whose node does not name it.
 pub const UNKNOWN_MODEL: &str = "unknown";
 
-/// Labels of nodes that say where they are.
-const PLACES: [&str; 3] =
-    ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "nvidia.com/gpu.clique"];
+/// Labels of nodes that say where they are, of one source the coarsest first: Kubernetes itself; Topograph, by its older names and its newer ones
+/// (switches, then domains of a faster interconnect); the network layers of EKS; the blocks of GKE; the GPU operator's cliques of NVLink.
+pub const PLACES: [&str; 20] = [
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "network.topology.nvidia.com/core",
+    "network.topology.nvidia.com/spine",
+    "network.topology.nvidia.com/leaf",
+    "network.topology.nvidia.com/accelerator",
+    "fabric.topograph.run/tier-3",
+    "fabric.topograph.run/tier-2",
+    "fabric.topograph.run/tier-1",
+    "fabric.topograph.run/tier-0",
+    "accelerator.topograph.run/domain",
+    "accelerator.topograph.run/sub-domain",
+    "topology.k8s.aws/network-node-layer-1",
+    "topology.k8s.aws/network-node-layer-2",
+    "topology.k8s.aws/network-node-layer-3",
+    "topology.k8s.aws/network-node-layer-4",
+    "cloud.google.com/gce-topology-block",
+    "cloud.google.com/gce-topology-subblock",
+    "cloud.google.com/gce-topology-host",
+    "nvidia.com/gpu.clique",
+];
 /// The same for keys that have no one prefix: what clusters call racks, blocks of racks, and islands of fast interconnect.
 const KINDS_OF_PLACES: [&str; 3] = ["rack", "block", "island"];
 
@@ -101,7 +122,7 @@ pub struct Machine {
     pub cordoned: Option<Word>,
     /// Jobs are taken off it.
     pub drained: Option<Word>,
-    /// Where it is: labels by key.
+    /// Where it is: labels by key, those of [`PLACES`] and what ends in `/rack`, `/block` or `/island`.
     pub topology: BTreeMap<String, String>,
     /// All its labels.
     pub labels: Arc<BTreeMap<String, String>>,
@@ -296,11 +317,13 @@ mod tests {
     #[test]
     fn a_nodes_place_is_told_by_its_labels() {
         let mut node = node("True", GPU_RESOURCE, false);
-        let labels = [("topology.kubernetes.io/zone", "z1"), ("example.com/rack", "r7"), ("app", "x")];
+        let leaf = "network.topology.nvidia.com/leaf";
+        let labels =
+            [("topology.kubernetes.io/zone", "z1"), ("example.com/rack", "r7"), ("app", "x"), (leaf, "s3")];
         node.metadata.labels =
             Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect());
         let keys: Vec<String> = machine(&node).topology.into_keys().collect();
-        assert_eq!(keys, ["example.com/rack", "topology.kubernetes.io/zone"]);
+        assert_eq!(keys, ["example.com/rack", leaf, "topology.kubernetes.io/zone"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crater_domain::Devices;
 use crater_engine::{ExtendedIx, KeyIx, ModelIx, ValueIx};
+use crater_k8s::node::PLACES;
 
 /// Names in the order in which they were first heard. There are few: they are looked through.
 #[derive(Clone, Debug, Default)]
@@ -66,14 +67,21 @@ impl DeviceNames {
     }
 }
 
-/// Labels of nodes that jobs ask for, by number; a number once given stays.
+/// Labels of nodes that jobs ask for or that say where a node is, by number; a number once given stays.
 #[derive(Clone, Debug, Default)]
 pub struct Labels(Arc<Mutex<Interned>>);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Interned {
     keys: Vec<String>,
     values: BTreeMap<String, ValueIx>,
+}
+
+impl Default for Interned {
+    /// Where a node is comes first: of labels that lie within nothing of each other the engine takes those with the smaller number for levels.
+    fn default() -> Self {
+        Self { keys: PLACES.map(str::to_owned).into(), values: BTreeMap::new() }
+    }
 }
 
 impl Labels {
@@ -107,7 +115,7 @@ impl Labels {
         values.into_iter().map(|(_, value)| value.clone()).collect()
     }
 
-    /// Those labels of a node that some job asks for, by keys from this number on.
+    /// Those labels of a node that have a key among these, from this number on.
     pub fn of(
         &self,
         keys: &[String],

@@ -71,3 +71,22 @@ async fn what_would_start_a_gang_that_insists_on_one_rack_is_to_insist_no_more()
     house.submit(&job("prefers").replicas(2).gpus(3000).within(RACK, false)).await;
     house.until("it starts", |all| nodes_of(all, "prefers") == ["n0", "n1"]).await;
 }
+
+#[tokio::test]
+async fn a_gang_that_fits_in_no_rack_stays_in_a_zone_though_nobody_asks_for_zones() {
+    const ZONE: &str = "topology.kubernetes.io/zone";
+    let at = |name: &str, rack: &str, zone: &str| labelled(name, &[(RACK, rack), (ZONE, zone)]);
+    let house =
+        House::new([at("n0", "r0", "a"), at("n1", "r1", "b"), at("n2", "r2", "c"), at("n3", "r3", "b")])
+            .await;
+    house.submit(&job("near").replicas(2).gpus(3000).within(RACK, false)).await;
+    house.until("it is in one zone", |all| nodes_of(all, "near") == ["n1", "n3"]).await;
+    house.finish("near").await;
+    house.submit(&job("far").replicas(3).gpus(3000).within(ZONE, false)).await;
+    house
+        .until("it is in few zones", |all| {
+            let nodes = nodes_of(all, "far");
+            nodes.len() == 3 && ["n1", "n3"].iter().all(|node| nodes.contains(&(*node).to_owned()))
+        })
+        .await;
+}

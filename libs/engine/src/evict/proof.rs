@@ -51,6 +51,14 @@ impl Ground<'_> {
             }
             redo(self.rooms, want, View::Soon, &placed);
         }
+        if search && want.total() > 1 && how.pool.has_domains() {
+            // node by node it was found; what goes stays the same, and it may be nearer
+            undo(self.rooms, want, View::Soon, &placed);
+            match self.place_any(claim, want, how) {
+                Some(nearer) => return nearer,
+                None => redo(self.rooms, want, View::Soon, &placed),
+            }
+        }
         placed
     }
 

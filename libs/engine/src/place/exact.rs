@@ -4,7 +4,8 @@
 //! on each as it holds first; the search is given up after so many steps.
 
 use super::{Part, Placement, Try, Want, by_size, capable};
-use crate::model::{NodeIx, ValueIx};
+use crate::model::NodeIx;
+use crate::pool::Within;
 use crate::room::Rooms;
 
 /// So many nodes at most may have room for a role.
@@ -28,7 +29,7 @@ pub(super) fn search(
     rooms: &mut Rooms,
     want: &Want,
     how: Try<'_>,
-    domain: Option<ValueIx>,
+    within: Within<'_>,
     steps: &mut u32,
 ) -> Option<Vec<Placement>> {
     if want.parts.len() < 2 || want.total() > REPLICAS || *steps == 0 {
@@ -37,7 +38,7 @@ pub(super) fn search(
     let mut parts = Vec::new();
     for part in by_size(want) {
         let all = u32::try_from(part.replicas.len()).unwrap_or(u32::MAX);
-        let mut nodes = capable(rooms, &part.each, all, how, domain);
+        let mut nodes = capable(rooms, &part.each, all, how, within);
         let room = nodes.iter().map(|(capacity, _, _)| capacity.0).fold(0, u32::saturating_add);
         if room < all || nodes.len() > NODES {
             return None;

@@ -1,7 +1,8 @@
 //! Placement by scores: every node that has room is looked at, and the one that costs least is taken.
 
 use super::{Part, Try, capable};
-use crate::model::{NodeIx, Placement, ValueIx};
+use crate::model::{NodeIx, Placement};
+use crate::pool::Within;
 use crate::room::Rooms;
 use crate::scorer::{Cost, Scorer};
 
@@ -41,12 +42,12 @@ pub(super) fn fill(
     scorer: &Scorer,
     part: &Part,
     how: Try<'_>,
-    domain: Option<ValueIx>,
+    within: Within<'_>,
     placed: &mut Vec<Placement>,
 ) {
     let mut left = part.replicas.as_slice();
     let count = |left: &[u32]| u32::try_from(left.len()).unwrap_or(u32::MAX);
-    let alike = domain.is_none() && rooms.alike(how.view).is_some();
+    let alike = matches!(within, Within::All) && rooms.alike(how.view).is_some();
     if alike && (part.each.gpu > 0 || (left.len() == 1 && scorer.ignores_spent())) {
         while !left.is_empty() {
             let Some((node, times)) = best_class(rooms, scorer, part, how, count(left)) else { return };
@@ -60,7 +61,7 @@ pub(super) fn fill(
         }
         return;
     }
-    let all = capable(rooms, &part.each, count(left), how, domain).into_iter();
+    let all = capable(rooms, &part.each, count(left), how, within).into_iter();
     let mut open: Vec<Open> =
         all.map(|(capacity, _, node)| Open { node, capacity: capacity.0, known: None }).collect();
     while !left.is_empty() {

@@ -66,7 +66,7 @@ pub struct Submit {
     /// A label of nodes whose value all replicas must share, for example topology.kubernetes.io/zone
     #[arg(long, value_name = "KEY", conflicts_with = "near")]
     pub within: Option<String>,
-    /// The same, if it can be had at once
+    /// The same, if it can be had at once; else a value of a coarser label (from racks to zones), and at last anywhere
     #[arg(long, value_name = "KEY")]
     pub near: Option<String>,
     /// A label; may be repeated

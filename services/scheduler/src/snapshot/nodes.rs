@@ -20,7 +20,7 @@ pub(super) struct Nodes {
     ix: BTreeMap<String, NodeIx>,
     /// What of it follows from what jobs hold.
     leaning: Leaning,
-    /// So many labels were asked for.
+    /// So many labels were known.
     pub labels: usize,
 }
 
@@ -28,6 +28,12 @@ impl Nodes {
     /// A node that is gone and on which something is held is there as lost.
     pub fn new(cache: &Cache) -> Self {
         let words = &cache.words;
+        for (_, machine) in cache.nodes.iter() {
+            // what says where nodes are is given whether or not a job asks for it: one level is told by the others
+            machine.topology.keys().for_each(|key| {
+                words.labels.key(key);
+            });
+        }
         let keys = words.labels.keys();
         let mut found: BTreeMap<&str, Node> = BTreeMap::new();
         let mut nodes = Self { labels: keys.len(), ..Self::default() };
