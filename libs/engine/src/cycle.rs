@@ -4,6 +4,7 @@
 mod ahead;
 mod taking;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::ahead::Ahead;
@@ -455,7 +456,13 @@ impl Cycle<'_> {
         }
         let pool = self.shapes.pool(job);
         self.searches += 1;
-        match place(self.rooms, trial.want, Try { pool, view, choice, pin: trial.pin }) {
+        let how = Try { pool, view, choice, pin: trial.pin };
+        let roomy = if trial.pin.is_none() { self.roomiest(job, how) } else { None };
+        let placed = match roomy.map(|pin| place(self.rooms, trial.want, Try { pin: Some(pin), ..how })) {
+            Some(Ok(placed)) => Ok(placed),
+            _ => place(self.rooms, trial.want, how),
+        };
+        match placed {
             Ok(placed) => self.within_limits(job, trial.want, view, choice, placed),
             Err(_) => {
                 if let Some(ask) = trial.ask {
@@ -464,6 +471,21 @@ impl Cycle<'_> {
                 None
             }
         }
+    }
+
+    /// The topology domain in which most of a job finds room that may grow, but only there: the least free of those. `None`: it does not matter.
+    fn roomiest(&self, job: usize, how: Try<'_>) -> Option<ValueIx> {
+        if !how.pool.bound() {
+            return None;
+        }
+        let role = self.s.jobs[job].request.roles.iter().find(|role| role.min < role.replicas)?;
+        let fit = |domain: &ValueIx| {
+            let nodes = how.pool.nodes_in(&role.each, how.choice, Some(*domain)).iter();
+            let room = nodes.map(|node| self.rooms.capacity(how.view, *node, &role.each, role.replicas));
+            room.fold(0, u32::saturating_add).min(role.replicas)
+        };
+        let domains = how.pool.domains(self.rooms, how.view, &role.each, how.choice).into_iter().flatten();
+        domains.enumerate().max_by_key(|(at, domain)| (fit(domain), Reverse(*at))).map(|(_, domain)| domain)
     }
 
     /// Where a gang is mixed, which models it gets is known only now.
