@@ -457,8 +457,9 @@ impl Cycle<'_> {
         let pool = self.shapes.pool(job);
         self.searches += 1;
         let how = Try { pool, view, choice, pin: trial.pin };
-        let roomy = if trial.pin.is_none() { self.roomiest(job, how) } else { None };
-        let placed = match roomy.map(|pin| place(self.rooms, trial.want, Try { pin: Some(pin), ..how })) {
+        let first = if trial.pin.is_none() { self.roomiest(job, how) } else { None };
+        let first = first.or_else(|| self.home(job, how));
+        let placed = match first.map(|pin| place(self.rooms, trial.want, Try { pin: Some(pin), ..how })) {
             Some(Ok(placed)) => Ok(placed),
             _ => place(self.rooms, trial.want, how),
         };
@@ -486,6 +487,14 @@ impl Cycle<'_> {
         };
         let domains = how.pool.domains(self.rooms, how.view, &role.each, how.choice).into_iter().flatten();
         domains.enumerate().max_by_key(|(at, domain)| (fit(domain), Reverse(*at))).map(|(_, domain)| domain)
+    }
+
+    /// The topology domain in which a job is that only prefers one: it grows there first.
+    fn home(&self, job: usize, how: Try<'_>) -> Option<ValueIx> {
+        if how.pool.bound() {
+            return None;
+        }
+        self.work.has(job).anchor().and_then(|node| how.pool.value(node))
     }
 
     /// Where a gang is mixed, which models it gets is known only now.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crater_engine::{
-    Account, AccountIx, Holding, Job, JobIx, KeyIx, ModelIx, Node, Placement, Placing, Reason, Request, Role,
-    Settings, Shape, Snapshot, Topology, ValueIx, decide,
+    Account, AccountIx, Holding, Job, JobIx, KeyIx, ModelIx, Node, NodeIx, Placement, Placing, Reason,
+    Request, Role, Settings, Shape, Snapshot, Topology, ValueIx, decide,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -312,24 +312,28 @@ fn roles_of_a_gang_go_where_the_others_are() {
 }
 
 #[test]
-fn a_job_that_is_bound_grows_where_it_is() {
-    let nodes = [node(4, &[0, 0]), node(2, &[0, 1]), node(2, &[0, 1]), node(4, &[1, 0])];
-    let mut world = world(Placing::default(), &nodes, job(vec![role(1000, 1, 5, 2)], RACK, true));
-    let hold = |replica, node, device| Holding {
-        job: JobIx(0),
-        role: 0,
-        replica,
-        node: crater_engine::NodeIx(node),
-        each: role(1000, 1, 1, 1).each,
-        gpus: vec![(device, 1000)],
-        started: 0,
-        going: false,
+fn a_job_grows_where_it_is_and_elsewhere_only_if_it_may() {
+    // what is tighter is elsewhere
+    let nodes = [node(4, &[0, 0]), node(2, &[0, 1]), node(2, &[0, 1]), node(1, &[1, 0])];
+    let grown = |required| {
+        let mut world = world(Placing::default(), &nodes, job(vec![role(1000, 1, 5, 2)], RACK, required));
+        let hold = |replica, device| Holding {
+            job: JobIx(0),
+            role: 0,
+            replica,
+            node: NodeIx(1),
+            each: role(1000, 1, 1, 1).each,
+            gpus: vec![(device, 1000)],
+            started: 0,
+            going: false,
+        };
+        world.holdings = vec![hold(0, 0), hold(1, 1)];
+        let plan = decide(&world).unwrap();
+        let places = plan.grants.iter().flat_map(|grant| &grant.placements);
+        places.map(|place| place.node.0).collect::<Vec<_>>()
     };
-    world.holdings = vec![hold(0, 1, 0), hold(1, 1, 1)];
-    let plan = decide(&world).unwrap();
-    let grown: Vec<u32> =
-        plan.grants.iter().flat_map(|grant| &grant.placements).map(|place| place.node.0).collect();
-    assert_eq!(grown, [2, 2], "the fifth has no place in its rack");
+    assert_eq!(grown(true), [2, 2], "the fifth has no place in its rack");
+    assert_eq!(grown(false), [2, 2, 3]);
 }
 
 #[test]
