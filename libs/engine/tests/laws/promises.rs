@@ -211,6 +211,16 @@ fn could_pass(run: &Run, job: JobIx) -> bool {
     })
 }
 
+/// All want any GPU, in so many roles at most.
+fn in_one_line(mut world: World, roles: usize) -> World {
+    for (_, _, request) in &mut world.jobs {
+        request.models.clear();
+        request.roles.truncate(roles);
+        request.roles.iter_mut().for_each(|role| role.each.gpu = role.each.gpu.max(250));
+    }
+    world
+}
+
 proptest! {
     #![proptest_config(crate::config())]
 
@@ -233,6 +243,23 @@ proptest! {
         for (job, promised) in &run.promised {
             let started = run.started.get(job);
             prop_assert!(started.is_some_and(|at| at <= promised), "{job:?}: {promised} promised, {started:?} came");
+        }
+    }
+
+    #[test]
+    fn the_start_that_the_head_of_a_line_was_told_gets_no_later(world in world()) {
+        let world = in_one_line(world, 1);
+        let mut told: BTreeMap<JobIx, Millis> = BTreeMap::new();
+        let run = play(&world, Backfill::Easy, |run| {
+            for kept in &run.plan.reservations {
+                let Some(start) = kept.expected_start else { continue };
+                let before = told.insert(kept.job, start).unwrap_or(start);
+                assert!(start <= before, "{kept:?} was told {before}");
+            }
+        });
+        for (job, told) in told {
+            let started = run.started.get(&job);
+            prop_assert!(started.is_some_and(|at| *at <= told), "{job:?}: {told} told, {started:?} came");
         }
     }
 
@@ -265,13 +292,7 @@ proptest! {
 
     #[test]
     fn where_nobody_passes_jobs_of_a_line_start_in_order(world in world()) {
-        // one line: all want any GPU
-        let mut world = world;
-        for (_, _, request) in &mut world.jobs {
-            request.models.clear();
-            request.roles.truncate(1);
-            request.roles.iter_mut().for_each(|role| role.each.gpu = role.each.gpu.max(250));
-        }
+        let world = in_one_line(world, 1);
         let run = play(&world, Backfill::None, |_| {});
         let starts: Vec<Millis> = run.started.values().copied().collect();
         prop_assert!(starts.is_sorted(), "{starts:?}");
