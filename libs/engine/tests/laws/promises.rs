@@ -211,11 +211,11 @@ fn could_pass(run: &Run, job: JobIx) -> bool {
     })
 }
 
-/// All want any GPU, in so many roles at most.
-fn in_one_line(mut world: World, roles: usize) -> World {
+/// All want any GPU, in one role.
+fn in_one_line(mut world: World) -> World {
     for (_, _, request) in &mut world.jobs {
         request.models.clear();
-        request.roles.truncate(roles);
+        request.roles.truncate(1);
         request.roles.iter_mut().for_each(|role| role.each.gpu = role.each.gpu.max(250));
     }
     world
@@ -248,7 +248,7 @@ proptest! {
 
     #[test]
     fn the_start_that_the_head_of_a_line_was_told_gets_no_later(world in world()) {
-        let world = in_one_line(world, 1);
+        let world = in_one_line(world);
         let mut told: BTreeMap<JobIx, Millis> = BTreeMap::new();
         let run = play(&world, Backfill::Easy, |run| {
             for kept in &run.plan.reservations {
@@ -292,7 +292,7 @@ proptest! {
 
     #[test]
     fn where_nobody_passes_jobs_of_a_line_start_in_order(world in world()) {
-        let world = in_one_line(world, 1);
+        let world = in_one_line(world);
         let run = play(&world, Backfill::None, |_| {});
         let starts: Vec<Millis> = run.started.values().copied().collect();
         prop_assert!(starts.is_sorted(), "{starts:?}");
