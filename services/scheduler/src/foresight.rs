@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crater_domain::JobSpec;
 use crater_engine::forecast::{Courses, Forecast, Forecaster, count};
 use crater_engine::predict::{Prediction, Predictor, Traits, fingerprint, stem};
-use crater_engine::{JobIx, Plan};
+use crater_engine::{JobIx, Plan, check_feasible};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Frame;
@@ -165,9 +165,11 @@ impl Foresight {
         }
     }
 
-    /// When a job that waits is expected to start. `order`: those that wait, in the order in which they go.
+    /// When a job that waits is expected to start. `order`: those that wait, in the order in which they go. `None`: it could never start as it is,
+    /// or nothing is known.
     pub fn tell(&mut self, frame: &Frame, order: &[JobIx], job: JobIx) -> Option<Forecast> {
-        let now = frame.snapshot.now;
+        let (now, of) = (frame.snapshot.now, &frame.snapshot.jobs[job.at()]);
+        check_feasible(&of.request, &frame.snapshot.nodes).ok()?;
         let mut since: BTreeMap<JobIx, i64> = BTreeMap::new();
         for held in &frame.snapshot.holdings {
             let first = since.entry(held.job).or_insert(held.started);

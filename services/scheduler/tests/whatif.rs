@@ -287,4 +287,8 @@ async fn who_waits_is_told_when_it_is_likely_to_start_by_what_ran_before() {
     assert!(thought.forecast.unwrap().p50_time.unwrap().seconds >= p50.seconds - 60);
     // and who has what it needs is told nothing of the kind
     assert!(house.explain("ann", "accounts/lab/jobs/train-12").await.unwrap().forecast.is_none());
+    // nor who could never run
+    house.submit(&job("never").gpus(2000)).await;
+    house.explained("ann", "accounts/lab/jobs/never").await;
+    assert!(house.explain("ann", "accounts/lab/jobs/never").await.unwrap().forecast.is_none());
 }
