@@ -51,7 +51,7 @@ struct Search<'a> {
 /// A set that is there already.
 #[derive(Clone, Copy)]
 struct Bound {
-    /// What loses no more than this is better.
+    /// What loses less than this is better.
     worth: Toll,
     /// And so is what loses no more than this with fewer replicas than so many.
     toll: Toll,
@@ -93,10 +93,10 @@ impl Ground<'_> {
         found: Option<Found>,
     ) -> Option<Found> {
         let toll = found.as_ref().map(|found| self.toll(&found.victims));
-        let known = toll.zip(found.as_ref().map(|found| found.victims.len()));
-        let bound = known.map_or(Bound::NONE, |(toll, victims)| Bound {
+        let known = toll.zip(found.as_ref().map(|found| self.replicas(&found.victims)));
+        let bound = known.map_or(Bound::NONE, |(toll, replicas)| Bound {
             worth: worth(toll),
-            ..Bound::exact(toll, victims)
+            ..Bound::exact(toll, replicas)
         });
         // a gang on several models is the last resort, and nothing is less than nothing
         let mixed = how.choice == Choice::Mixed && want.largest().gpu > 0;
