@@ -68,13 +68,19 @@ fn a_list_forgets_only_writes_that_were_answered_before_it_began() {
     }
 }
 
-#[test]
-fn a_revocation_counts_before_the_watch_shows_it() {
+/// One Allocation, and a replica of it that is taken back, which no watch has shown yet.
+fn revoking() -> (Cache, Key, Replica) {
     let mut cache = Cache::default();
     listed(&mut cache, &[allocation("a", Some("u"))]);
     let key = Key { namespace: String::new(), name: "a".into() };
     let replica: Replica = ("worker".into(), 1);
     cache.assume_revoked(&key, BTreeSet::from([replica.clone()]));
+    (cache, key, replica)
+}
+
+#[test]
+fn a_revocation_counts_before_the_watch_shows_it() {
+    let (mut cache, key, replica) = revoking();
     let given = cache.given_one(&key).cloned().unwrap();
     assert!(cache.is_revoked(&key, &given, &replica));
     cache.unrevoke(&key);
@@ -118,11 +124,7 @@ fn what_was_just_written_counts_at_every_moment_of_a_list_that_shows_it() {
 
 #[test]
 fn a_revocation_counts_at_every_moment_of_a_list_that_shows_it() {
-    let mut cache = Cache::default();
-    listed(&mut cache, &[allocation("a", Some("u"))]);
-    let key = Key { namespace: String::new(), name: "a".into() };
-    let replica: Replica = ("worker".into(), 1);
-    cache.assume_revoked(&key, BTreeSet::from([replica.clone()]));
+    let (mut cache, key, replica) = revoking();
     let mut shown = allocation("a", Some("u"));
     shown.spec.revoked = vec![crater_k8s::allocation::Revoked {
         replicas: crater_k8s::allocation::Range { role: "worker".into(), first: 1, count: 1 },

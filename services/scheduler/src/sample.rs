@@ -32,22 +32,25 @@ pub fn node(at: usize) -> Node {
     }))
 }
 
+fn account(at: usize) -> String {
+    format!("team-{:03}", at % ACCOUNTS)
+}
+
+fn metadata(at: usize, name: String, uid: String) -> serde_json::Value {
+    let namespace = format!("crater-{}", account(at));
+    json!({"name": name, "namespace": namespace, "uid": uid, "resourceVersion": at.to_string()})
+}
+
 /// A job of one replica with one GPU, in a phase; its account goes by its number.
 pub fn job(at: usize, phase: &str) -> AIJob {
-    let account = format!("team-{:03}", at % ACCOUNTS);
     let shape = at % SHAPES;
     read(json!({
         "apiVersion": "crater.dev/v1",
         "kind": "AIJob",
-        "metadata": {
-            "name": format!("train-{at:06}"),
-            "namespace": format!("crater-{account}"),
-            "uid": format!("uid-{at}"),
-            "resourceVersion": at.to_string(),
-        },
+        "metadata": metadata(at, format!("train-{at:06}"), format!("uid-{at}")),
         "spec": {
             "jobUid": format!("job-{at}"),
-            "account": account,
+            "account": account(at),
             "creator": format!("ann{}", at % 1000),
             "serviceClass": "Guaranteed",
             "priority": 0,
@@ -67,16 +70,10 @@ pub fn job(at: usize, phase: &str) -> AIJob {
 
 /// Such a job has a device of a node.
 pub fn allocation(at: usize, node: usize, device: usize) -> Allocation {
-    let account = format!("team-{:03}", at % ACCOUNTS);
     read(json!({
         "apiVersion": "crater.dev/v1",
         "kind": "Allocation",
-        "metadata": {
-            "name": format!("train-{at:06}-1"),
-            "namespace": format!("crater-{account}"),
-            "uid": format!("allocation-{at}"),
-            "resourceVersion": at.to_string(),
-        },
+        "metadata": metadata(at, format!("train-{at:06}-1"), format!("allocation-{at}")),
         "spec": {
             "job": format!("train-{at:06}"),
             "jobUid": format!("job-{at}"),

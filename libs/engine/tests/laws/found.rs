@@ -186,3 +186,21 @@ fn what_falls_with_a_gang_counts_where_shares_are_evened_out() {
     let jobs = vec![job(1, &[(1100, 0, 4, 4), (100, 500, 3, 1)]), job(0, &[(1100, 500, 2, 1)])];
     comes_to_rest(start, jobs, vec![Event::Submit, Event::Submit]);
 }
+
+// where the first role found no room to grow, the claim of the next one was taken for the same one, made in vain
+#[test]
+fn each_role_grows_by_its_own_right() {
+    let start = Snapshot {
+        models: 1,
+        nodes: vec![node(8, 8, 0), node(8, 2, 0)],
+        accounts: vec![gpus(None, None, None), gpus(Some(10), None, None)],
+        settings: Settings { protection_ms: 0, ..Settings::default() },
+        ..Snapshot::default()
+    };
+    let jobs = vec![job(0, &[(1000, 1, 1)]), job(1, &[(8000, 2, 1), (1000, 2, 1)])];
+    let sim = comes_to_rest(start, jobs, vec![Event::Submit, Event::Submit]);
+    let mut held: Vec<(usize, u16, u32)> =
+        sim.snapshot.holdings.iter().map(|held| (held.job.at(), held.role, held.replica)).collect();
+    held.sort_unstable();
+    assert_eq!(held, [(1, 0, 0), (1, 1, 0), (1, 1, 1)]);
+}

@@ -161,8 +161,13 @@ fn a_snapshot_that_is_not_sound_is_refused_and_the_next_is_decided_on() {
     snapshot.holdings = vec![held.clone(), held];
     let error = engine.follow(&snapshot).unwrap_err().to_string();
     assert!(error.contains("held already"), "{error}");
+    let twice = snapshot.clone();
     snapshot.holdings.pop();
     engine.follow(&snapshot).unwrap();
     assert_eq!(engine.snapshot().holdings, snapshot.holdings);
+    // and so is one that was held already, and is there twice now
+    let error = engine.follow(&twice).unwrap_err().to_string();
+    assert!(error.contains("held already"), "{error}");
+    engine.follow(&snapshot).unwrap();
     assert_eq!(engine.decide(), decide(&snapshot).unwrap());
 }
